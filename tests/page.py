@@ -155,7 +155,15 @@ def as_matrix(x: Value) -> Value:
 
 
 def _of_matrix(function: Callable[[Value], Any]) -> Callable[..., Any]:
-    return lambda x, axes: function(as_matrix(x))
+    def of(x: Value, axes: Any) -> Any:
+        if np.ndim(x) < 3:
+            return function(as_matrix(x))
+        rest = np.shape(x)[2:]  # of other indices, for each of which there is a matrix
+        # The last index of a formula stands first.
+        found = np.stack([np.transpose(function(x[(..., *at)].T)) for at in np.ndindex(*rest)], -1)
+        return found.reshape(*found.shape[:-1], *rest)
+
+    return of
 
 
 def _erf_inverse(x: Any) -> Any:

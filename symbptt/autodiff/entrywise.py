@@ -55,7 +55,7 @@ from symbptt.autodiff.vjp import Context, contributions, known_functions
 from symbptt.errors import ArgumentError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.ir.algebra import inverse
+from symbptt.ir.algebra import corner, eye, inverse
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.shape import Shape, Size, sign_of
@@ -615,11 +615,8 @@ def _algebra(c: Calculus, node: Node) -> Iterator[Term]:
     """Yield the derivative of a function of matrices, with the entries of an inverse where it has them."""
     g, name, a = c.graph, node.attrs.name, node.args[0]
     if name == "expm":
-        raise ArgumentError(
-            "the derivative of expm has no formula for its entries: none is written"
-            + (f"\n  at {node.place}" if node.place else "")
-            + "\n  J.evaluate(...) has its numbers, d.text() the adjoint in matrix form"
-        )
+        yield from _expm(c, node)
+        return
     if name == "cholesky":
         yield from _by_adjoint(c, node)
         return
@@ -651,6 +648,24 @@ def _algebra(c: Calculus, node: Node) -> Iterator[Term]:
     elif name in ("det", "logdet"):
         own_value = ((Entry(node.id, at), 1),) if name == "det" else ()
         yield Term(sp.S.One, (*own_value, (c.entry(back, (*lead, j, i)), 1), (Inner(a, (*lead, i, j)), 1)), sums)
+
+
+def _expm(c: Calculus, node: Node) -> Iterator[Term]:
+    """Yield the derivative of an exponential, with the entries of the derivatives in the direction of each entry of its matrix."""
+    g, (a,) = c.graph, node.args
+    if len(node.shape) > 2:
+        raise ArgumentError(
+            "the derivative of expm of stacked matrices is not written entry by entry"
+            + (f"\n  at {node.place}" if node.place else "")
+            + "\n  J.evaluate(...) has its numbers, d.text() the adjoint in matrix form"
+        )
+    n = node.shape[0]
+    every = (n, n, n, n)
+    units = build.reshape(g, eye(g, shapes.prod((n, n))), every)
+    found = corner(g, build.expand(g, a, every), units)
+    sums = tuple(c.fresh(n) for _ in range(2)) if n != 1 else (sp.S.Zero, sp.S.Zero)
+    entry = c.entry(found, (*sums, *legs(node.shape, out)))
+    yield Term(sp.S.One, ((entry, 1), (Inner(a, sums), 1)), sums if n != 1 else ())
 
 
 def _halved(a: int, at: At) -> Iterator[Term]:

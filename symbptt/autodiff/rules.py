@@ -67,6 +67,10 @@ def rule(node: Node, expr: sp.Expr | None, g: Graph) -> str:
         case "reduce":
             return REDUCTIONS[node.attrs.kind]
         case "view":
+            # A vector is a column where a solve reads it: the adjoint is that of the solve.
+            inner = [g[reader] for reader in g.readers(node.id)]
+            if node.attrs.kind == "reshape" and len(inner) == 1 and inner[0].family == "algebra":
+                return ALGEBRA[inner[0].attrs.name]
             return VIEWS[node.attrs.kind]
         case "algebra":
             return ALGEBRA[node.attrs.name]

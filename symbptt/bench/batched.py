@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.bptt import per_sample
+from symbptt.ir.algebra import RECORDS
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_python, expanded, tree_of
@@ -235,6 +236,10 @@ def _cumulate(s: Scope, node: Node) -> str:
     return f"np.cumsum({s.text(node.args[0])}, {node.attrs.axis + s.lead(node.id)})"
 
 
+def _algebra(s: Scope, node: Node) -> str:
+    raise NotWritable(RECORDS[node.attrs.name].words)
+
+
 WRITE: dict[str, Callable[[Scope, Node], str]] = {
     "leaf": _leaf,
     "number": _number,
@@ -244,4 +249,5 @@ WRITE: dict[str, Callable[[Scope, Node], str]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
 }

@@ -19,7 +19,7 @@ from symbptt import ops
 from symbptt.autodiff.labels import Label
 from symbptt.errors import ArgumentError
 from symbptt.ir import build
-from symbptt.ir.algebra import RECORDS
+from symbptt.ir.algebra import RECORDS, is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Node, placeholder
@@ -380,10 +380,8 @@ def _algebra(f: _Form, node: Node) -> sp.Basic:
         x = sp.Matrix([[x]])
     match name:
         case "solve":
-            right = f.graph[node.args[1]]
-            is_eye = right.family == "leaf" and right.attrs.role == "eye"
             back = sp.Inverse(x)
-            return back if is_eye else sp.MatMul(back, f.value(node.args[1]))
+            return back if is_eye(f.graph, node.args[1]) else sp.MatMul(back, f.value(node.args[1]))
         case "det":
             return sp.Determinant(x)
         case "logdet":

@@ -79,6 +79,14 @@ def eye(g: Graph, size: shapes.Size) -> int:
     return build.leaf(g, "eye", shapes.size_text(size), (size, size))
 
 
+def is_eye(g: Graph, id: int) -> bool:
+    """Answer whether a value is an identity, or several stacked."""
+    node = g[id]
+    if node.family == "view" and node.attrs.kind == "expand":
+        node = g[node.args[0]]
+    return node.family == "leaf" and bool(node.attrs.role == "eye")
+
+
 def inverse(g: Graph, a: int) -> int:
     """Return the inverse of each of the stacked matrices."""
     *lead, n, _ = g.shape(a)

@@ -39,6 +39,7 @@ from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
 from symbptt.equations.algebra.trees import with_conditions
 from symbptt.equations.algebra.wholes import by_entries
+from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
@@ -276,6 +277,8 @@ class EntryMaker:
             return entry_of_function(name, along, inner, place) if along else of_one(name, inner, ())
         if not along:
             return Over(self.value(node.args[1], at), inner)
+        if is_eye(self.graph, node.args[1]):
+            return Along("inv", along, (inner,), (at[-2], at[-1]))
         j = self._fresh(shape[-1])
         back = Along("inv", along, (inner,), (at[-2], j))
         return _summed([j], times((back, self.value(node.args[1], [*lead, j, at[-1]]))))

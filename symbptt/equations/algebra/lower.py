@@ -47,6 +47,7 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.matrices import function_of, of_one
 from symbptt.equations.algebra.trees import truth, whole_tree
 from symbptt.equations.algebra.wholes import ALONG, in_matrices
+from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
@@ -484,9 +485,8 @@ def _algebra(w: Lowering, node: Node) -> Expr:
         return of_one(name, x, [w.value(arg) for arg in node.args[1:]])
     match name:
         case "solve":
-            right = w.graph[node.args[1]]
-            is_eye = right.family == "leaf" and right.attrs.role == "eye"
-            return Inverse(x) if is_eye else matmul((Inverse(x), w.value(right.id)))
+            right = node.args[1]
+            return Inverse(x) if is_eye(w.graph, right) else matmul((Inverse(x), w.value(right)))
         case "diag":
             return Diagonal(x)
     return function_of(name, x, shape)
