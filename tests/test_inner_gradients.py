@@ -9,10 +9,11 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Index, Input, Param, State
+from symbptt import Index, Input, Param, State, ops
 from symbptt.ir import build
 from symbptt.ir.node import placeholder
 from symbptt.language import gradient
+from symbptt.language.functions import ELEMENTWISE
 from symbptt.verification.complex_step import analytic
 from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.requests import NOTHING
@@ -246,6 +247,28 @@ def test_module_matches_complex_steps_through_the_plain_function(name: str, step
 
 def _own(value: Any) -> Any:
     return value if np.asarray(value).dtype.kind in "iu" else analytic(np.asarray(value, complex))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "op", [op for op in ops.OPS if not op.name.startswith("logical") and op.name != "where"], ids=lambda op: op.name
+)
+def test_every_elementwise_function_has_two_derivatives(op: ops.Op) -> None:
+    f = ELEMENTWISE[op.name]
+
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"], w: Param["n"]):
+        return h / 2 + sb.grad(lambda z: sb.sum(f(*[z, x, x + 1][: op.arity]) * z * w))(h) / 10
+
+    low, high = op.domain if np.isfinite(op.domain).all() else (1.0, 2.0)
+    random = np.random.default_rng(1)
+    params, inputs, state = {"w": random.standard_normal(3)}, {}, {}
+    inputs["x"], state["h"] = (low + (high - low) * (0.15 + 0.7 * random.random(s)) for s in ((1, 1, 3), (1, 3)))
+    sent = {"h": random.standard_normal((1, 1, 3))}
+    kernel = sb.compile(cell)
+    found = kernel.backward(kernel.forward(params, inputs, state), sent)
+    wanted = oracle.gradients(cell, *({k: _own(v) for k, v in g.items()} for g in (params, inputs, state)), sent, 1)
+    oracle.assert_blocks_close(oracle.flat(found), {k: np.real(v) for k, v in wanted.items()}, 1e-8)
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 5])
