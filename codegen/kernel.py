@@ -26,7 +26,7 @@ from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.header import certified, digest_of_module
 from symbptt.codegen.targets.numpy.module import source
-from symbptt.equations.derived import equations_of
+from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
@@ -288,10 +288,7 @@ def compile(
 
 def _equations(target: Cell | Model) -> str:
     """Return the equations that stand in the head of a module."""
-    cell = target.cell if isinstance(target, Model) else target
-    if not cell.has_numbers_of_rounds:
-        return "Equations: a body is repeated as often as a named size says; those of one number of rounds are told where it has one"
-    return equations_of(target).as_spelt()
+    return (looped_equations_of(target) or equations_of(target)).as_spelt()
 
 
 def _file_of(target: Cell | Model) -> str:

@@ -155,8 +155,10 @@ def test_no_steps_give_zeros() -> None:
 
 def test_what_needs_each_round_written_out_refuses_a_named_number() -> None:
     for use in (
-        sb.derive,
         sb.verify,
+        lambda cell: sb.derive(cell).jacobian(),
+        lambda cell: sb.derive(cell).explain(),
+        lambda cell: sb.unroll(cell, 2),
         lambda cell: sb.analyze(cell, cell.init({"m": 2, "n": 3, "L": 2}), {"x": np.zeros((3, 1, 2))}),
     ):
         with pytest.raises(sb.CellError, match="repeats a body L times, a size without a number"):
@@ -217,3 +219,77 @@ def test_planted_mistake_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gradients_of_pair_by_complex_step() -> None:
     assert _by_complex_step(pair, {"n": 3}, 3, 2) < 1e-13
+
+
+PAGE = """\
+Forward, t = 1, …, T
+  a_{t,k}     = U u_{1,t,k} + x_t for k < 3
+  v_{2,t,k}   = v_{1,t,k} + Δt (tanh(a_{t,k}) - w ⊙ u_{1,t,k} - 0.1 k v_{1,t,k}) for k < 3
+  u_{1,t,0}   = u_{t-1}
+  v_{1,t,0}   = v_{t-1}
+  u_{1,t,k+1} = u_{1,t,k} + Δt v_{2,t,k} for k < 3
+  v_{1,t,k+1} = v_{2,t,k} for k < 3
+  u_t         = u_{1,t,3}
+  v_t         = v_{1,t,3}
+
+Backward, t = T, …, 1; quantities of step T + 1 are zero
+  du_t       = dL/du_t + du_{1,t+1,0}
+  dv_t       = dL/dv_t + dv_{1,t+1,0}
+  du_{1,t,3} = du_t
+  dv_{1,t,3} = dv_t
+  dv_{2,t,k} = Δt du_{1,t,k+1} + dv_{1,t,k+1} for k < 3
+  dv_{1,t,k} = (1 - 0.1 Δt k) dv_{2,t,k} for k < 3
+  da_{t,k}   = Δt dv_{2,t,k} ⊙ (1 - tanh(a_{t,k})²) for k < 3
+  du_{1,t,k} = Uᵀ da_{t,k} - Δt dv_{2,t,k} ⊙ w + du_{1,t,k+1} for k < 3
+
+Gradients of the parameters
+  dw = -Σ_t Σ_{k < 3} Δt dv_{2,t,k} ⊙ u_{1,t,k}
+  dU = Σ_t Σ_{k < 3} da_{t,k} u_{1,t,k}ᵀ
+
+Gradients of the inputs
+  dx_t = Σ_{k < 3} da_{t,k}
+
+Gradients of the initial state
+  du_0 = du_{1,1,0}
+  dv_0 = dv_{1,1,0}
+"""
+
+
+def test_page_has_one_body_for_all_rounds() -> None:
+    d = sb.derive(pair)
+    assert d.text().startswith(PAGE)
+    assert "z_{1,t,k+1} = tanh(U_k z_{1,t,k}) for k < L" in sb.derive(layers).text("loop")
+    assert r"\mathrm{d}U &= \sum_{t} \sum_{k < 3}" in d.latex()
+    assert len(d.mathml()) > 1000
+    # The Jacobian is that of the step with its rounds written out.
+    assert "U" in str(d.jacobian("u", "v").text())
+
+
+def test_lines_of_the_page_are_the_gradients_of_the_module() -> None:
+    """The page, worked through by hand: each line in NumPy as it stands there."""
+    rng, n, T, dt = np.random.default_rng(3), 3, 2, 0.1
+    w, U, x = rng.standard_normal(n), rng.standard_normal((n, n)), rng.standard_normal((T, 1, n))
+    run = kernel_of(pair).forward({"w": w, "U": U}, {"x": x})
+    sent = {k: rng.standard_normal((T, 1, n)) for k in "uv"}
+    grads = kernel_of(pair).backward(run, sent)
+    u, v = np.zeros((T, 4, n)), np.zeros((T, 4, n))
+    for t in range(T):
+        u[t, 0], v[t, 0] = (u[t - 1, 3], v[t - 1, 3]) if t else (0, 0)
+        for k in range(3):
+            a = U @ u[t, k] + x[t, 0]
+            v[t, k + 1] = v[t, k] + dt * (np.tanh(a) - w * u[t, k] - 0.1 * k * v[t, k])
+            u[t, k + 1] = u[t, k] + dt * v[t, k + 1]
+    du, dv, dw, dU, dx = np.zeros((4, n)), np.zeros((4, n)), np.zeros(n), np.zeros((n, n)), np.zeros((T, n))
+    for t in reversed(range(T)):
+        du[3], dv[3] = sent["u"][t, 0] + du[0], sent["v"][t, 0] + dv[0]
+        for k in (2, 1, 0):
+            both = dt * du[k + 1] + dv[k + 1]
+            da = dt * both * (1 - np.tanh(U @ u[t, k] + x[t, 0]) ** 2)
+            dv[k] = (1 - 0.1 * dt * k) * both
+            du[k] = U.T @ da - dt * both * w + du[k + 1]
+            dw -= dt * both * u[t, k]
+            dU += np.outer(da, u[t, k])
+            dx[t] += da
+    for mine, other in ((dw, grads.params["w"]), (dU, grads.params["U"]), (dx, grads.inputs["x"][:, 0]),
+                        (du[0], grads.state["u"][0]), (dv[0], grads.state["v"][0])):  # fmt: skip
+        assert np.allclose(mine, other, rtol=1e-13, atol=1e-13)

@@ -16,15 +16,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
-from symbptt.autodiff.rounds import Loops
+from symbptt.autodiff.rounds import Loops, to_rounds
 from symbptt.autodiff.subexpressions import values
 from symbptt.autodiff.vjp import Context, contributions, passed_on, total
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
+from symbptt.ir.node import Over
+from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.step import Step
 
-PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint")
+PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint", "carried")
 """Roles of the leaves that differ between samples or steps."""
+NEVER: frozenset[int] = frozenset()
+"""The leaves of bodies on which what stands outside of all loops depends."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,9 @@ def derive(step: Step) -> Recursion:
 
 
 def reached(g: Graph, forward: Iterable[int], leaves: Iterable[int]) -> set[int]:
-    """Return the values that depend on some leaves, not through functions without derivative alone, and the leaves."""
-    wanted = {*leaves}
+    """Return the values that depend on some leaves, not through functions without derivative alone, and the leaves; those that go
+    round in a loop inside the step are among them."""
+    wanted = {*leaves, *(node.id for node in g.leaves("carried"))}
     for id in forward:
         node = g[id]
         # Functions with slope zero everywhere (comparisons, floor, stop_gradient) end the flow; no adjoint is made above them.
@@ -133,6 +138,13 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
     g = context.graph
     loops = Loops(context, forward, derive)
+    started: set[tuple[int, ...]] = set()
+    repeats = [g[id] for id in forward if g[id].family == "repeat"]
+    # Each loop is told by the leaf of its round.
+    loop = {leaf: node.attrs.parts(node.args)[2] for node in repeats for leaf in leaves_of(node)}
+    count_of = {loop[leaf]: node.attrs.count for node in repeats for leaf in leaves_of(node)}
+    found_in = changing(g, forward).items() if repeats else ()
+    depends = {id: frozenset(loop[leaf] for leaf in leaves) for id, leaves in found_in}
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
         # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.
@@ -150,12 +162,16 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
             context.flows[id] = merged(flows[id])
         if g[id].family == "rounds":
             found = loops.contributions(g[id], adjoint.get(id))
+        elif g[id].family == "repeat":
+            found = to_rounds(g, g[id], started)
         elif not parts or g[id].family == "leaf":
             continue
         else:
             found = contributions(context, g[id], adjoint[id])
         # Reversed here and reversed again at [::-1] above: the sum has its terms in the order in which the forward pass reads.
         for arg, given in reversed(found):
+            if depends.get(id, NEVER) - depends.get(arg, NEVER) and g[id].family != "repeat":
+                given = g.add("over", (given,), g.shape(given), Over(count_of[min(depends[id])]))
             record.append((id, arg, given))
             # A parameter is one value read at every step: its cotangent sums over steps, where conditions of one step mean nothing.
             over_time = id in varying and arg not in varying

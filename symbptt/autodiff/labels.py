@@ -10,8 +10,9 @@ from symbptt import ops
 from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.subexpressions import is_function
 from symbptt.ir.graph import Graph
-from symbptt.ir.naming import unique
+from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.node import placeholder
+from symbptt.ir.rounds import changing
 from symbptt.ir.step import Argument
 
 NEXT, LAST, FIRST, START = 1, 2, 3, 4
@@ -20,13 +21,14 @@ NEXT, LAST, FIRST, START = 1, 2, 3, 4
 
 class Label(NamedTuple):
     """A name; its time: 0 for this step, -1 for the step before, NEXT, LAST, FIRST or START, None for what does not depend on
-    time; whether it is an adjoint; whether the user chose the name."""
+    time; whether it is an adjoint; whether the user chose the name; and of a value in a loop inside a step in which `round` it is."""
 
     name: str
     time: int | None
     adjoint: bool = False
     given: bool = True
     mark: str = "d"
+    round: str = ""
 
     @property
     def full(self) -> str:
@@ -35,26 +37,59 @@ class Label(NamedTuple):
 
     def at(self, time: int | None) -> Label:
         """Return the label of the same value at another time."""
-        return Label(self.name, time, self.adjoint, self.given, self.mark)
+        return self._replace(time=time)
 
 
 def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> dict[int, Label]:
     """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.
     Names of what stands on the same page, `beside`, have a say in the mark of adjoints."""
     g = r.graph
-    found = _forward(r, taken)
+    found = _in_rounds(r.graph, _forward(r, taken))
     varying = per_sample(g, range(len(g)))
     mark = mark_of({label.name for label in found.values()} | set(beside))
     for name, id in (r.carry | r.cotangent).items():
         found[id] = Label(name, 0, adjoint=True, mark=mark)
+    for node in g:
+        if node.family == "repeat":
+            starts, _, _, following = node.attrs.parts(node.args)
+            for id in (*starts, *following):
+                # What a page tells of by a line of its own, whatever else has the same adjoint.
+                if id in r.adjoint:
+                    found[r.adjoint[id]] = found[id]._replace(adjoint=True, mark=mark)
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
     for id, label in sorted(found.items()):
         bar = r.adjoint.get(id)
 
         alike = id in varying and bar not in varying  # as the weight of a mean, whose formula is short
         if bar is not None and bar not in found and id not in named_leaves and not alike:
-            found[bar] = Label(label.name, 0 if bar in varying else None, True, label.given, mark)
+            time = 0 if bar in varying else None
+            found[bar] = Label(label.name, time, True, label.given, mark, label.round)
     return found | _in_loops(g, varying, found)
+
+
+def _in_rounds(g: Graph, found: dict[int, Label]) -> dict[int, Label]:
+    """Return labels with those of what goes through the rounds of a loop, and the round of each value of a body."""
+    loops = {node.args: node for node in g if node.family == "repeat"}
+    if not loops:
+        return found
+    number = letter_of_rounds(g)
+    depends = changing(g, range(len(g)))
+    used = {label.name for label in found.values()}
+    found = {id: label._replace(round=number) if depends[id] else label for id, label in found.items()}
+    for node in loops.values():
+        starts, carried, _, following = node.attrs.parts(node.args)
+        for start, leaf, new in zip(starts, carried, following, strict=True):
+            name = unique(g.names.get(leaf, g[leaf].attrs.name.split(".")[-1]), used - {g.names.get(leaf, "")})
+            used.add(name)
+            found |= {start: Label(name, 0, round="0"), leaf: Label(name, 0, round=number)}
+            found[new] = Label(name, 0, round=f"{number}+1")
+    return found
+
+
+def letter_of_rounds(g: Graph) -> str:
+    """Return the letter of the number of a round on a page."""
+    named = {name.partition("_")[0] for name in g.names.values()} | {n.attrs.name for n in g if n.family == "leaf"}
+    return next(free_letters("kjiqrl", named))
 
 
 def _in_loops(g: Graph, varying: Collection[int], found: Mapping[int, Label]) -> dict[int, Label]:

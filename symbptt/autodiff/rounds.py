@@ -29,6 +29,17 @@ from symbptt.ir.rounds import Body, graph_of, loop_of
 from symbptt.ir.step import Argument, Step
 
 
+def to_rounds(g: Graph, node: Node, started: set[tuple[int, ...]]) -> Contributions:
+    """Return what a repetition on a page gives to the values of its body and to its starts: leaves that stand for the adjoints
+    behind a round and before the first, once for all its values; lines of their own say how they follow from each other."""
+    if node.args in started:
+        return []
+    started.add(node.args)
+    starts, _, _, following = node.attrs.parts(node.args)
+    pairs = [("behind", new) for new in following] + [("first", start) for start in starts]
+    return [(id, build.leaf(g, "adjoint", f"{what}.{id}", g.shape(id))) for what, id in pairs]
+
+
 @dataclass
 class Loops:
     """The loops of a step while its adjoints are found; `derive` derives the recursion of a step.

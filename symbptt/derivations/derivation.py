@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, overload
 
 from sympy import Basic
@@ -13,8 +14,10 @@ from symbptt.derivations.jacobians import StateJacobian, StepJacobian
 from symbptt.derivations.linearity import Linearity, linearity
 from symbptt.derivations.paths import MOST, Paths, paths
 from symbptt.derivations.sympy_form import names_of, to_sympy
-from symbptt.equations.derived import equations_of
+from symbptt.equations.derived import equations_of, looped_equations_of
+from symbptt.equations.notation.names import Names
 from symbptt.equations.page.equations import Equation, Equations
+from symbptt.equations.page.lines import Page
 from symbptt.equations.page.masks import PLAIN, Setting
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
@@ -31,12 +34,48 @@ class Derivation(Equations):
     def __init__(self, target: Cell | Model, setting: Setting = PLAIN) -> None:
         # A loss at the last step alone lies in the last chunk, at its end: no truncation drops it.
         every = isinstance(target, Model) and target.at == "every"
-        equations = equations_of(target, setting.counted if every else None)
-        super().__init__(equations.recursion, equations.loss, setting=setting)
+        counted = setting.counted if every else None
         self.cell, self.target = target.cell if isinstance(target, Model) else target, target
+        looped = looped_equations_of(target, counted)
+        # Jacobians and routes are of the step with each round written out, the page has one body for all of them.
+        whole = equations_of(target, counted) if looped is None or self.cell.has_numbers_of_rounds else looped
+        super().__init__(whole.recursion, whole.loss, setting=setting)
+        self.looped = None if looped is None else Equations(looped.recursion, looped.loss, setting=setting)
 
     def __reduce__(self) -> Any:
         return Derivation, (self.target, self.setting)
+
+    @property
+    def forward(self) -> tuple[Equation, ...]:
+        """The equations of one step, t = 1 to T."""
+        return super().forward if self.looped is None else self.looped.forward
+
+    @property
+    def backward(self) -> tuple[Equation, ...]:
+        """The recursion of the adjoints, t = T to 1."""
+        return super().backward if self.looped is None else self.looped.backward
+
+    @property
+    def gradients(self) -> tuple[Equation, ...]:
+        """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
+        return super().gradients if self.looped is None else self.looped.gradients
+
+    @property
+    def input_gradients(self) -> tuple[Equation, ...]:
+        """The gradients of the inputs at each step, for layers below."""
+        return super().input_gradients if self.looped is None else self.looped.input_gradients
+
+    def page(self, style: str = "textbook") -> Page:
+        """Return the page as data: sections of lines, whose sides are expressions.
+
+        Raises: ArgumentError for a style that is not known.
+        """
+        return super().page(style) if self.looped is None else self.looped.page(style)
+
+    @cached_property
+    def names(self) -> Names:
+        """The written names of the page, those of the loss among them."""
+        return super().names if self.looped is None else self.looped.names
 
     @overload
     def jacobian(self) -> StateJacobian: ...
@@ -89,6 +128,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError for a name that is no next state and no output.
         """
+        self.cell.check_rounds()
         return linearity(self.cell, self, as_read(to))
 
     def unrolled(self, T: int | None = None) -> Unrolled:
@@ -107,6 +147,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError for a line that SymPy's matrices have no form for, with its place.
         """
+        self.cell.check_rounds()
         step, g = self.recursion.step, self.recursion.graph
         shown = {id: x for id, x in self.labels.items() if not x.adjoint}
         names = names_of(shown, step.leaves, self.all_names.ascii)
@@ -119,6 +160,7 @@ class Derivation(Equations):
     def explain(self) -> Explanation:
         """Return the chain rule of the cell in numbered steps, from its last line to its first: the user's line, what its
         values give to adjoints, and by which rule."""
+        self.cell.check_rounds()
         return explain(self.cell, self)
 
 

@@ -75,6 +75,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise ArgumentError(f"steps must be an integer of at least 0, got {steps!r}")
     derivation = derive(target)
+    derivation.cell.check_rounds()
     parts = [(_own(derivation.recursion), dict(derivation.labels))]
     if derivation.head is not None:
         parts.append((_own(derivation.head.recursion), loss_labels(derivation.head.labels)))

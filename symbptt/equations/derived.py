@@ -7,6 +7,7 @@ from symbptt.autodiff.unit_weight import unit_weight
 from symbptt.equations.algebra.expressions import Expr
 from symbptt.equations.page.equations import Equations, Loss
 from symbptt.ir.naming import free_letters
+from symbptt.ir.rounds import as_loops, for_page, has_rounds
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
 from symbptt.language.folding import folded
@@ -18,11 +19,26 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     step contributes to gradients, where truncation drops some."""
     if not isinstance(target, Model):
         return Equations(derive(folded(target.step)))
-    recursion, loss = derive(folded(target.cell.step)), derive(folded(target.loss.step))
+    return Equations(derive(folded(target.cell.step)), _loss_of(target, counted))
+
+
+def _loss_of(target: Model, counted: Expr | None) -> Loss:
+    loss = derive(folded(target.loss.step))
     # In a sum each loss has the weight 1, which would stand as a factor "dloss = 1" in every line.
     whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
     names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
-    return Equations(recursion, Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names))))
+    return Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names)))
+
+
+def looped_equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations | None:
+    """Return the equations of a cell or a model whose step repeats a body, with one body for all rounds; None of another."""
+    cell = target.cell if isinstance(target, Model) else target
+    if not has_rounds(cell.looped.graph):
+        return None
+    recursion = derive(for_page(folded(as_loops(cell.looped))))
+    if not isinstance(target, Model):
+        return Equations(recursion)
+    return Equations(recursion, _loss_of(target, counted))
 
 
 def loss_page_of(target: Cell | Model) -> Equations | None:

@@ -182,6 +182,13 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Over:
+    """The sum over the rounds of a loop inside a step, on a page."""
+
+    count: Size
+
+
+@dataclass(frozen=True)
 class Mark:
     """A second reading of a value: a function of the user's, `body` over placeholders, of some values."""
 
@@ -223,6 +230,7 @@ FAMILIES: dict[str, type] = {
     "whole": Whole,
     "repeat": Repeat,
     "rounds": Rounds,
+    "over": Over,
 }
 
 

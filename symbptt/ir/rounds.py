@@ -20,8 +20,9 @@ from symbptt.errors import CellError
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
-from symbptt.ir.node import Inner, Node, Repeat, Rounds
-from symbptt.ir.rewrite import copy_node
+from symbptt.ir.node import Body as Scalar
+from symbptt.ir.node import Inner, Node, Repeat, Rounds, placeholder
+from symbptt.ir.rewrite import copy_node, rewritten
 from symbptt.ir.shape import Size, size_text
 from symbptt.ir.step import Step
 
@@ -108,6 +109,28 @@ def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -
     _, _, number, following = node.attrs.parts(node.args)
     inside = (g[id] for id in g.ancestors(following) if g[id].family == "gather" and g[id].args[1] == number)
     return any(depends[gather.args[0]] for gather in inside)
+
+
+def for_page(step: Step) -> Step:
+    """Return a step whose repetitions begin and end with a value of their own, so that each has a line on a page."""
+    old = step.graph
+    roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+
+    def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+        if node.family != "repeat":
+            return copy_node(g, node, args)
+        starts, carried, number, following = node.attrs.parts(args)
+        first, last = (
+            [g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=True)) for id in ids]
+            for ids in (starts, following)
+        )
+        return g.add("repeat", (*first, *carried, number, *last), node.shape, node.attrs)
+
+    g, new = rewritten(old, roots, rewrite)
+    leaves, following, outputs = (
+        {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
+    )
+    return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
 
 
 def with_closed_bodies(step: Step) -> Step:

@@ -91,6 +91,10 @@ class Cell:
         """True if each repetition of the body has an integer as its number of rounds, not a named size."""
         return all(isinstance(n.attrs.count, int) for n in self.looped.graph if n.family == "repeat")
 
+    def check_rounds(self) -> None:
+        """Raises: CellError where a body is repeated as often as a named size says, so that its rounds cannot be written out."""
+        written_out(self.looped)
+
     @functools.cached_property
     def step(self) -> Step:
         """The traced step, with each round of its repetitions written out."""

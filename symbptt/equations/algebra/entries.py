@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.autodiff.labels import TIMES, Label, letter_of_rounds, without_time
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.expressions import (
     ZERO,
@@ -43,8 +43,9 @@ from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rounds import has_rounds
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
-from symbptt.ir.shape import Shape, Size, names_in
+from symbptt.ir.shape import Shape, Size, names_in, size_text
 from symbptt.ir.shape import size as sized
 
 MOST = 1_000
@@ -84,7 +85,7 @@ def taken_names(g: Graph, labels: Mapping[int, Label]) -> set[str]:
     taken |= {without_time(label.name, role) for label in labels.values() for role in TIMES}
     taken |= {name for node in g.leaves() for name in names_in(node.shape)}
     taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
-    return taken
+    return taken | ({letter_of_rounds(g)} if has_rounds(g) else set())
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class EntryMaker:
         if node.attrs.role == "eye":
             # The identity entry by entry is [i = j].
             return algebra.Call("equal", tuple(at))
+        if node.attrs.role == "round":
+            return algebra.Word(letter_of_rounds(self.graph))
         # A leaf without a label is a size, which may be a formula such as 2*n.
         symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
         return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
@@ -239,6 +242,13 @@ class EntryMaker:
             return times((algebra.Call("equal", (at[axis], row)), self.value(x, inner)))
         return self.value(x, [*at[:axis], row, *at[axis:]])
 
+    def _over(self, node: Node, at: Sequence[Expr]) -> Expr:
+        return over_rounds(self.graph, node, self.value(node.args[0], at))
+
+    def _repeat(self, node: Node, at: Sequence[Expr]) -> Expr:
+        label = self.labels[node.args[node.attrs.out]]._replace(round=size_text(node.attrs.count))
+        return Entry(Symbol(label, normal(node.shape)), tuple(at))
+
     def _rounds(self, node: Node, at: Sequence[Expr]) -> Expr:
         # The values of a loop have no formula by their entries: each row follows from the one before.
         return Ellipsis()
@@ -345,6 +355,11 @@ def _slice_of(g: Graph, id: int) -> tuple[int, tuple[tuple[Size, Size, int], ...
     if inner.family != "view" or inner.attrs.kind != "slice" or (*inner.shape, 1) != node.shape:
         return None
     return inner.args[0], tuple(inner.attrs.data)
+def over_rounds(g: Graph, node: Node, inner: Expr) -> Expr:
+    """Return a sum over the rounds of a loop inside a step; their number is a letter in subscripts, and no index."""
+    count = node.attrs.count
+    most = number(count) if isinstance(count, int) else algebra.Word(size_text(count), not count.is_Symbol)
+    return SumOver((), inner, "sum", (algebra.Call("less", (algebra.Word(letter_of_rounds(g)), most)),))
 
 
 def of_tree(tree: Tree, args: Sequence[Expr]) -> Expr:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import Label, letter_of_rounds
 from symbptt.equations.algebra import expressions as algebra
-from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries, is_counter, is_ones
+from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries, is_counter, is_ones, over_rounds
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
@@ -51,7 +51,7 @@ from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
-from symbptt.ir.shape import Shape, Size, broadcast
+from symbptt.ir.shape import Shape, Size, broadcast, size_text
 from symbptt.ir.shape import size as sized
 
 LIES = ("number", "column", "row", "whole")
@@ -287,6 +287,8 @@ def _beside(number: Expr, ones: Expr) -> Expr:
 def _leaf(w: Lowering, node: Node) -> Expr:
     if node.attrs.role == "eye":
         return EYE
+    if node.attrs.role == "round":
+        return Word(letter_of_rounds(w.graph))
     return Word(node.attrs.name, not node.attrs.name.isidentifier())
 
 
@@ -501,6 +503,17 @@ def _total(w: Lowering, node: Node) -> Expr:
     return Total(w.value(node.args[0]))
 
 
+def _repeat(w: Lowering, node: Node) -> Expr:
+    # What is carried, behind the last round.
+    start = node.args[node.attrs.out]
+    label = w.labels[start]._replace(round=size_text(node.attrs.count))
+    return Symbol(label, normal(node.shape))
+
+
+def _over(w: Lowering, node: Node) -> Expr:
+    return over_rounds(w.graph, node, w.value(node.args[0]))
+
+
 def _rounds(w: Lowering, node: Node) -> Expr:
     # The values of a loop in all its rounds have no formula: lines of their own say how each follows from the one before.
     return algebra.Ellipsis()
@@ -518,6 +531,8 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "total": _total,
     "whole": _whole,
     "rounds": _rounds,
+    "repeat": _repeat,
+    "over": _over,
 }
 
 

@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
-from symbptt.equations.notation.signs import Notation, digits, time_of
+from symbptt.equations.notation.signs import Notation, digits, when_of
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
           "mathring": "˚"}  # fmt: skip
@@ -213,7 +213,7 @@ def _function(name: str) -> str:
 
 def _symbol(label: Label, names: Names) -> str:
     of = names.spelling.get(label.name) or spelling(label.name)
-    time = "" if label.time is None else _time(time_of(label.time))
+    time = "" if label.time is None else _COMMA.join(map(_time, when_of(label).split(",")))
     mark = {"d": '<mi mathvariant="normal">d</mi>', "δ": "<mi>δ</mi>"}[label.mark] if label.adjoint else ""
     symbol = _spelt(of, time)
     return _row(mark + symbol) if mark else symbol

@@ -93,6 +93,12 @@ def time_of(time: int, letter: str = "t") -> str:
     return (TIMES.get(time) or f"t{time}").replace("t", letter)
 
 
+def when_of(label: Label, letter: str = "t") -> str:
+    """Return how the step of a value is written, and in which round of a loop inside of it the value is."""
+    assert label.time is not None
+    return time_of(label.time, letter) + (f",{label.round}" if label.round else "")
+
+
 def with_time(notation: Notation, letter: str) -> Notation:
     """Return a notation in which the time has another letter, as where a value is called t."""
     return notation if letter == "t" else replace(notation, symbol=partial(notation.symbol, clock=letter))
@@ -108,7 +114,7 @@ def _text_symbol(
     name = (label.mark if label.adjoint else "") + own
     if label.time is None:
         return name
-    time = time_of(label.time, clock)
+    time = when_of(label, clock)
     # The time joins the subscripts: a_f at step t is a_{f,t}. An accent is none: c_hat at step t is c_hat_t.
     head, rest = parted_text(name)
     if rest and head:
@@ -232,7 +238,7 @@ TEXT = Notation(
 
 def _latex_symbol(label: Label, names: Names = ALONE, clock: str = "t") -> str:
     letter, subscripts, prime = latex_of_spelling(names.spelling.get(label.name) or spelling(label.name))
-    lower = ",".join([*subscripts, *([] if label.time is None else [time_of(label.time, clock)])])
+    lower = ",".join([*subscripts, *([] if label.time is None else [when_of(label, clock)])])
     mark = {"d": r"\mathrm{d}", "δ": r"\delta "}[label.mark] if label.adjoint else ""
     return mark + letter + (f"_{{{lower}}}" if lower else "") + prime
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import LAST, Label
+from symbptt.autodiff.labels import LAST, Label, letter_of_rounds
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
     ONE,
@@ -34,7 +34,7 @@ from symbptt.equations.algebra.normal import in_normal_form, renamed
 from symbptt.equations.algebra.traversal import mapped_where
 from symbptt.equations.algebra.trees import is_long
 from symbptt.equations.notation.signs import Notation
-from symbptt.ir.shape import Shape, Size
+from symbptt.ir.shape import Shape, Size, size_text
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 """The ranges of steps at which lines hold."""
@@ -154,7 +154,24 @@ class Lines:
             shown = label.adjoint and label.time is not None and (label.given or id in read)
             if shown and r.graph[id].family != "leaf":
                 lines.append(self._whole_or_added(id, label))
+        # Rounds go from the last to the first: what is behind the last one comes before them.
+        at = next((i for i, line in enumerate(lines) if line.left.labels[0].round), len(lines))
+        lines[at:at] = self._behind_rounds()
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
+
+    def _behind_rounds(self) -> Iterator[Line]:
+        """Yield the adjoints of what loops inside a step carry, behind their last rounds."""
+        g, r = self.recursion.graph, self.recursion
+        loops = {node.args: node for node in g if node.family == "repeat"}
+        for node in loops.values():
+            starts, _, _, following = node.attrs.parts(node.args)
+            values = {n.attrs.out: n.id for n in g if n.family == "repeat" and n.args == node.args}
+            for i, (start, new) in enumerate(zip(starts, following, strict=True)):
+                if new in r.adjoint:
+                    label = self.labels[start]._replace(adjoint=True, mark=self.mark, round=size_text(node.attrs.count))
+                    bar = r.adjoint.get(values.get(i, -1))
+                    right = ZERO if bar is None else self.inside(bar)
+                    yield Line(self._symbol(label, g.shape(new)), right, BACKWARD)
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
         """Return the line of an adjoint; that of a state adds to the cotangent received from the next step."""
@@ -259,7 +276,16 @@ class Lines:
             if self.labels.get(id) is label
             else self._symbol(label, self.recursion.graph.shape(id))
         )
-        return indexed(Line(left, right, where))
+        return indexed(Line(left, right, where, note=self._rounds_of(label, id)))
+
+    def _rounds_of(self, label: Label, id: int) -> str:
+        """Return the rounds in which the line of a value in a loop inside a step holds."""
+        if not label.round or label.round.isdigit():
+            return ""
+        g = self.recursion.graph
+        number = letter_of_rounds(g)
+        counts = {size_text(node.attrs.count) for node in g if node.family == "repeat"}
+        return f"{number} < {counts.pop()}" if len(counts) == 1 else ""
 
 
 def indexed(line: Line) -> Line:

@@ -42,6 +42,10 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     kept |= {
         Label(name, None, True, mark=lines.mark) for name in (*r.params, *(loss.lines.recursion.params if loss else ()))
     }
+    # What is carried from round to round has one name in all of them.
+    carried = {label.name for id, label in lines.labels.items() if getattr(r.graph[id].attrs, "role", "") == "carried"}
+    left = (line.left.labels[0] for line in [*backward, *gradients, *inputs, *start])
+    kept |= {label for label in left if label.round and label.name in carried}
     whole = folded([*backward, *gradients, *inputs, *start], kept)
     backward, gradients, inputs, start = _split(whole, backward, gradients, inputs, start)
     if loss is not None:
