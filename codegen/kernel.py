@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ from symbptt.codegen.plan.written import Written
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.header import certified, digest_of_module
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.equations.derived import equations_of, looped_equations_of
@@ -65,7 +66,8 @@ class Kernel:
         written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
         whole = written
         if self.truncation is not None:
-            text = source(self.program, VERSION, "", head, None, self.clip_adjoint, self.memory)
+            parts = printed(self.program, self.clip_adjoint, False)
+            text = source(self.program, VERSION, "", head, None, self.memory, parts)
             whole = replace(written, text=text, truncation=None)
         return plan_of(written, whole, in_loops(self.cell.looped), self.memory)
 
@@ -267,6 +269,38 @@ def compile(
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
     written as it must be.
     """
+    return compiled(target, Shared(), consts, truncation, clip_adjoint, memory)
+
+
+class Shared:
+    """What the modules of a cell with different options and losses have alike, each part made when it is first asked for: the program
+    behind the passes, the sweeps and their text, the equations."""
+
+    def __init__(self) -> None:
+        self.program = cache(_program)
+        self.equations = cache(_equations)
+        self.sweeps = cache(self._sweeps)
+
+    def _sweeps(self, cell: Cell, is_sparing: bool, limit: float | None, is_pulled: bool) -> Printed:
+        return printed(self.program(cell, is_sparing), limit, is_pulled)
+
+
+def _program(cell: Cell, is_sparing: bool) -> Program:
+    program = program_of(derive(in_loops(cell.looped)))
+    for step in SPARING if is_sparing else PASSES:
+        program = step(program)
+    return program
+
+
+def compiled(
+    target: Cell | Model,
+    shared: Shared,
+    consts: Mapping[str, Any] | None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
+    memory: str | int = "all",
+) -> Kernel:
+    """Return what `compile` returns, with the parts that are shared with other kernels."""
     if not isinstance(target, Cell | Model):
         raise ArgumentError(
             f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
@@ -274,14 +308,13 @@ def compile(
     check_options(truncation, clip_adjoint)
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
-    recursion = derive(in_loops((target.cell if isinstance(target, Model) else target).looped))
-    equations = _equations(target)
+    cell, is_sparing = target.cell if isinstance(target, Model) else target, memory != "all"
+    equations = shared.equations(target)
     head = _head(target) if isinstance(target, Model) else None
-    program = program_of(recursion)
-    for step in PASSES if memory == "all" else SPARING:
-        program = step(program)
+    program = shared.program(cell, is_sparing)
+    parts = shared.sweeps(cell, is_sparing, clip_adjoint, isinstance(truncation, Window))
     origin = origin_of(target, truncation, clip_adjoint, memory)
-    text = source(program, VERSION, equations, head, truncation, clip_adjoint, memory, origin.line)
+    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line)
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
 

@@ -11,6 +11,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target, zoo
+from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.load import load
 from symbptt.codegen.runtime import workspace as runtime_workspace
 from symbptt.ir.shape import names_in
@@ -813,3 +814,16 @@ def test_cells_are_compiled_in_several_threads_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(lambda cell: sb.compile(cell).source, cells))
     assert texts == [sb.compile(cell).source for cell in cells]
+
+
+@sb.loss
+def _squares(h: State["n"]):  # type: ignore[no-untyped-def]
+    return sb.sum(h * h)
+
+
+def test_modules_with_shared_parts_are_those_that_are_compiled_alone() -> None:
+    shared = Shared()
+    for target in (rnn, sb.model(rnn, _squares, at="last", reduction="mean")):
+        for options in ({}, {"memory": "sqrt"}, {"truncation": sb.Window(2)}, {"clip_adjoint": 2.0}):
+            given: Any = {"truncation": None, "clip_adjoint": None, "memory": "all", **options}
+            assert compiled(target, shared, None, **given).source == sb.compile(target, **given).source

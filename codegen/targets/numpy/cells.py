@@ -52,6 +52,20 @@ class Sweeps:
         return sorted(found, key=lambda b: b.name)
 
 
+@dataclass(frozen=True)
+class Printed:
+    """Both sweeps of a cell, and their texts."""
+
+    sweeps: Sweeps
+    texts: tuple[str, ...]
+
+
+def printed(p: Program, limit: float | None, pulled: bool) -> Printed:
+    """Return both sweeps of a placed program as text."""
+    found = sweeps_of(p, limit, pulled)
+    return Printed(found, tuple(cell_texts(found, limit, pulled)))
+
+
 def sweeps_of(p: Program, limit: float | None = None, pulled: bool = False) -> Sweeps:
     """Return both sweeps of a placed program, behind the passes."""
     n, edges = named(p, RESERVED), sweeps.Calls(limit)

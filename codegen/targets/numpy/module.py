@@ -70,18 +70,19 @@ def source(
     equations: str,
     head: Head | None = None,
     truncation: Window | Chunked | None = None,
-    clip: float | None = None,
     memory: str | int = "all",
+    parts: cells.Printed | None = None,
     origin: str = "",
 ) -> str:
-    """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head.
+    """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head, `parts` are its
+    sweeps where they are there already.
 
     Raises: CellError where no argument tells a size.
     """
     pulled = isinstance(truncation, Window)
-    found = cells.sweeps_of(p, clip, pulled)
+    parts = cells.printed(p, None, pulled) if parts is None else parts
+    found, sweeps = parts.sweeps, [*parts.texts]
     tape = found.tape
-    sweeps = cells.cell_texts(found, clip, pulled)
     constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape}
     if head is not None:
         text, more = cells.loss_text(head.program, "T" in _lead(head, truncation))

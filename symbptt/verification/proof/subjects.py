@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from symbptt.autodiff.bptt import derive
-from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.kernel import Kernel, Shared, compiled
 from symbptt.codegen.loop_ir.arithmetics import floats
 from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.still_sums import in_loops
@@ -51,13 +50,13 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
         yield of_kernel("this module", target, options), [*settings_of(target.target, plain)]
         return
-    kernel = compile_cell(target)
-    yield of_kernel("module", kernel), [*settings_of(target, True)]
+    shared = Shared()
+    yield of_kernel("module", compiled(target, shared)), [*settings_of(target, True)]
     few = [*settings_of(target, False)]
     for options in OPTIONS:
-        yield of_kernel(f"module with {options.words}", _compiled(target, options), options), few
+        yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
     for model in _models(target):
-        yield from _of_model(model, isinstance(target, Cell))
+        yield from _of_model(model, shared, isinstance(target, Cell))
     yield from loops_of(target.cell if isinstance(target, Model) else target)
 
 
@@ -70,14 +69,14 @@ def _models(target: Cell | Model) -> Iterator[Model]:
             yield Model(cell, loss, *pair)
 
 
-def _of_model(model: Model, is_alone: bool) -> Iterator[tuple[Subject, list[Setting]]]:
+def _of_model(model: Model, shared: Shared, is_alone: bool) -> Iterator[tuple[Subject, list[Setting]]]:
     """Yield the modules of a model: plain, and of a cell that stands for all its models, with the options that a loss meets."""
     words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
     few = [*settings_of(model, False)]
-    yield of_kernel(words, compile_cell(model)), few
+    yield of_kernel(words, compiled(model, shared)), few
     for options in OPTIONS if is_alone and model.reduction == "sum" else ():
         if (options.memory, options.truncation) in OF_LOSSES[model.at]:
-            yield of_kernel(f"{words}, {options.words}", _compiled(model, options), options), few
+            yield of_kernel(f"{words}, {options.words}", _compiled(model, shared, options), options), few
 
 
 OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
@@ -87,8 +86,8 @@ OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
 """Options that change how a loss is trained with, by its place."""
 
 
-def _compiled(target: Cell | Model, options: Options) -> Kernel:
-    return compile_cell(target, memory=options.memory, truncation=options.truncation, clip_adjoint=options.clip_adjoint)
+def _compiled(target: Cell | Model, shared: Shared, options: Options) -> Kernel:
+    return compiled(target, shared, None, options.truncation, options.clip_adjoint, options.memory)
 
 
 def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
