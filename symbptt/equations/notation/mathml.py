@@ -174,7 +174,13 @@ def _digits(text: str) -> str:
         # A true minus sign (U+2212), as wide as a plus; the hyphen is short.
         power = f"<msup><mn>10</mn><mn>{int(exponent)}</mn></msup>".replace("<mn>-", "<mn>−")
         return power if head == "1" else _row(f"<mn>{head}</mn><mo>·</mo>{power}")
-    return _row("".join(f"<mi>{p}</mi>" if p in "π∞√π" else f"<mn>{escape(p)}</mn>" for p in text.split()))
+    return _row("".join(map(_sign_or_digits, text.split())))
+
+
+def _sign_or_digits(text: str) -> str:
+    if text.startswith("√"):
+        return f"<msqrt>{_sign_or_digits(text[1:])}</msqrt>"
+    return f"<mi>{text}</mi>" if text in "π∞" else f"<mn>{escape(text)}</mn>"
 
 
 def _call(name: str, args: Sequence[str]) -> str:

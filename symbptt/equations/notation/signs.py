@@ -149,7 +149,7 @@ def _digits(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def digits(value: sp.Expr) -> str:
+def digits(value: sp.Expr, root: str = "√{}") -> str:
     """Return a number as Python writes it, a small fraction or some times π as such."""
     if value.is_Float:
         exact = _exactly(float(value))
@@ -160,9 +160,16 @@ def digits(value: sp.Expr) -> str:
         return above if part.denominator == 1 else f"{above} / {part.denominator}"
     if value.is_Integer:
         return str(int(value))
-    return (
-        str(value).replace("sqrt(pi)", "√π").replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
-    )
+    text = str(value)
+    for x in value.atoms(sp.Pow):
+        if is_root(x):
+            text = text.replace(f"sqrt({x.base})", root.format(x.base))
+    return text.replace("pi", "π").replace("oo", "∞").replace("**", "^").replace("*", " ")
+
+
+def is_root(value: sp.Expr) -> bool:
+    """Answer whether a number is the root of one that has a sign or digits alone, as √2 and √π."""
+    return bool(value.is_Pow and value.exp == sp.Rational(1, 2) and (value.base.is_Integer or value.base == sp.pi))
 
 
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

@@ -55,7 +55,7 @@ from symbptt.equations.algebra.expressions import (
     Zeros,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import every
-from symbptt.equations.notation.signs import Notation, digits
+from symbptt.equations.notation.signs import Notation, digits, is_root
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized
 
@@ -138,7 +138,7 @@ def _number(e: Number, n: Notation) -> Written:
         return shown, MATRIX if " · " in shown else POWER
     if "/" in text or "π" in text:  # a fraction, or some times π
         return shown, POWER if n.is_stacked else PRODUCT if "/" in text else MATRIX
-    is_one_sign = e.value.is_Integer or e.value.is_Float or e.value.is_Function or e.value == sp.oo
+    is_one_sign = e.value.is_Integer or e.value.is_Float or e.value.is_Function or e.value == sp.oo or is_root(e.value)
     return shown, ATOM if is_one_sign else PRODUCT
 
 

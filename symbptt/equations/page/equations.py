@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -326,7 +326,10 @@ def _pen(names: Names, ascii: bool) -> Pen:
     sizes = names.sizes_in_ascii
     own = text_of(names.ascii, str, names.made)
     shown = replace(
-        own, root=lambda inner, is_atom: f"sqrt({inner})", word=lambda text: sizes.get(text, text), number=digits
+        own,
+        root=lambda inner, is_atom: f"sqrt({inner})",
+        word=lambda text: sizes.get(text, text),
+        number=partial(digits, root="sqrt({})"),
     )
     return Pen(shown, in_ascii)
 
