@@ -22,7 +22,7 @@ from symbptt.errors import ArgumentError
 from tests import brute, unseen
 from tests.page import constants_of, families_of, sections_of
 from tests.properties.wild import case_of, functions_of
-from tests.readback import STEPS, assert_model_read, assert_read, sizes_of
+from tests.readback import STEPS, as_latex_textbook, assert_model_read, assert_read, sizes_of
 
 
 @sb.loss
@@ -583,3 +583,45 @@ def test_a_constant_matrix_stands_once_in_the_style_loop() -> None:
 
     for text in (sb.derive(cell).text("loop"), sb.derive(cell).text()):
         assert text.count("[0, 0, 1; 0, 1, 0; 1, 0, 0]") == 1 and "  M = [0, 0, 1; 0, 1, 0; 1, 0, 0]" in text
+
+
+def test_what_is_written_by_its_entries_has_a_name_where_it_is_printed_twice() -> None:
+    @sb.cell
+    def cell(x: Input["m"], h: State["n"], B: Param["n n m"], V: Param["n n"]):
+        s = np.tanh(V @ h)
+        r = np.einsum("ijk,j,k->i", B, np.tanh(s * h + x[0]), x)
+        q = np.einsum("ijk,j,k->i", B, np.exp(-h) * s, x)
+        return np.tanh(r) + q
+
+    text = sb.derive(cell).text()
+    # Entries of one array: tanh of what a_{r,t} is would be printed at j, at i and at p.
+    assert text.count("tanh((") == 0 and "(u_t)_j" in text
+    assert_read(cell, sizes_of(cell))
+    assert_read(cell, sizes_of(cell), printed=as_latex_textbook)
+
+
+def test_a_sum_over_named_indices_has_a_name_where_it_is_printed_twice() -> None:
+    @sb.cell
+    def cell(x: Input["m"], h: State["n"], K: Param["n n m"]):
+        a = np.einsum("ijk,j,k->i", K, h, x)
+        # Twice the same sum, which has no name in the function.
+        wave = np.tanh(np.einsum("ijk,j,k->i", K, np.cos(h), x)) * np.cos(np.einsum("ijk,j,k->i", K, np.cos(h), x))
+        return np.tanh(a) + 0.1 * h * wave
+
+    d = sb.derive(cell)
+    rights = [line.partition(" = ")[2] for line in d.text().splitlines()]
+    sums = [right[right.index("Σ_{") :] for right in rights if "Σ_{" in right]
+    assert len(sums) == len(set(sums)), d.text()
+    for style in ("textbook", "loop"):
+        assert_read(cell, sizes_of(cell), style)
+
+
+def test_a_long_function_of_one_value_has_a_name_where_it_is_printed_twice() -> None:
+    @sb.cell
+    def cell(x: Input["n"], h: State["n"], W: Param["n n"]):
+        scores = W @ h
+        g = np.tanh(x)
+        return sb.softmax(scores) * h + g * sb.softmax(scores) + np.tanh(h) * g
+
+    text = sb.derive(cell).text()
+    assert text.count("softmax(scores_t)") == 1 and text.count("tanh(h_{t-1})") == 2

@@ -12,7 +12,9 @@ from operator import attrgetter, is_
 
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
 from symbptt.equations.algebra.expressions import (
+    ONE,
     ZERO,
+    Along,
     Call,
     Count,
     Entries,
@@ -25,6 +27,7 @@ from symbptt.equations.algebra.expressions import (
     Over,
     Power,
     Sum,
+    SumOver,
     Symbol,
     Times,
     Total,
@@ -32,7 +35,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
     times,
 )  # fmt: skip
-from symbptt.equations.algebra.normal import in_normal_form, is_positive, signed, with_sign
+from symbptt.equations.algebra.normal import in_normal_form, is_positive, renamed, signed, with_sign
 from symbptt.equations.algebra.traversal import (
     every,
     has,
@@ -43,7 +46,8 @@ from symbptt.equations.algebra.traversal import (
     walk,
     with_parts,
 )
-from symbptt.equations.notation.writing import RELATIONS
+from symbptt.equations.notation.signs import text_of
+from symbptt.equations.notation.writing import RELATIONS, write
 from symbptt.equations.page.families import Letters, accented, gathered, names_of_lines, summed
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
 
@@ -63,10 +67,18 @@ SHORTEST_WHOLE = 2
 """The same of a function of a whole array that is an array, such as a softmax."""
 SHORTEST_OFTEN = SHORTEST - 1
 """The same where it is printed more often than twice."""
-MADE = (Sum, Over, Call, Matmul, Times, Power)
+MADE = (Sum, Over, Call, Matmul, Times, Power, Entries, SumOver)
 """What is computed of other values."""
-NAMELESS = kinds_of(Index, Entry, Total, Outside)
-"""The bits of what never gets a name where it is printed twice: entries, and sums over steps."""
+NAMELESS = kinds_of(Total, Outside)
+"""The bits of what never gets a name where it is printed twice: sums over steps, and what comes from outside."""
+ELEMENTWISE = kinds_of(Sum, Times, Over, Power, Call, Number, Symbol, Count, Entry, Index)
+"""The bits of what has an entry for each entry of what it is made of."""
+INDEXED = kinds_of(Index, Entry)
+"""The bits of what is written by its entries."""
+AS_READ = text_of({})
+"""The text of names by themselves, by which it is measured how long a function is to read."""
+WIDE = 12
+"""Characters, its time apart, of a function of one value that gets a name where it is printed twice."""
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
@@ -164,6 +176,40 @@ def entry_of(e: Expr, at: Sequence[Expr]) -> Expr | None:
     if any(part is None for part in inner):
         return None
     return with_parts(e, [part for part in inner if part is not None])
+
+
+def array_of_entries(e: Expr) -> tuple[Expr, tuple[Expr, ...]] | None:
+    """Return what is written for one entry as an array, and the indices of the entry: tanh(u) for tanh(u_j); a sum over
+    named indices as the array that has it for its entries. None of another expression."""
+    free = _free(e)
+    if isinstance(e, Entries) and not free:
+        return e, ()
+    if isinstance(e, SumOver):
+        return (renamed(Entries(free, e, tuple([i.of_size for i in free]))), free) if free else (e, ())
+    entries = [*every(e, Entry)]
+    # Of the same entry of each array, which no index stands beside.
+    is_elementwise = not e.kinds & ~ELEMENTWISE and all(x.of is None for x in every(e, Call))
+    if not free or not is_elementwise or len([*every(e, Index)]) != len(entries) * len(free):
+        return None
+    if any(x.indices != free or len(x.array.shape) != len(free) for x in entries):
+        return None
+    whole = mapped_where(e, lambda x: x.array, Entry)
+    return (whole, free) if not any(x.shape for x in every(_without(e), Symbol)) else None
+
+
+def _without(e: Expr) -> Expr:
+    """Return an expression with a number in the place of each entry."""
+    return mapped_where(e, lambda x: ONE, Entry)
+
+
+def _free(e: Expr) -> tuple[Index, ...]:
+    """Return the named indices that an expression does not sum over, in the order in which they are written."""
+    if not e.kinds & Index.bit:
+        return ()
+    if isinstance(e, Index):
+        return (e,)
+    own = e.indices if isinstance(e, SumOver | Along | Entries) else ()
+    return tuple(dict.fromkeys(i for part in e.parts for i in _free(part) if i not in own))
 
 
 # Folding.
@@ -338,11 +384,18 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
         return found  # of a page that nobody reads, such as that of a cell with hundreds of inner rounds
     # The largest repeated expression first; its parts then occur once less, and often need no name of their own.
     while True:
-        long = [x for lines in found for line in lines for x in _long(line.right)]
+        read = [x for lines in found for line in lines for x in _long(line.right)]
+        forms = _forms(read)
+        long = [key for key, _, _ in read]
         # What is equal has equal kinds and size: of all else no hash is needed.
         rough = Counter([(x.kinds, x.size) for x in long])
         counts = Counter([x for x in long if rough[x.kinds, x.size] > 1])
-        often = {e: n for e, n in counts.items() if n > 2 or (n > 1 and (e.size >= SHORTEST or isinstance(e, Call)))}
+        often = {
+            e: n
+            for e, n in counts.items()
+            if (n > 2 or (n > 1 and (e.size >= SHORTEST or isinstance(e, Call))))
+            and (e.size > 2 or e in forms or _is_wide(e))
+        }
         # Of (1 + a)² and 1 + a the latter has the name.
         twice = [e for e in often if not (isinstance(e, Power) and e.base in often)]
         name = next(free, None) if twice else None
@@ -351,7 +404,8 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
             twice = [e for e in twice if any(x.time is not None for x in e.labels)]
         if name is None or not twice:
             return found
-        found = _named(found, max(twice, key=lambda e: e.size), name)
+        e = max(twice, key=lambda e: e.size)
+        found = _named(found, e, name, forms.get(e, {}))
 
 
 def _in_their_order(forward: Sequence[Line]) -> list[Line]:
@@ -422,23 +476,36 @@ def _is_once_under_a_step(left: Symbol, right: Expr) -> bool:
     return left.label.time is not None and all(label.time is None for label in right.labels)
 
 
-def _long(e: Expr) -> Iterator[Expr]:
+Read = tuple[Expr, Expr, tuple[Expr, ...]]
+"""What may have a name, what stands on the page for it, and at which indices: an entry of it stands for an entry."""
+
+
+def _long(e: Expr) -> Iterator[Read]:
     """Yield the parts of an expression that are long enough for a name, in the order in which they are written."""
     open_ = [e]
     while open_:
         e = open_.pop()
-        if e.size >= SHORTEST_CALL or _is_whole(e):  # else all that it is made of is shorter still
-            if _is_worth(e, SHORTEST_OFTEN):
-                yield e
-            open_ += e.parts[::-1]
+        if e.size >= SHORTEST_CALL or e.kinds & Call.bit:  # else all that it is made of is shorter still
+            whole, at = (e, ()) if not e.kinds & INDEXED else array_of_entries(e) or (None, ())
+            if whole is not None and _is_worth(whole, SHORTEST_OFTEN):
+                yield whole, e, at
+            # What an array has for its entries is no second place of it.
+            open_ += (e.inner if isinstance(e, Entries) else e).parts[::-1]
+
+
+def _forms(read: Iterable[Read]) -> dict[Expr, dict[Expr, tuple[Expr, ...]]]:
+    """Return how entries of arrays are written, and at which indices, by the arrays."""
+    found: dict[Expr, dict[Expr, tuple[Expr, ...]]] = {}
+    for whole, form, at in read:
+        if at:
+            found.setdefault(whole, {})[form] = at
+    return found
 
 
 def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
-    """Answer whether an expression is long enough for a name; what has indices or is a sum over steps has none."""
+    """Answer whether an expression is long enough for a name; a sum over steps has none."""
     function = isinstance(e, Call) and e.name not in RELATIONS
-    long_enough = (
-        SHORTEST_WHOLE if _is_whole(e) else SHORTEST_CALL if function else SHORTEST if isinstance(e, Call) else least
-    )
+    long_enough = SHORTEST_WHOLE if function else SHORTEST if isinstance(e, Call | Entries) else least
     if e.size < long_enough or e.kinds & NAMELESS:
         return False
     if not isinstance(e, MADE) or (isinstance(e, Sum) and len(e.terms) < 2):
@@ -448,22 +515,32 @@ def _is_worth(e: Expr, least: int = SHORTEST) -> bool:
     return bool(times) and (times <= {0, -1, None} or times <= {LAST, None})
 
 
+def _is_wide(e: Expr) -> bool:
+    """Answer whether a function of one value is too long to be read often, as softmax(scores_t) is, and tanh(c_t) is not."""
+    return _is_whole(e) or len(write(relabelled(e, lambda x: Symbol(x.label.at(None), x.of)), AS_READ)) >= WIDE
+
+
 def _is_whole(e: Expr) -> bool:
     """Answer whether an expression is a function of a whole array that is an array."""
     return isinstance(e, Call) and bool(e.of) and e.size >= SHORTEST_WHOLE
 
 
-def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
+def _named(sections: list[list[Line]], e: Expr, name: str, forms: Mapping[Expr, tuple[Expr, ...]]) -> list[list[Line]]:
+    """Return sections with a name for an expression, and entries of it where one of its `forms` stands."""
     times = {x.time for x in e.labels} - {None}
     label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
     symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
-    s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines) if e in walk(line.right))
+    s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines)
+                if any(x == e or x in forms for x in walk(line.right)))  # fmt: skip
     # A value of the forward pass is computed there, even if only the backward pass reads it twice.
     if s > 0 and not adjoint:
         s, i = 0, len(sections[0])
     elif s > 1 and label.time is not None:
         s, i = 1, len(sections[1])
-    table: dict[Expr, Expr] = {e: symbol}
+    entries = {form: Entry(symbol, at) for form, at in forms.items()}
+    # Innermost first: where the array itself stands by its entries, these have their name before it.
+    whole: dict[Expr, Expr] = {Entries(x.indices, x, e.shape): symbol for x in entries.values()}
+    table: dict[Expr, Expr] = {e: symbol, **entries, **whole}
     later = table | _at_other_steps(table, sections[1:])
     tables = [table, *[later for _ in sections[1:]]]
     found = [
@@ -471,7 +548,7 @@ def _named(sections: list[list[Line]], e: Expr, name: str) -> list[list[Line]]:
         for lines, known in zip(sections, tables, strict=True)
     ]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
-    found[s].insert(i, Line(symbol, e, where))
+    found[s].insert(i, indexed(Line(symbol, e, where)))
     return found
 
 
