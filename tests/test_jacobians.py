@@ -179,6 +179,23 @@ def test_lines_are_those_of_a_textbook() -> None:
     assert line(rnn, "h", "W") == "∂(h_t)_i/∂W_{jk} = δ_{ij} (1 - (h_t)_i²) (x_t)_k"
 
 
+def test_a_value_that_is_a_quotient_stands_for_it_and_sums_have_their_terms() -> None:
+    @sb.cell
+    def shares(h: State["n"], W: Param["n n"]):
+        e = np.exp(W @ h)
+        s = 1 + np.sum(e)
+        y = e / s
+        return y * h
+
+    @sb.cell
+    def summed(h: State["n"], w: Param["n"]):
+        return w * h + np.sum(w * h**2)
+
+    found = sb.derive(shares).jacobian("h", "h").text()
+    assert found == "∂h_t/∂h_{t-1} = diag(h_{t-1}) (diag(y_t) - y_t y_tᵀ) W + diag(y_t)"
+    assert sb.derive(summed).jacobian("h", "w").text() == "∂h_t/∂w = diag(h_{t-1}) + 1_n (h_{t-1}²)ᵀ"
+
+
 def test_long_lines_have_parts_with_names() -> None:
     first, head, *rest = sb.derive(lstm).jacobian("h", "h").text().splitlines()
     assert head == "with" and first.endswith("∂c_t/∂h_{t-1}") and rest[0].startswith("  ∂c_t/∂h_{t-1} = ")

@@ -57,11 +57,6 @@ class Jacobian:
     blocks: dict[tuple[str, str], Block]
     kept: frozenset[int]
 
-    def shape(self, to: str, of: str) -> Shape:
-        """Return the shape of a block made dense: that of the value, then that of the argument."""
-        g = self.step.graph
-        return (*g.shape((self.step.next | self.step.outputs)[to]), *g.shape(self.step.leaves[of]))
-
 
 def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] = ()) -> Jacobian:
     """Return the derivatives of next states or outputs with respect to arguments, at one step.
