@@ -290,6 +290,10 @@ def step(h: State["k n"], p: Param["n n"], q: Param["k"]):
 def step(h: State["2*n"], A: Param["2*n n"], p: Param["n"]):
     return np.tanh(h) + np.stack([p, p]).reshape(-1) + A @ p
 """,
+    "a column of which samples and rows are one axis of a product": """
+def step(h: State["n"], A: Param["n n n"], v: Param["n"], p: Param["n n"]):
+    return np.mean(p * np.einsum('ijk,j,k->i', A, h, v)[:, None], axis=0)
+""",
     "a size that only the zeros of a cotangent that is not given have": """
 def step(s: State["k n"], p: Param["n"], h: State["n"]):
     new = np.tanh(s)

@@ -88,7 +88,8 @@ def merges(view: View, axes: Sequence[int]) -> bool:
 class Base:
     """What an index takes of a buffer: the text of the index for each axis of the buffer, the lengths of the axes where
     one axis of the buffer is several, the order in which the view's axes come (None for one that repeats), and the place
-    of the axis that moves. `shape` is the one in which the buffer is seen before the index, where that is another."""
+    of the axis that moves, which is as long as `whole`. `shape` is the one in which the buffer is seen before the index, where that is
+    another."""
 
     index: tuple[str, ...]
     split: tuple[Size, ...] | None
@@ -96,6 +97,7 @@ class Base:
     moving: int | None
     diagonal: str = ""
     shape: tuple[Size, ...] | None = None
+    whole: Size = 1
 
 
 @cache
@@ -131,7 +133,8 @@ def base_of(view: View, names: Names, moving: int | None = None) -> Base:
             lengths.append(view.axes[k].length)
     found = tuple(order.get(k) for k in range(len(view.axes)))
     shape = tuple(seen) if is_nested else None
-    return Base(_short(index), tuple(lengths) if is_split else None, found, place, _diagonal(view), shape)
+    split, length = tuple(lengths) if is_split else None, 1 if moving is None else view.buffer.shape[moving]
+    return Base(_short(index), split, found, place, _diagonal(view), shape, length)
 
 
 def _by_step(view: View, own: list[int]) -> list[int]:
@@ -265,7 +268,7 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
         return text + _new_axes(new, lead)
     shown = [i for i, is_new in enumerate(new) if not is_new]
     if any(axis.length != 1 for axis, is_new in zip(view.axes, new, strict=True) if is_new):
-        whole = [view.buffer.shape[_moving_axis(base)]] if lead else []
+        whole = [base.whole] if lead else []
         # A number by itself has a type of its own, which an array of it would keep.
         alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype == "float"
         text = f"np.asarray({text}, dtype)" if alone else text
@@ -276,7 +279,7 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     flat = tuple(tuple(i for i in group if i in shown) for group in groups)
     if all(len(group) < 2 for group in flat):
         return f"{text}[{', '.join([':'] * lead + [':' if group else 'None' for group in flat])}]"
-    first = [names.size(view.buffer.shape[_moving_axis(base)])] if lead else []
+    first = [names.size(base.whole)] if lead else []
     return f"{text}.reshape({', '.join([*first, *(_joint(view, group, names) for group in groups)])})"
 
 
@@ -287,13 +290,6 @@ def _turned_matrix(view: View, order: Sequence[int], groups: Groups | None) -> G
     columns, rows = groups
     lying = [order[i] for i in (*rows, *columns)]
     return (rows, columns) if lying == sorted(order) and len(order) == len(view.axes) else None
-
-
-def _moving_axis(base: Base) -> int:
-    """Return the axis of the buffer along which a view moves: the one that its index keeps whole."""
-    assert base.moving is not None
-    kept = [i for i, part in enumerate(base.index) if ":" in part]
-    return kept[base.moving] if base.moving < len(kept) else base.moving + sum(":" not in p for p in base.index)
 
 
 def _transposed(text: str, order: Sequence[int]) -> str:
