@@ -172,7 +172,6 @@ def test_integers_are_divided_by_numbers_that_are_not_zero():
     (lambda k, h: h % 0, "a division by zero"),
     (lambda k, h: h // 0.0, "a division by zero"),
     (lambda k, h: np.hypot(h > 0, h < 1) + h, "truth values"),
-    (lambda k, h: divmod(h, 2)[0], "a // b"),
 ])  # fmt: skip
 def test_what_numpy_refuses_or_does_otherwise_is_refused(function, words):
     @sb.cell
