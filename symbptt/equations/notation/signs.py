@@ -235,7 +235,7 @@ TEXT = Notation(
     at_steps=lambda index, row: f"t: {index} = {row}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: f",  {index} < {size}",
-    among=lambda index, values: f"{index} ∈ {{{values}}}",
+    among=lambda index, values: f"{index} ∈ {{{', '.join(map(text_of_name, values.split(', ')))}}}",
     when=lambda condition: f" for {condition}",
     raised=lambda inner, sign: f"{inner}^{{({sign})}}",
     windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
