@@ -299,7 +299,7 @@ def pushed(x: Input["n"], e: Input, h: State["n"], s: State, U: Param["n n"]):
     [None, Window(1), Window(2), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(1, 5), Chunked(2, 2)],
     ids=repr,
 )
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(19)
 def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
     truncation: Any, masks: str, steps: int, batch: int
 ) -> None:
