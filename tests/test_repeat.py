@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State
+from symbptt import Const, Index, Input, Param, State
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.ir.laws import check
@@ -293,3 +293,84 @@ def test_lines_of_the_page_are_the_gradients_of_the_module() -> None:
     for mine, other in ((dw, grads.params["w"]), (dU, grads.params["U"]), (dx, grads.inputs["x"][:, 0]),
                         (du[0], grads.state["u"][0]), (dv[0], grads.state["v"][0])):  # fmt: skip
         assert np.allclose(mine, other, rtol=1e-13, atol=1e-13)
+
+
+# Siblings: functions of the language in a body, what is carried in other shapes and orders, loops before and behind the steps.
+
+
+@sb.cell
+def soft(x: Input["n"], h: State["n"], U: Param["n n"]):
+    def b(z):
+        a = sb.softmax(U @ z + x)
+        return z + 0.5 * (a - sb.mean(z))
+
+    return sb.repeat(b, h, 3)
+
+
+@sb.cell
+def swap(x: Input["n"], h: State["n"], g: State["n"], U: Param["n n"]):
+    return sb.repeat(lambda z: (z[1], np.tanh(U @ z[0] + x)), (h, g), 3)
+
+
+@sb.cell
+def mat(x: Input["n"], M: State["n n"], U: Param["n n"]):
+    return sb.repeat(lambda z: 0.5 * z + 0.1 * (U @ z @ z.T) + np.outer(x, x), M, 2)
+
+
+@sb.cell
+def ponly(x: Input["n"], h: State["n"], W: Param["n n"], v: Param["n"]):
+    u = sb.repeat(lambda z: np.tanh(W @ z), v, 3)  # of parameters alone
+    return np.tanh(u * h + x)
+
+
+@sb.cell
+def two(x: Input["n"], h: State["n"], W: Param["n n"], V: Param["n n"]):
+    a = sb.repeat(lambda z: np.tanh(W @ z + x), h, 2)
+    b = sb.repeat(lambda z: np.sin(V @ z + a), a, 3)
+    return {"h": b, "y": a * b}
+
+
+@sb.cell
+def parts(x: Input["n"], h: State["2*n"], W: Param["n n"]):
+    def f(z):
+        n = x.shape[0]
+        a, b = z[:n], z[n:]
+        c = np.cumsum(np.tanh(W @ a)) + b[::-1]
+        return np.concatenate([sb.where(c > 0.1, c, 0.5 * a), b + 0.1 * sb.max(c) + x])
+
+    return sb.repeat(f, h, 2)
+
+
+@sb.cell
+def tok(x: Index["v"], h: State["n"], E: Param["v n"], U: Param["n n"]):
+    return sb.repeat(lambda z, k: np.tanh(U @ z + E[x] * (1 + k)), h, 3)
+
+
+@sb.cell
+def const_next(x: Input["n"], h: State["n"], U: Param["n n"]):
+    u, v = sb.repeat(lambda z: (np.tanh(U @ z[0] + z[1]), x), (h, 0.5 * h), 3)
+    return u + 0 * v
+
+
+@sb.cell
+def inner_k(x: Input["3"], h: State["3"], U: Param["3 3"]):
+    return sb.repeat(lambda z, k: np.tanh(U @ z + z[k]) + x, h, 3)
+
+
+SIBLINGS = {cell.name: cell for cell in (soft, swap, mat, ponly, two, parts, tok, const_next, inner_k)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_siblings_are_proved(name: str) -> None:
+    report = sb.verify(sb.compile(SIBLINGS[name]))
+    assert report.passed, str(report)
+
+
+def test_pages_of_values_that_change_places_or_stay() -> None:
+    assert "dz1_{t,k} = dz0_{t,k+1} for k < 3" in sb.derive(swap).text()
+    assert "dx_t = Σ_{k < 3} dz1_{t,k+1}" in sb.derive(const_next).text()
+    assert "dv = Σ_t dz_{t,0}" in sb.derive(ponly).text()
+    assert "dz_{t,k}   = Wᵀ du_{a,t,k} for k < 2" in sb.derive(two).text()
+    # What a body reads of what it carries at the number of the round has no loop: its rounds stand there one by one.
+    assert not any(node.family == "rounds" for node in in_loops(inner_k.looped).graph)

@@ -79,15 +79,21 @@ class Recursion:
 
 def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
     """Return which of the nodes (given with all that they are computed from) differ between samples or steps."""
+    ids = sorted(ids)
+    # On a page what goes through the rounds of a loop inside a step is said to be of a step, also where it is the same in all.
+    repeats = [g[id] for id in ids if g[id].family == "repeat"]
+    rounded = {
+        id for node in repeats for part in node.attrs.parts(node.args)[::3] for id in part if g[id].family != "leaf"
+    }
     found: set[int] = set()
-    for id in sorted(ids):
+    for id in ids:
         node = g[id]
         if node.family == "leaf":
             varies = node.attrs.role in PER_SAMPLE
         else:
             # A total sums over steps and samples, so that its value no longer depends on either.
             varies = node.family != "total" and any(arg in found for arg in node.args)
-        if varies:
+        if varies or id in rounded:
             found.add(id)
     return found
 
@@ -145,6 +151,9 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     count_of = {loop[leaf]: node.attrs.count for node in repeats for leaf in leaves_of(node)}
     found_in = changing(g, forward).items() if repeats else ()
     depends = {id: frozenset(loop[leaf] for leaf in leaves) for id, leaves in found_in}
+    for node in repeats:
+        _, _, number, following = node.attrs.parts(node.args)
+        depends |= {id: depends[id] | {number} for id in following}  # also what is the same in all rounds
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
         # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.

@@ -34,6 +34,8 @@ from symbptt.equations.algebra.normal import in_normal_form, renamed
 from symbptt.equations.algebra.traversal import mapped_where
 from symbptt.equations.algebra.trees import is_long
 from symbptt.equations.notation.signs import Notation
+from symbptt.ir.node import Node
+from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.shape import Shape, Size, size_text
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
@@ -172,6 +174,16 @@ class Lines:
                     bar = r.adjoint.get(values.get(i, -1))
                     right = ZERO if bar is None else self.inside(bar)
                     yield Line(self._symbol(label, g.shape(new)), right, BACKWARD)
+            yield from self._handed_on(node)
+
+    def _handed_on(self, node: Node) -> Iterator[Line]:
+        """Yield the adjoints of carried values that are those of other values, under another name."""
+        _, carried, _, _ = node.attrs.parts(node.args)
+        for leaf in carried:
+            label, bar = self.labels[leaf]._replace(adjoint=True, mark=self.mark), self.recursion.adjoint.get(leaf)
+            if bar is not None and self.labels.get(bar) != label:
+                left = self._symbol(label, self.recursion.graph.shape(leaf))
+                yield Line(left, self.inside(bar), BACKWARD, note=self._rounds_of(label))
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
         """Return the line of an adjoint; that of a state adds to the cotangent received from the next step."""
@@ -276,16 +288,28 @@ class Lines:
             if self.labels.get(id) is label
             else self._symbol(label, self.recursion.graph.shape(id))
         )
-        return indexed(Line(left, right, where, note=self._rounds_of(label, id)))
+        return indexed(Line(left, right, where, note=self._rounds_of(label)))
 
-    def _rounds_of(self, label: Label, id: int) -> str:
+    def _rounds_of(self, label: Label) -> str:
         """Return the rounds in which the line of a value in a loop inside a step holds."""
-        if not label.round or label.round.isdigit():
-            return ""
+        most = self._rounds.get(label.name)
+        number = letter_of_rounds(self.recursion.graph) if most is not None else ""
+        return f"{number} < {most}" if label.round in (number, f"{number}+1") and most is not None else ""
+
+    @cached_property
+    def _rounds(self) -> dict[str, str]:
+        """How many rounds the values of loops inside a step go through, by the names on the page."""
         g = self.recursion.graph
-        number = letter_of_rounds(g)
-        counts = {size_text(node.attrs.count) for node in g if node.family == "repeat"}
-        return f"{number} < {counts.pop()}" if len(counts) == 1 else ""
+        repeats = [node for node in g if node.family == "repeat"]
+        if not repeats:
+            return {}
+        counts = {leaf: size_text(node.attrs.count) for node in repeats for leaf in leaves_of(node)}
+        found = {
+            self.labels[id].name: counts[min(leaves)]
+            for id, leaves in changing(g, self.recursion.forward_ids).items()
+            if leaves and id in self.labels
+        }
+        return found
 
 
 def indexed(line: Line) -> Line:
