@@ -15,7 +15,7 @@ from symbptt.codegen.passes import NEUTRAL
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.targets.c99.module import Parts, parts_of
-from symbptt.equations.derived import equations_of
+from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
@@ -126,4 +126,7 @@ def c_source(
     program = program_of(derive(in_loops(cell.looped)))
     for step in NEUTRAL:
         program = step(program)
-    return CSource(cell.name, parts_of(program, lower(program), VERSION, equations_of(cell).as_spelt()))
+    return CSource(
+        cell.name,
+        parts_of(program, lower(program), VERSION, (looped_equations_of(cell) or equations_of(cell)).as_spelt()),
+    )
