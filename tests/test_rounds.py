@@ -9,6 +9,7 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Input, Param, State
+from symbptt.autodiff.entrywise import Calculus
 from symbptt.codegen.lower import equations
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.ir.node import placeholder
@@ -138,6 +139,94 @@ def test_every_stage_grows_little_more_than_the_rounds(make):
     short, long = counts(4), counts(12)
     grown = {name: long[name] / (short[name] + 2_000) for name in STAGES}
     assert max(grown.values()) < 6, grown  # 3 were linear, 9 quadratic, and 2^12 what affine and rolled rounds took
+
+
+def newton(rounds):
+    """Rounds of Newton whose values have no names, and that read the one before six times."""
+
+    @sb.cell
+    def root(x: Input["n"], h: State["n"], a: Param["n"]):
+        def solved(y, left):
+            step = (y + a * np.tanh(y) - x - h) / (1 + a * (1 - np.tanh(y) ** 2)) if left else None
+            return solved(y - step, left - 1) if left else y
+
+        return solved(h, rounds)
+
+    return root
+
+
+def slots(rounds):
+    @sb.cell
+    def attending(x: Input["p n"], s: State["k n"], W: Param["n n"], U: Param["n n"]):
+        values = [s]
+        for _ in range(rounds):
+            a = sb.softmax(x @ (values[-1] @ W).T, axis=1)
+            u = (a / np.sum(a, axis=0)).T @ x
+            z = sb.sigmoid(u @ U + values[-1])
+            values.append((1 - z) * values[-1] + z * u)
+        return values[-1]
+
+    return attending
+
+
+PAGES = {
+    "state": lambda d, h, w: d.jacobian(h, h).text(),
+    "param": lambda d, h, w: d.jacobian(h, w).text(),
+    "unrolled": lambda d, h, w: d.unrolled().text(),
+    "linearity": lambda d, h, w: str(d.linearity(h)),
+}
+
+
+@pytest.mark.parametrize("page", ["param", *(pytest.param(x, marks=pytest.mark.long) for x in PAGES if x != "param")])
+@pytest.mark.parametrize("make, h, w", [(newton, "h", "a"), pytest.param(slots, "s", "W", marks=pytest.mark.long)])
+def test_pages_of_jacobians_grow_little_more_than_the_rounds(make, h, w, page):
+    def counted(rounds):
+        return calls_of(PAGES[page], sb.derive(make(rounds)), h, w)
+
+    counted(1)
+    (few, _), (many, text) = counted(3), counted(9)
+    assert many < 9 * (few + 2_000), (few, many)  # 9 is quadratic
+    assert len(text) < 9 * 3_000
+
+
+def test_values_that_are_looked_for_by_every_path_are_seen_by_the_counts(monkeypatch):
+    def calls():
+        return calls_of(PAGES["param"], sb.derive(newton(9)), "h", "a")[0]
+
+    once = calls()
+    monkeypatch.setattr(Calculus, "_wholes", by_every_path)
+    assert calls() > 1.5 * once
+
+
+def by_every_path(calculus, id):
+    node = calculus.graph[id]
+    if id in calculus.parts or id in calculus.labelled or node.family != "map":
+        return [id] * (id in calculus.parts)
+    return [x for arg in node.args if calculus.graph.shape(arg) == node.shape for x in by_every_path(calculus, arg)]
+
+
+@pytest.mark.parametrize(
+    "make, h, shape, rounds",
+    [(newton, "h", (3,), 5), (slots, "s", (2, 3), 2), pytest.param(slots, "s", (2, 3), 5, marks=pytest.mark.long)],
+)
+def test_jacobians_of_many_rounds_are_those_by_complex_step(make, h, shape, rounds):
+    cell, random = make(rounds), np.random.default_rng(rounds)
+    sizes = {"p": 4, "k": 2, "n": 3}
+    arrays = {
+        a.name: 0.5 * random.standard_normal([sizes[str(n)] for n in a.shape]) for a in cell.arguments if a.name != h
+    }
+    state = random.standard_normal(shape)
+    params = {k: v for k, v in arrays.items() if k != "x"}
+    given = sb.derive(cell).jacobian(h, h).evaluate(params, {"x": arrays["x"]}, {h: state})
+    wanted = np.zeros((*shape, *shape))
+    for place in np.ndindex(shape):
+        moved = state.astype(complex)
+        moved[place] += 1e-30j
+        wanted[(..., *place)] = np.imag(cell.function(**arrays, **{h: moved})) / 1e-30
+    np.testing.assert_allclose(given, wanted, rtol=1e-10, atol=1e-12)
+    planted = {**params, "a" if make is newton else "U": 1.01 * arrays["a" if make is newton else "U"]}
+    moved = sb.derive(cell).jacobian(h, h).evaluate(planted, {"x": arrays["x"]}, {h: state})
+    assert not np.allclose(moved, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])

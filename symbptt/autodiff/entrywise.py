@@ -283,7 +283,7 @@ class Calculus:
                 length == 1 or (x.is_Symbol and bounds.get(x) == length)
                 for x, (_, length, _) in zip(places, spans, strict=True)
             )
-            inner = self._part_of(entry.id, part) if fits else None
+            inner = self._part_of(entry.id, part, {}) if fits else None
             if inner is not None:
                 return Entry(
                     inner,
@@ -294,22 +294,31 @@ class Calculus:
 
     def _wholes(self, id: int) -> list[int]:
         """Return the values of which parts have names, that a value is or is made of element by element."""
-        if id in self.parts:
-            return [id]
-        node = self.graph[id]
-        if id in self.labelled or node.family != "map":
-            return []
-        return [x for arg in node.args if self.graph.shape(arg) == node.shape for x in self._wholes(arg)]
+        found, seen, open_ = list[int](), set[int](), [id]
+        # Each value once: the values of inner rounds read each other twice, so that their paths double with every round.
+        while open_:
+            inner = open_.pop()
+            if inner in seen:
+                continue
+            seen.add(inner)
+            node = self.graph[inner]
+            if inner in self.parts:
+                found.append(inner)
+            elif inner not in self.labelled and node.family == "map":
+                open_ += [arg for arg in reversed(node.args) if self.graph.shape(arg) == node.shape]
+        return found
 
-    def _part_of(self, id: int, part: int) -> int | None:
-        """Return the same part of a value that is made element by element of the whole."""
-        node = self.graph[part]
-        if id == node.args[0]:
-            return part
+    def _part_of(self, id: int, part: int, known: dict[int, int | None]) -> int | None:
+        """Return the same part of a value that is made element by element of the whole; `known` are those of others."""
+        if id not in known:
+            known[id] = part if id == self.graph[part].args[0] else self._part_made(id, part, known)
+        return known[id]
+
+    def _part_made(self, id: int, part: int, known: dict[int, int | None]) -> int | None:
         inner = self.graph[id]
         if inner.family != "map" or any(self.graph.shape(arg) not in ((), inner.shape) for arg in inner.args):
             return None
-        args = [arg if not self.graph.shape(arg) else self._part_of(arg, part) for arg in inner.args]
+        args = [arg if not self.graph.shape(arg) else self._part_of(arg, part, known) for arg in inner.args]
         return None if None in args else build.map_(self.graph, inner.attrs.expr, [x for x in args if x is not None])
 
     def _joined(self, one: Term, other: Term) -> Term | None:

@@ -58,6 +58,8 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
     in derivatives, as the maximum inside a softmax, is no reason of its own: without `stops` it counts as constant."""
     found: dict[int, str] = {}
     breaks: dict[int, str] = {}
+    # Of each value once for the whole sweep: a polynomial asks for how its arguments depend, which is settled before.
+    made: dict[int, sp.Expr | None] = {}
     ids = g.ancestors([id])
     ends = {id, *(arg for each in ids if g[each].family != "map" for arg in g[each].args)}
     for each in ids:
@@ -73,7 +75,7 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
             breaks[each] = why
         # Terms may cancel in the whole, as x² in (x + a)² - x²: the expansion is tried where a chain of elementwise maps ends.
         if found[each] in (AFFINE, NONE) and each in ends and node.family == "map":
-            found[each] = min(found[each], _expanded_kind(g, each, found, sources), key=KINDS.index)
+            found[each] = min(found[each], _expanded_kind(g, each, found, sources, made), key=KINDS.index)
     flowing = _read(g, id, stops, {each for each in ids if found[each] != NONE})
     return found[id], {each: why for each, why in breaks.items() if each in flowing}
 
@@ -90,18 +92,25 @@ def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
     return found
 
 
-def _expanded_kind(g: Graph, id: int, found: Mapping[int, str], sources: Collection[int]) -> str:
+def _expanded_kind(
+    g: Graph, id: int, found: Mapping[int, str], sources: Collection[int], made: dict[int, sp.Expr | None]
+) -> str:
     """Return how an elementwise value depends on the sources when it is written as a polynomial of what no polynomial makes, and
     expanded: then terms of a higher degree may cancel."""
-    whole = _polynomial(g, id, found, sources, {})
+    whole = _polynomial(g, id, found, sources, made)
     if whole is None:
         return NONE
     whole = sp.expand(whole)
     atoms = {s: found[int(s.name)] for s in whole.free_symbols if found[int(s.name)] != CONSTANT}
     if not atoms:
         return CONSTANT
-    varying = [term.as_independent(*atoms, as_Add=False)[1] for term in sp.Add.make_args(whole)]
-    return max((AFFINE if x == 1 else atoms.get(x, NONE) for x in varying), key=KINDS.index)
+    kind = CONSTANT
+    for term in sp.Add.make_args(whole):
+        varying = term.as_independent(*atoms, as_Add=False)[1]
+        kind = max(kind, AFFINE if varying == 1 else atoms.get(varying, NONE), key=KINDS.index)
+        if kind == NONE:  # no other term changes that
+            break
+    return kind
 
 
 def _polynomial(
