@@ -16,7 +16,7 @@ from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.targets.c99.module import Parts, parts_of
 from symbptt.equations.derived import equations_of, looped_equations_of
-from symbptt.errors import ArgumentError, TargetError, three_lines
+from symbptt.errors import ArgumentError, CellError, TargetError, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -112,6 +112,12 @@ def c_source(
         )
     if not isinstance(cell, Cell):
         raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+    begun = next((a.name for a in cell.arguments if a.start is not None), None)
+    if begun is not None:
+        raise CellError(
+            f"the state {begun!r} of {cell.name} begins with what its default says, and in C a state that is not given is zero\n"
+            "  leave the default out, and hand the states before the first step over"
+        )
     for option, value, common in (
         ("truncation", truncation, None),
         ("clip_adjoint", clip_adjoint, None),

@@ -12,6 +12,7 @@ from symbptt.codegen.runtime.cell import (
     MARK,
     PARAMS,
     SHAPES,
+    STARTS,
     STATES,
     TARGETS,
     Array,
@@ -90,7 +91,12 @@ def _check_finite(name: str, array: Array, lead: int, first: int = 0) -> None:
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
-    where = tuple(np.argwhere(~np.isfinite(array))[0])
+    bad, start = ~np.isfinite(array), STARTS.get(name)
+    if start is not None and not isinstance(start, str):  # the infinity that a state begins with may be given
+        bad &= array != np.asarray(start, array.dtype)
+    if not bad.any():
+        return
+    where = tuple(np.argwhere(bad)[0])
     raise ArgumentError(f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected")
 
 
@@ -209,9 +215,20 @@ def _arguments(
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: np.zeros((B, *shapes[k]), dtype) for k in STATES if k not in arrays}
+    arrays |= {k: _start(k, arrays, shapes[k], B, dtype) for k in STATES if k not in arrays}
     arrays = {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
+
+
+def _start(name: str, arrays: Arrays, shape: tuple[int, ...], B: int, dtype: Any) -> Array:
+    """Return what a state begins with, the same for every sample."""
+    value = STARTS.get(name, 0)
+    value = np.asarray(arrays[value] if isinstance(value, str) else value, dtype)
+    if value.shape not in ((), shape):
+        raise ArgumentError(f"{name}: it begins with an array of shape {value.shape}, {shape} is expected")
+    out = np.empty((B, *shape), dtype)
+    out[...] = value
+    return out
 
 
 def _masks(lengths: Any, reset: Any, T: int, B: int) -> tuple[Mask, Mask]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import STATES, Array
+from symbptt.codegen.runtime.cell import STARTS, STATES, Array
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
 from symbptt.codegen.runtime.workspace import _workspace
@@ -26,12 +26,22 @@ def forward(
     reset: Any = None,
     workspace: Any = None,
 ) -> Run:
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), where omitted that
+    of STARTS, else zero."""
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
+    return Run(
+        _frozen(states, batched),
+        _frozen(outputs, batched),
+        kept,
+        batched,
+        call.dtype,
+        call.ws,
+        tape[-1],
+        _by_param(state),
+    )
 
 
 def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any = None) -> Grads:
@@ -46,7 +56,7 @@ def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     found = _flowed_back(call, tape, full, last, flow)
-    return _grads(*found, flow, run.batched, empty=not T)
+    return _grads(*found, flow, run.batched, empty=not T, begun=run.begun)
 
 
 def value_and_grad(
@@ -69,7 +79,12 @@ def value_and_grad(
     plan = _prepared(call, True)
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     value, found, final = _trained(call, plan, flow)
-    return value, _grads(*found, flow, batched, final, not call.T)
+    return value, _grads(*found, flow, batched, final, not call.T, _by_param(state))
+
+
+def _by_param(state: Any) -> tuple[str, ...]:
+    """Return the states that begin with a parameter, of those that a call does not give."""
+    return tuple(k for k, start in STARTS.items() if isinstance(start, str) and k not in (state or {}))
 
 
 def _called(

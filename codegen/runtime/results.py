@@ -4,17 +4,25 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import MARK, Arrays
+from symbptt.codegen.runtime.cell import MARK, STARTS, Arrays
 
 
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
     def __init__(
-        self, states: Arrays, outputs: Arrays, tape: Any, batched: bool, dtype: Any, workspace: Any, rooms: Any = ()
+        self,
+        states: Arrays,
+        outputs: Arrays,
+        tape: Any,
+        batched: bool,
+        dtype: Any,
+        workspace: Any,
+        rooms: Any = (),
+        begun: tuple[str, ...] = (),
     ) -> None:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.workspace, self.rooms = workspace, rooms
+        self.workspace, self.rooms, self.begun = workspace, rooms, begun
         self.mark = MARK
 
     def __repr__(self) -> str:
@@ -60,11 +68,14 @@ def _grads(
     batched: bool,
     final: Arrays | None = None,
     empty: bool = False,
+    begun: tuple[str, ...] = (),
 ) -> Grads:
     """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    steps a gradient of a parameter is zero, also where its derivative is infinite. A parameter that states begin with, those of `begun`,
+    has the gradients of all samples."""
     params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
     state = {k: v + resets[k] for k, v in state.items()}
+    params = params | {STARTS[k]: params[STARTS[k]] + state[k].sum(0) for k in begun}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
         final = final and {k: v[0] for k, v in final.items()}

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -47,10 +48,10 @@ def axes_of(
     fixed: Sequence[str] = ("const", "param"),
 ) -> list[Axis]:
     """Return the axes of arguments; lengths are those of `shapes`, aligned at the last axis, or of arrays that are defaults
-    of arguments with the roles `fixed`."""
+    of arguments with the roles `fixed`, or with which states begin."""
     found = []
     for a in arguments:
-        default = _default_shape(a) if a.role in fixed else ()
+        default = _default_shape(a.default) if a.role in fixed else _default_shape(a.start)
         lengths = default if shapes is None or a.name not in shapes else tuple(shapes[a.name])
         known = [None] * (len(a.shape) - len(lengths)) + [*lengths[max(len(lengths) - len(a.shape), 0) :]]
         found += [Axis(a.name, i, item, n) for i, (item, n) in enumerate(zip(a.shape, known, strict=True))]
@@ -62,8 +63,8 @@ def axes_of_needs(needs: Iterable[Need]) -> list[Axis]:
     return [Axis("", 0, need.axis) for need in needs]
 
 
-def _default_shape(a: Argument) -> tuple[int, ...]:
-    return () if a.default is None else np.shape(a.default)
+def _default_shape(default: Any) -> tuple[int, ...]:
+    return () if default is None or isinstance(default, str) else np.shape(default)
 
 
 def told(axes: Sequence[Axis], last: Sequence[Axis] = ()) -> list[Told]:

@@ -12,13 +12,15 @@ from symbptt.ir.shape import Shape
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a cell: its role, name, shape and, for a constant, its default; `limit` bounds an index."""
+    """An argument of a cell: its role, name, shape and, for a constant, its default; `limit` bounds an index. `start` is what a
+    state begins with where a call omits it, numbers or the name of a parameter; None is zero."""
 
     role: str
     name: str
     shape: Shape
     default: Any = None
     limit: Any = None
+    start: Any = None
 
 
 @dataclass(frozen=True)

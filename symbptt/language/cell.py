@@ -10,7 +10,7 @@ import inspect
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import zip_longest
 from types import CellType, ModuleType
@@ -34,7 +34,7 @@ from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
 from symbptt.language.namespaces import traced_names
-from symbptt.language.roles import ROLES, Annotation, annotation_of, parse_dims
+from symbptt.language.roles import ROLES, Annotation, Param, annotation_of, parse_dims
 from symbptt.language.stable_forms import stable
 from symbptt.language.user_frames import user_place
 from symbptt.syntax import as_read
@@ -62,8 +62,14 @@ class Cell:
         return self.function(**{**{k: v for k, v in self.consts.items() if "." not in k}, **given})
 
     def called(self, values: Mapping[str, Any]) -> Any:
-        """Return what the function returns of its arguments by name, each field of a group by its own."""
-        return self.function(**grouped(self.groups, values), **self.options)
+        """Return what the function returns of its arguments by name, each field of a group by its own; what a state begins with is none."""
+        own = {k: v for k, v in values.items() if k not in self.begun.values()}
+        return self.function(**grouped(self.groups, own), **self.options)
+
+    @property
+    def begun(self) -> dict[str, str]:
+        """The states that begin with a parameter, shared by all samples, and its name."""
+        return {a.name: a.start for a in self.arguments if isinstance(a.start, str)}
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{a.name}: {a.role.capitalize()}{show(a.shape)}" for a in self.arguments)
@@ -190,6 +196,7 @@ def arguments_of(
             found += _fields(function, parameter, group, scope, consts)
         elif parameter.name not in options:
             found.append(_argument(function, parameter, scope, consts, roles))
+    found += _begun(found, place_of(function))
     axes = axes_of(found)
     # Defaults are arrays of known lengths, which may contradict each other.
     wrong = misfit(axes, solved(axes))
@@ -302,6 +309,8 @@ def _argument(
             f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}{CURES.get(annotation.role, '')}"
         )
     default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
+    if annotation.role == "state" and roles is CELL_ROLES:
+        return Argument("state", name, shape, start=_start(default, name, shape, where))
     return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
 
 
@@ -326,13 +335,32 @@ def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, An
     return annotation
 
 
+def _begun(arguments: Sequence[Argument], where: str) -> list[Argument]:
+    """Return the parameters that states begin with."""
+    begun = [Argument("param", a.start, a.shape) for a in arguments if isinstance(a.start, str)]
+    for name in {a.name for a in begun} & {a.name for a in arguments}:
+        raise CellError(
+            f"two arguments are both called {name!r}: the parameter that a state begins with, and one of the function{where}\n"
+            "  rename that of the function"
+        )
+    return begun
+
+
+def _start(default: Any, name: str, shape: Shape, where: str) -> Any:
+    """Return what a state begins with: numbers, the name of a parameter for `= Param`, or None for zero."""
+    if default is Param:
+        return f"{name}0"
+    found = _checked_default(default, "const", name, shape, where)
+    if found is not None and np.isnan(found).any():
+        raise CellError(f"the state {name!r} begins with NaN{where}\n  give it numbers; -np.inf is one")
+    return found if found is None or np.ndim(found) else float(found)
+
+
 def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:
     if default is None:
         return None
     if role not in ("const", "param"):
-        given = (
-            f"give it to forward: state={{{name!r}: ...}}" if role == "state" else "give it to the kernel with the data"
-        )
+        given = "give it to the kernel with the data"
         raise CellError(f"the {role} {name!r} has a default, and only Param and Const may have one{where}\n  {given}")
     array = np.asarray(default)
     if array.dtype.kind not in "biuf":
@@ -575,6 +603,8 @@ def _is_read(cell: Cell, name: str) -> bool:
 def _warn_unused(cell: Cell, step: Step) -> None:
     read = step.graph.ancestors([*step.next.values(), *step.outputs.values()])
     for a in cell.arguments:
+        if a.name in cell.begun.values():
+            continue
         if step.leaves[a.name] not in read and not (isinstance(a.default, int) and _is_read(cell, a.name)):
             warnings.warn(
                 f"the {a.role} {a.name!r} of {cell.name} is never used{place_of(cell.function)}", stacklevel=2

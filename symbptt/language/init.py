@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
     result = {}
     for a in wanted:
         shape = concrete(a.shape, sizes)
+        if a.name in [b.start for b in cell.arguments if b.role == "state" and isinstance(b.start, str)]:
+            a = replace(a, default=0.0)  # a start that is trained begins as one that is not
         given = a.default is not None and a.name in override
         value = (
             None if given else _first(a, shape, state_sizes, random)

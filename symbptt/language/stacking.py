@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from symbptt.ir.step import Argument
 from symbptt.language import functions
 from symbptt.language.array import Array
 from symbptt.language.cell import Cell
-from symbptt.language.roles import Annotation, parse_dims
+from symbptt.language.roles import Annotation, Param, parse_dims
 from symbptt.syntax import NAME
 
 
@@ -49,7 +49,7 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
     given: Shape | None = None
     for number, cell in enumerate(cells, start=1):
         rename = _sizes(cell, number, given)
-        layers.append([(a, _renamed(a, number, rename, given is None)) for a in cell.arguments])
+        layers.append([(a, _renamed(a, number, rename, given is None, cell.begun.values())) for a in cell.arguments])
         given = _handed(cell, rename)
     parameters = [own for layer in layers for a, own in layer if own is not None]
     # Inputs, indices and states first, as in any cell; `sorted` is stable, so that layers keep their order.
@@ -64,7 +64,11 @@ def _stacked(cells: Sequence[Cell]) -> Cell:
         result: dict[str, Any] = {}
         signal = None
         for number, (cell, layer) in enumerate(zip(cells, layers, strict=True), start=1):
-            arguments = {a.name: signal if own is None else values.get(own.name, own.default) for a, own in layer}
+            arguments = {
+                a.name: signal if own is None else values.get(own.name, own.default)
+                for a, own in layer
+                if a.name not in cell.begun.values()
+            }
             results = _by_name(cell, cell.called(arguments))
             signal = results[_top(cell)]
             result |= {f"{name}_{number}": value for name, value in results.items()}
@@ -125,15 +129,20 @@ def _sizes(cell: Cell, number: int, given: Shape | None) -> dict[str, str]:
     return {name: bound.get(name, f"{name}_{number}") for name in names}
 
 
-def _renamed(a: Argument, number: int, rename: dict[str, str], first: bool) -> inspect.Parameter | None:
+def _renamed(
+    a: Argument, number: int, rename: dict[str, str], first: bool, begun: Collection[str]
+) -> inspect.Parameter | None:
     """Return a cell's argument as one of the stack, or None where the layer below gives it."""
     if a.role == "input" and not first:
         return None
+    if a.name in begun:
+        return None  # the state says so again
     dims = _dims(a.shape, rename)
     if a.role == "index":
         dims = size_text(a.limit)
     name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"
-    default = inspect.Parameter.empty if a.default is None else a.default
+    given = Param if isinstance(a.start, str) else a.start if a.role == "state" else a.default
+    default = inspect.Parameter.empty if given is None else given
     return inspect.Parameter(
         name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims)
     )

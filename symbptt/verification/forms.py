@@ -96,14 +96,8 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     if point.batch == 1:
         yield "without a batch axis", partial(_single, kernel, point, sent), partial(_first, base), SAME
     if _is_told(kernel) and point.inputs:  # which tell the number of samples
-        zeros = replace(point, state={k: np.zeros_like(v) for k, v in point.state.items()})
         nothing = replace(point, state={})
-        yield (
-            "without a state",
-            partial(_called, kernel, nothing, sent),
-            partial(_called, kernel, zeros, sent),
-            SAME,
-        )
+        yield "without a state", partial(_called, kernel, nothing, sent), partial(_begun, kernel, point, sent), SAME
     if sent:
         last = {k: v[-1] for k, v in sent.items()}
         whole = {k: np.concatenate([np.zeros_like(v[:-1]), v[-1:]]) for k, v in sent.items()}
@@ -134,6 +128,17 @@ def _grads(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) ->
 def _called(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) -> Results:
     values, found = _grads(kernel, point, sent, monitor)
     return {"values": values, "params": found.params, "inputs": found.inputs, "state": found.state}
+
+
+def _begun(kernel: Kernel, point: Point, sent: Arrays) -> Results:
+    """Return the results of a call with the states that the cell says they begin with; parameters among these have the gradients
+    of all samples."""
+    begun = {a.name: a.start for a in kernel.target.arguments if a.role == "state"}
+    numbers = {k: point.params[start] if isinstance(start, str) else start for k, start in begun.items()}
+    state = {k: np.zeros_like(v) + (0 if numbers[k] is None else numbers[k]) for k, v in point.state.items()}
+    found = _called(kernel, replace(point, state=state), sent)
+    added = {start: found["state"][k].sum(0) for k, start in begun.items() if isinstance(start, str)}
+    return {**found, "params": {k: v + added.get(k, 0) for k, v in found["params"].items()}}
 
 
 def _single(kernel: Kernel, point: Point, sent: Arrays) -> Results:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -15,7 +16,7 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.runtime.selfcheck import CERTIFICATE, _digest
-from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, number_text, shape_text, size_text
+from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, nested_text, number_text, shape_text, size_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
 from symbptt.errors import CellError
 from symbptt.ir.naming import unique
@@ -92,6 +93,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
         f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",
         f"SHAPES = {dict_text({a.name: _dims(a) for a in every})}",
         f"INDICES = {dict_text(limits)}",
+        f"STARTS = {dict_text({a.name: _start_text(a.start) for a in every if a.start is not None})}",
     ]
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
@@ -100,6 +102,11 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
     return "\n".join(
         [*short, "", "", *_sizes_function(p.name, every, baked, needs), "", "", *_shapes_function(every, fixed)]
     )
+
+
+def _start_text(start: Any) -> str:
+    """Return what a state begins with as Python text."""
+    return repr(start) if isinstance(start, str) else nested_text(np.asarray(start, float).tolist())
 
 
 def _dims(a: Argument) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.autodiff.labels import START, TIMES, Label, without_time
 from symbptt.equations.algebra.entries import array_of
 from symbptt.equations.algebra.expressions import (
     Along,
@@ -259,6 +259,18 @@ def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
             if a.role == "const" and a.default is not None:
                 value = np.asarray(a.default)
                 yield _constant(symbol, array_of(value.reshape(-1).tolist(), value.shape, FEW))
+            elif isinstance(a.start, str):
+                first = Symbol(Label(a.name, START), a.shape)
+                own = Symbol(Label(a.start, None), a.shape)
+                shared = Symbol(Label(a.start, None, adjoint=True, mark=lines.mark), a.shape)
+                yield (first, " = ", own, " for every sample where no start is given; where one is, ", shared, " = 0")
+            elif a.start is not None:
+                value = np.asarray(a.start, float)
+                first = Symbol(Label(a.name, START), a.shape)
+                yield (
+                    *_constant(first, array_of(value.reshape(-1).tolist(), value.shape, FEW)),
+                    " where no start is given",
+                )
             elif a.limit is not None:
                 yield (symbol, ": whole numbers from 0 up to, and without, ", Count(a.limit))
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import LAST, Label, letter_of_rounds
+from symbptt.autodiff.labels import LAST, START, Label, letter_of_rounds
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
     ONE,
@@ -248,8 +248,16 @@ class Lines:
             if a.name not in found and (role != "param" or a.name not in self.begun)
         ]  # fmt: skip
         where = ONCE if time is None else BACKWARD
+        starts = {a.start: Symbol(Label(a.name, START, True, mark=self.mark), normal(a.shape))
+                  for a in self.recursion.step.of_role("state") if isinstance(a.start, str)}  # fmt: skip
+        # A parameter that a state begins with has the gradient of the initial state, and nothing else.
         return tuple(
-            Line(self._symbol(Label(a.name, time, adjoint=True, mark=self.mark), a.shape), ZERO, where) for a in missing
+            Line(
+                self._symbol(Label(a.name, time, adjoint=True, mark=self.mark), a.shape),
+                starts.get(a.name, ZERO),
+                where,
+            )
+            for a in missing
         )
 
     def input_gradients(self) -> tuple[Line, ...]:

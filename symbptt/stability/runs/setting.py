@@ -97,6 +97,8 @@ def _data(
 ) -> tuple[Arrays | None, Arrays | None, list[str]]:
     """Inputs and state, drawn where they are missing, and the names of what was drawn: without inputs a zero state may never leave zero."""
     needed = [a for a in cell.arguments if a.role in ("input", "index")]
+    begun = [a.name for a in cell.arguments if a.start is not None] if state is None else []
+    told = [f"first states of the cell ({', '.join(begun)})"] if begun else []
     dtype = next(
         (np.asarray(v).dtype for v in params.values() if np.asarray(v).dtype.kind == "f"), np.dtype(np.float64)
     )
@@ -109,21 +111,25 @@ def _data(
         inputs = cast(random_inputs(needed, sizes, (_checked(steps), *batch), seed))
         kinds = {a.role == "index" for a in needed}
         words = [text for of, text in ((False, "standard normal inputs"), (True, "random indices")) if of in kinds]
-        return inputs, _zeros(cell, inputs, sizes) if state is None else state, words
-    if not needed and state is None:
+        return inputs, _first(cell, params, inputs, sizes) if state is None else state, words + told
+    if not needed and state is None and not begun:
         return inputs, cast(random_state(cell.arguments, sizes, (BATCH,), seed)), ["standard normal first states"]
-    return inputs, _zeros(cell, inputs or {}, sizes) if state is None else state, []
+    return inputs, _first(cell, params, inputs or {}, sizes) if state is None else state, told
 
 
-def _zeros(cell: Cell, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, Any] | None:
-    """Zero states of the type of the inputs, which tell sizes that nothing else does."""
+def _first(cell: Cell, params: Arrays, inputs: Arrays, sizes: Mapping[str, int]) -> dict[str, Any] | None:
+    """Return the states that a run begins with, as the cell says, of the type of the inputs, which tell sizes that nothing else
+    does; None leaves that to the kernel."""
     a = next((a for a in cell.arguments if a.role in ("input", "index") and a.name in inputs), None)
     if a is None:
         return None
     lead = np.shape(inputs[a.name])[1 : np.ndim(inputs[a.name]) - len(a.shape)]
     floats = [np.asarray(v).dtype for v in inputs.values() if np.asarray(v).dtype.kind == "f"]
     drawn = random_state(cell.arguments, sizes, lead, 0)
-    return {k: np.zeros(v.shape, floats[0]) for k, v in drawn.items()} if floats else None
+    starts = {
+        a.name: params[a.start] if isinstance(a.start, str) else a.start for a in cell.arguments if a.start is not None
+    }
+    return {k: np.zeros(v.shape, floats[0]) + starts.get(k, 0) for k, v in drawn.items()} if floats else None
 
 
 def _checked(steps: int | None) -> int:

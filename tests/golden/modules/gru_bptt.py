@@ -65,6 +65,7 @@ LEAD = {"x": 2, "h": 1}
 SHAPES = {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
     "Un": "n n", "bn": "n", "cn": "n"}
 INDICES = {}
+STARTS = {}
 
 
 def _sizes(of):
@@ -85,7 +86,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 85d35f0b'
+MARK = 'gru 2300becc'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -219,12 +220,22 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
 
 
 def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), zero where omitted."""
+    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), where omitted that
+    of STARTS, else zero."""
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
-    return Run(_frozen(states, batched), _frozen(outputs, batched), kept, batched, call.dtype, call.ws, tape[-1])
+    return Run(
+        _frozen(states, batched),
+        _frozen(outputs, batched),
+        kept,
+        batched,
+        call.dtype,
+        call.ws,
+        tape[-1],
+        _by_param(state),
+    )
 
 
 def backward(run, cotangents, *, monitor=False, workspace=None):
@@ -239,7 +250,12 @@ def backward(run, cotangents, *, monitor=False, workspace=None):
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     found = _flowed_back(call, tape, full, last, flow)
-    return _grads(*found, flow, run.batched, empty=not T)
+    return _grads(*found, flow, run.batched, empty=not T, begun=run.begun)
+
+
+def _by_param(state):
+    """Return the states that begin with a parameter, of those that a call does not give."""
+    return tuple(k for k, start in STARTS.items() if isinstance(start, str) and k not in (state or {}))
 
 
 def _called(params, inputs, targets, state, steps, lengths, reset, workspace):
@@ -274,7 +290,10 @@ def _data(call, names, lo, hi):
 
 def _part(call, start, lo, hi):
     """Run the steps lo to hi from the states before them; return what `_forward` does."""
-    return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
+    try:
+        return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
+    except _StepError as error:
+        raise error.after(lo) from None  # its steps are counted from the first of this part
 
 
 def _cut(mask, lo, hi):
@@ -550,7 +569,12 @@ def _check_finite(name, array, lead, first=0):
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
-    where = tuple(np.argwhere(~np.isfinite(array))[0])
+    bad, start = ~np.isfinite(array), STARTS.get(name)
+    if start is not None and not isinstance(start, str):  # the infinity that a state begins with may be given
+        bad &= array != np.asarray(start, array.dtype)
+    if not bad.any():
+        return
+    where = tuple(np.argwhere(bad)[0])
     raise ArgumentError(f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected")
 
 
@@ -667,9 +691,20 @@ def _arguments(params, inputs, state, steps, targets=None):
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: np.zeros((B, *shapes[k]), dtype) for k in STATES if k not in arrays}
+    arrays |= {k: _start(k, arrays, shapes[k], B, dtype) for k in STATES if k not in arrays}
     arrays = {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
+
+
+def _start(name, arrays, shape, B, dtype):
+    """Return what a state begins with, the same for every sample."""
+    value = STARTS.get(name, 0)
+    value = np.asarray(arrays[value] if isinstance(value, str) else value, dtype)
+    if value.shape not in ((), shape):
+        raise ArgumentError(f"{name}: it begins with an array of shape {value.shape}, {shape} is expected")
+    out = np.empty((B, *shape), dtype)
+    out[...] = value
+    return out
 
 
 def _masks(lengths, reset, T, B):
@@ -742,9 +777,9 @@ def _cotangents(run, given):
 class Run:
     """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
+    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=(), begun=()):
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.workspace, self.rooms = workspace, rooms
+        self.workspace, self.rooms, self.begun = workspace, rooms, begun
         self.mark = MARK
 
     def __repr__(self):
@@ -779,11 +814,13 @@ def _listed(**groups):
     return "; ".join(f"{group} {text}" for group, text in texts.items() if text) or "none"
 
 
-def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
+def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False, begun=()):
     """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    steps a gradient of a parameter is zero, also where its derivative is infinite. A parameter that states begin with, those of `begun`,
+    has the gradients of all samples."""
     params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
     state = {k: v + resets[k] for k, v in state.items()}
+    params = params | {STARTS[k]: params[STARTS[k]] + state[k].sum(0) for k in begun}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
         final = final and {k: v[0] for k, v in final.items()}
@@ -853,6 +890,19 @@ def _steps(T, B, size, rows=0):
 
 class ArgumentError(ValueError):
     """An argument is not what the cell takes."""
+
+
+class _StepError(ArgumentError):
+    """A step of a sample has no value: its fault in words, and what to do."""
+
+    def __init__(self, fault, step, sample, cure):
+        super().__init__(f"{fault} at step {step} of sample {sample}, where the cell has no value\n  {cure}")
+        self.told = fault, step, sample, cure
+
+    def after(self, steps):
+        """Return the error of a run that has so many steps before this one."""
+        fault, step, sample, cure = self.told
+        return _StepError(fault, step + steps, sample, cure)
 
 
 def _reaches(T):
