@@ -335,7 +335,21 @@ def u(x: Input["U_DONE"], h: State["U_DONE"], U_H: Param["U_DONE"], U_DOUBLE: Pa
     return u_run * u_forward + U_WRONG_SIZES
 
 
-SIBLINGS = {"hostile": (hostile, {"T": 3, "B": 4}), "of the header": (u, {"U_DONE": 3}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
+@sb.cell
+def of_parts(x: Input["m"], h: State["n"], W: Param["n m"], angle: Param["n//2"]):
+    a, b = h[::2], h[1::2]
+    turned = np.stack([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], -1)
+    return np.tanh(W @ x + turned.reshape(-1) + np.concatenate([h[h.shape[0] // 2 :], angle]))
+
+
+@sb.cell
+def of_sizes(x: Input["n"], h: State["n"], U: Param["n n"]):
+    i = np.arange(h.shape[0])
+    A = np.tril(U, -1) - 0.1 * np.eye(h.shape[0]) + np.where(i[:, None] > i, 0.2, 0.0)
+    return np.tanh(A @ h + x * np.linspace(0.5, 1, h.shape[0]))
+
+
+SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n": 4}), "hostile": (hostile, {"T": 3, "B": 4}), "of the header": (u, {"U_DONE": 3}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 

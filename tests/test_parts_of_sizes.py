@@ -90,7 +90,7 @@ def test_pages_write_halves_and_say_what_sizes_must_be() -> None:
 
 def test_c_source_divides_sizes_behind_all_factors() -> None:
     text = sb.c_source(rotated).source
-    assert "n/2" in text and "n//2" not in text
+    assert "n/2" in text and "n//2" not in text and "fmod(n, 2) == 0" in text
 
 
 @pytest.mark.parametrize(("value", "by", "wanted"), [

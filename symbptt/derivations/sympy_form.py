@@ -107,6 +107,8 @@ class _Form:
     def formula(self, id: int) -> sp.Basic:
         """Return the formula of a value, whether it has a name or not."""
         node = self.graph[id]
+        if node.family == "leaf" and node.attrs.role == "eye":
+            return sp.Identity(self.rows_and_columns(id)[0])
         if node.family == "leaf":
             return sp.sympify(parse_dims(node.attrs.name)[0]) if node.attrs.role == "size" else self.value(id)
         self.rows_and_columns(id)

@@ -102,8 +102,9 @@ def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[
     """Yield the conditions on sizes: they are 1 or more, no axis is negative, slices lie in their axes, constants fit."""
     yield from (f"{name} >= 1" for symbol, name in i.sizes.items() if symbol != STEPS)
     lengths = dict.fromkeys(n for buffer in arrays for n in buffer.shape if sign_of(n) not in (0, 1))
-    spare = dict.fromkeys((*lengths, *(need.spare for need in p.needs)))
+    spare = dict.fromkeys((*lengths, *(need.spare for need in p.needs if not need.by)))
     yield from (f"{size_code(n, i.sizes)} >= 0" for n in spare)
+    yield from (f"fmod({size_code(need.spare, i.sizes)}, {need.by}) == 0" for need in p.needs if need.by)
     for f in (i.sweeps.forward, i.sweeps.backward):
         for c in f.constants:
             own = np.shape(c.values)
