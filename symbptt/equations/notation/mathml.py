@@ -87,6 +87,7 @@ def mathml_of(names: Names) -> Notation:
         semicolon='<mo separator="true">;</mo>',
         plus="<mo>+</mo>",
         minus="<mo>−</mo>",
+        slash="<mo>/</mo>",
         negative='<mo form="prefix">−</mo>',
         ellipsis="<mo>…</mo>",
         by="<mo>×</mo>",

@@ -78,6 +78,7 @@ class Notation:
     thin: str = " "
     plus: str = " + "
     minus: str = " - "
+    slash: str = "/"
     negative: str = "-"
     ellipsis: str = "…"
     by: str = "×"

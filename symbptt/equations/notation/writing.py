@@ -90,7 +90,7 @@ def size_shown(size: Size, n: Notation) -> str:
     text = ""
     for is_negative, shown, divisor in _terms_of(size):
         text += (n.minus if is_negative else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
-        text += f"/{n.word(str(divisor))}" if divisor != 1 else ""
+        text += f"{n.slash}{n.word(str(divisor))}" if divisor != 1 else ""
     return text
 
 
