@@ -52,9 +52,8 @@ class Residues(Kept):
             np.add.at(inputs[0].view(np.ndarray), inputs[1], elements(inputs[2]))
             inputs[0][...] = reduced(inputs[0].view(np.ndarray))
             return None
-        if method == "__call__" and name in COMPOSED:
-            return residues(COMPOSED[name](*map(residues, inputs)))
-        found = _ufunc(name, method, inputs, kwargs)
+        is_composed = method == "__call__" and name in COMPOSED and name not in CALLS and name not in PLAIN
+        found = COMPOSED[name](*map(residues, inputs)) if is_composed else _ufunc(name, method, inputs, kwargs)
         if out is None:
             return residues(found)
         return _stored(found, out[0], kwargs.get("where", True))
@@ -279,7 +278,11 @@ def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _sum(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
-    x = elements(x)
+    return _total(elements(x), axis, keepdims, initial, where)
+
+
+def _total(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:
+    """Return the sum of an array of elements: what is one already is not read as a number once more, which takes long."""
     found = _each_part(lambda part: reduced(np.sum(part, axis=axis, keepdims=keepdims, where=where)), x)
     return found if _is_absent(initial) else _added(found, elements(initial))
 
@@ -361,13 +364,13 @@ def _product_along(x: Any, axis: Any, keepdims: bool) -> Any:
 def _mean(x: Any, axis: Any = None, keepdims: bool = False, where: Any = True, **_: Any) -> Any:
     x = elements(x)
     count = np.sum(np.broadcast_to(np.asarray(where), x.shape), axis=axis, keepdims=keepdims)
-    return _bilinear(times)(_sum(x, axis, keepdims, where=where), inverse(elements(count)))
+    return _bilinear(times)(_total(x, axis, keepdims, where=where), inverse(elements(count)))
 
 
 def _variance(x: Any, axis: Any = None, keepdims: bool = False, ddof: Any = 0, correction: Any = None, **_: Any) -> Any:
     x = elements(x)
-    centred = _each_part(lambda a, b: reduced(a - b), x, _mean(x, axis, True))
-    found = _mean(_bilinear(times)(centred, centred), axis, keepdims)
+    centred = _each_part(lambda a, b: reduced(a - b), x, _mean(x.view(Residues), axis, True))
+    found = _mean(_bilinear(times)(centred, centred).view(Residues), axis, keepdims)
     less = ddof if _is_absent(correction) else correction
     count = int(np.prod([x.shape[k] for k in _axes(x, axis)]))
     return found if less == 0 else _bilinear(times)(found, times(elements(count), inverse(elements(count - less))))
@@ -377,8 +380,8 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     x = elements(x)
     if ord in (1, np.inf, -np.inf):
         size = _atom("absolute", x)
-        return _sum(size, axis, keepdims) if ord == 1 else _extreme(size, axis, keepdims, 1 if ord > 0 else -1)
-    return _atom("sqrt", _sum(_bilinear(times)(x, x), axis, keepdims))
+        return _total(size, axis, keepdims) if ord == 1 else _extreme(size, axis, keepdims, 1 if ord > 0 else -1)
+    return _atom("sqrt", _total(_bilinear(times)(x, x), axis, keepdims))
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -386,7 +389,7 @@ def _matmul(a: Any, b: Any) -> Any:
 
 
 def _vecdot(a: Any, b: Any) -> Any:
-    return _sum(_bilinear(times)(a, b), -1)
+    return _total(_bilinear(times)(a, b), -1)
 
 
 def _dot(a: Any, b: Any) -> Any:
@@ -464,8 +467,8 @@ def _contracted(arrays: list[Any], labels: list[list[Any]], out: list[Any]) -> A
         order = [*dict.fromkeys([*own, *more])]
         x = _bilinear(times)(_placed(x, own, order), _placed(y, more, order))
         gone = [k for k in order if k not in out and k not in later]
-        x, own = _sum(x, tuple(order.index(k) for k in gone)), [k for k in order if k not in gone]
-    x, own = _sum(x, tuple(own.index(k) for k in own if k not in out)), [k for k in own if k in out]
+        x, own = _total(x, tuple(order.index(k) for k in gone)), [k for k in order if k not in gone]
+    x, own = _total(x, tuple(own.index(k) for k in own if k not in out)), [k for k in own if k in out]
     return x.transpose([own.index(k) for k in out])
 
 

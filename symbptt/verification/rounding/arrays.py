@@ -48,7 +48,7 @@ class ExactArray(Kept):
             return NotImplemented
         name, plain = ufunc.__name__, [*map(_plain, inputs)]
         kwargs.pop("dtype", None)
-        if method == "__call__" and name in COMPOSED and name not in CALLS:
+        if method == "__call__" and name in COMPOSED and name not in CALLS and name not in NATIVE and out is None:
             return exactly(COMPOSED[name](*map(exactly, inputs)))
         if out is not None:
             kwargs["out"] = tuple(map(_plain, out))
