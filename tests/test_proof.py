@@ -147,13 +147,13 @@ def test_the_report_lists_the_paths() -> None:
 
 def test_what_has_no_version_over_a_field_is_not_proved() -> None:
     @sb.cell
-    def sorted_by_numpy(x: Input["n"], h: State["n"], w: Param["n"]):
-        return np.tanh(w * h + (np.sort(x) if isinstance(x, np.ndarray) else x))
+    def parted_by_numpy(x: Input["n"], h: State["n"], w: Param["n"]):
+        return np.tanh(w * h + (np.partition(x, 0) if isinstance(x, np.ndarray) else x))
 
-    found = proof_of(sorted_by_numpy, 0)
+    found = proof_of(parted_by_numpy, 0)
     assert set(found.unproved) == {"dh_0", "dw", "dx"} and not found.wrong
     text = " ".join(str(found).split())
-    assert "np.sort has no version over a field" in text and "proved nowhere: dx, dh_0, dw" in text
+    assert "np.partition has no version over a field" in text and "proved nowhere: dx, dh_0, dw" in text
 
 
 def test_norms_are_compared_of_states_that_nothing_else_in_the_step_reads() -> None:
