@@ -111,9 +111,9 @@ def conv(x: Any, w: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1
         x = np.pad(x, ((0, 0),) * lead + pads)
     for k in range(rank):
         x = windows(x, lead + k, widths[k], steps[k], spreads[k])
-    space, inside = "rs"[:rank], "kl"[:rank]
-    text = f"oc{inside},c{space}{inside}->o{space}" if has_channels else f"{inside},{space}{inside}->{space}"
-    return np.einsum(text, w, x)
+    inside = [*range(lead + rank, lead + 2 * rank)]
+    summed = ([1, *range(2, 2 + rank)], [0, *inside]) if has_channels else ([*range(rank)], inside)
+    return np.tensordot(w, x, axes=summed)
 
 
 def _numbers(what: str, value: Any, rank: int) -> tuple[int, ...]:

@@ -355,6 +355,8 @@ def _slice_of(g: Graph, id: int) -> tuple[int, tuple[tuple[Size, Size, int], ...
     if inner.family != "view" or inner.attrs.kind != "slice" or (*inner.shape, 1) != node.shape:
         return None
     return inner.args[0], tuple(inner.attrs.data)
+
+
 def over_rounds(g: Graph, node: Node, inner: Expr) -> Expr:
     """Return a sum over the rounds of a loop inside a step; their number is a letter in subscripts, and no index."""
     count = node.attrs.count
