@@ -22,6 +22,8 @@ from symbptt.codegen.runtime import (
     full,
     last,
     limit,
+    located,
+    part,
     pieces,
     reach,
     root,
@@ -42,6 +44,7 @@ CHOICES = (
     {every, last},
     {watch, watch_chunk},
     {checked_loss, checked_reach},
+    {located, part},
 )
 """Files of which a module carries one."""
 OPTIONS = [
@@ -122,8 +125,8 @@ def test_missing_definition_is_seen() -> None:
 
 def test_module_of_a_cell_alone_has_no_loss_and_one_without_options_no_checkpoints_or_scan() -> None:
     text = kernel_of(zoo.lstm).source
-    for part in ("_Loss", "_schedule", "_scan", "_clip", "_collected", "REDUCTION", "MEMORY", "TIMED"):
-        assert f"{part}(" not in text and f"\n{part} =" not in text, part
+    for name in ("_Loss", "_schedule", "_scan", "_clip", "_collected", "REDUCTION", "MEMORY", "TIMED"):
+        assert f"{name}(" not in text and f"\n{name} =" not in text, name
 
 
 def test_choice_is_from_the_file_that_is_said() -> None:

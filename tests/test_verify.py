@@ -429,7 +429,7 @@ def fresh_derivatives() -> Iterator[None]:
 def every_family(x: Input["m"], i: Index["v"], h: State["n"], W: Param["n m"], E: Param["v n"], b: Param["2*n"]):
     """Uses each family of nodes, so that a wrong rule of any shows."""
     a = np.concatenate([W @ x, E[i]]) + b
-    c = np.tanh(np.cumsum(a[: h.shape[0]]) + h)
+    c = np.tanh(np.cumsum(a[: h.shape[0]]) + np.linalg.solve(np.diag(1 + h * h), h))
     return c * sb.sigmoid(a[h.shape[0] :]) + np.sum(np.sin(c)) * 0.1 + np.max(c) * 0.2
 
 

@@ -120,7 +120,7 @@ class Driver:
             self.account.free(*ran.tape, *data)
 
     def _part(self) -> tuple[Ran, list[Sum]]:
-        """`_part` of parts.py, to what it returns, and the data that its tape holds."""
+        """`_part` of part.py, to what it returns, and the data that its tape holds."""
         data = self._data(self._inputs())
         ran = self.runs.forward()
         return ran, self._free_read(data)

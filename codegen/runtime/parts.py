@@ -1,4 +1,4 @@
-"""Parts of a run: some of its steps, run by themselves, and what they need."""
+"""Parts of a run: what some of its steps need to be run by themselves."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,23 +7,13 @@ import numpy as np
 
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Array, Arrays, _shapes
-from symbptt.codegen.runtime.errors import _StepError
 from symbptt.codegen.runtime.masks import _held
-from symbptt.codegen.runtime.sweeps import _forward
 
 
 def _data(call: _Call, names: Iterable[str], lo: int, hi: int) -> Arrays:
     """Return the data of steps lo to hi; behind a sample's end its last step is held."""
     a, active = call.a, call.active
     return {k: a[k][lo:hi] if active is None else _held(a[k][lo:hi], active[lo:hi].sum(0)) for k in names}
-
-
-def _part(call: _Call, start: Arrays, lo: int, hi: int) -> tuple[Arrays, Arrays, Any]:
-    """Run the steps lo to hi from the states before them; return what `_forward` does."""
-    try:
-        return _forward(call.a | _data(call, INPUTS, lo, hi), start, *call.of(lo, hi))
-    except _StepError as error:
-        raise error.after(lo) from None  # its steps are counted from the first of this part
 
 
 def _sliced(tape: Any, lo: int, hi: int) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ from symbptt.codegen.runtime.checkpoints import _schedule, _spanned
 from symbptt.codegen.runtime.every import _Loss
 from symbptt.codegen.runtime.losses import _added
 from symbptt.codegen.runtime.masks import _final
-from symbptt.codegen.runtime.parts import _data, _input_sums, _part, _zeros
+from symbptt.codegen.runtime.part import _part
+from symbptt.codegen.runtime.parts import _data, _input_sums, _zeros
 from symbptt.codegen.runtime.root import _pieces
 from symbptt.codegen.runtime.sweeps import _backward
 

@@ -12,7 +12,8 @@ from symbptt.codegen.runtime.every import _counted
 from symbptt.codegen.runtime.losses import _added, _weights
 from symbptt.codegen.runtime.masks import _final, _kept
 from symbptt.codegen.runtime.norms import _norm
-from symbptt.codegen.runtime.parts import _input_sums, _part, _sliced, _zeros
+from symbptt.codegen.runtime.part import _part
+from symbptt.codegen.runtime.parts import _input_sums, _sliced, _zeros
 from symbptt.codegen.runtime.sweeps import _loss
 
 

@@ -29,7 +29,7 @@ from symbptt.codegen.runtime.driver import backward, forward
 from symbptt.codegen.runtime.errors import ArgumentError
 from symbptt.codegen.runtime.full import _reaches
 from symbptt.codegen.runtime.masks import _kept, _stopped
-from symbptt.codegen.runtime.parts import _part
+from symbptt.codegen.runtime.part import _part
 from symbptt.codegen.runtime.workspace import Workspace
 
 CASES = (

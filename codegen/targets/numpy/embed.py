@@ -33,9 +33,11 @@ from symbptt.codegen.runtime import (
     gather,
     last,
     limit,
+    located,
     losses,
     masks,
     norms,
+    part,
     parts,
     pieces,
     quiet,
@@ -55,9 +57,9 @@ from symbptt.codegen.runtime import (
 from symbptt.syntax import parse, statements
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, call, checkpoints, gather, algebra, scan,
-    quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck, checked_loss,
-    checked_reach,
+    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, part, located, call, checkpoints, gather,
+    algebra, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck,
+    checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)

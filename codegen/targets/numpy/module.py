@@ -20,6 +20,8 @@ from symbptt.codegen.runtime import (
     full,
     last,
     limit,
+    located,
+    part,
     pieces,
     reach,
     root,
@@ -91,7 +93,7 @@ def source(
     quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 2 if head is None else 3]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
-    carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(head, truncation, memory))
+    carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory))
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
     given = _settings(head, truncation, memory) | {"TIMED": timed} | _told(p, head)
@@ -115,11 +117,14 @@ def _size_names(p: Program, head: Head | None) -> list[str]:
     return sorted({name for program in programs for name in size_names(program)})
 
 
-def _files(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, ModuleType]:
+def _files(
+    p: Program, head: Head | None, truncation: Window | Chunked | None, memory: str | int
+) -> dict[str, ModuleType]:
     """Return the files of the runtime that define the functions in which modules differ."""
     run = whole if memory == "all" else pieces
     found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
     found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
+    found["_part"] = located if any(node.family == "algebra" for node in p.graph) else part
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
         found |= {
