@@ -19,14 +19,14 @@ def ttt(x: Input["m"], W: State["d d"], theta_K: Param["d m"], theta_V: Param["d
 
 @sb.cell
 def titans(x: Input["m"], M: State["d d"], S: State["d d"], W_K: Param["d m"], W_V: Param["d m"], W_Q: Param["d m"],
-           w_alpha: Param["m"], w_eta: Param["m"], w_theta: Param["m"]):  # fmt: skip
+           wa: Param["m"], we: Param["m"], wt: Param["m"]):  # fmt: skip
     """A memory that learns what surprises it, by a gradient with momentum, and forgets by a gate; output y.
 
     Source: Behrouz, Zhong, Mirrokni 2024, "Titans: learning to memorize at test time", equations 11 to 15, the memory one
     matrix; its three gates are sigmoids of the input.
     """
     k, v, q = W_K @ x, W_V @ x, W_Q @ x
-    alpha, eta, theta = sb.sigmoid(w_alpha @ x), sb.sigmoid(w_eta @ x), sb.sigmoid(w_theta @ x)
+    alpha, eta, theta = sb.sigmoid(wa @ x), sb.sigmoid(we @ x), sb.sigmoid(wt @ x)
     S_new = eta * S - theta * sb.grad(lambda M: sb.sum((M @ k - v) ** 2))(M)
     M_new = (1 - alpha) * M + S_new
     return {"M": M_new, "S": S_new, "y": M_new @ q}
