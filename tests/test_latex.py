@@ -290,3 +290,25 @@ def test_a_notebook_shows_the_legend_as_a_list(name: str) -> None:
     assert count > 1 and sum(token.type == "list_item_open" for token in tokens) == count
     assert sum(token.type == "bullet_list_open" for token in tokens) == 1
     assert sum(token.type == "paragraph_open" for token in tokens) == count + 1
+
+
+@pytest.mark.skipif(tex.PDFLATEX is None, reason="pdflatex is not installed")
+def test_titles_of_truncated_pages_fit_a_column(tmp_path: Path) -> None:
+    settings = {"window": sb.Window(4), "chunks": sb.Chunked(3, 5)}
+    pages = {
+        name: sb.derive(zoo.rnn, truncation=truncation, lengths=True, reset=True).latex(width="single")
+        for name, truncation in settings.items()
+    }
+    found = tex.compiled(pages, tmp_path, 252)
+    assert not found.errors and not found.wide
+    # Words inside \text are one box, which TeX cannot break.
+    words = [
+        (name, line) for name, page in pages.items() for line in page.splitlines() if "intertext{Backward from" in line
+    ]
+    assert len(words) == 2
+    planted = {
+        name: page.replace(r"\intertext{Backward from", r"\intertext{\mbox{Backward from")
+        for name, page in pages.items()
+    }
+    planted = {name: page.replace("are zero}", "are zero}}") for name, page in planted.items()}
+    assert {name for name, _ in tex.compiled(planted, tmp_path, 252).wide} == set(settings)
