@@ -85,7 +85,7 @@ def document(page: Page, n: Notation, numbered: bool, wide: float) -> str:
     parts, name = [], "align" if numbered else "align*"
     for section in (section for section in page.sections if section.lines):
         shown = [_in_align(row, numbered) for row in section_rows(section, n, room)]
-        parts.append(f"\\intertext{{{_in_text(section.title)}}}\n" + " \\\\\n".join(shown))
+        parts.append(f"\\intertext{{{_in_text(section.title, wide)}}}\n" + " \\\\\n".join(shown))
     body = " \\\\\n".join(parts)
     display = f"\\allowdisplaybreaks\n\\begin{{{name}}}\n{body}\n\\end{{{name}}}\n"
     notes = "".join(f"\\par\\noindent {note}\n" for note in notes_in_latex(page, n))
@@ -167,9 +167,11 @@ def heading(title: str) -> str:
     return rf"\text{{{words}, }} {steps}{behind}" if steps else rf"\text{{{words}}}"
 
 
-def _in_text(title: str) -> str:
-    """Return the title of a section between the rows of an `align`; words are no formula there, so that TeX may break them."""
-    return f"${heading(title)}$" if steps_of(title)[1] else title.replace("…", r"$\ldots$")
+def _in_text(title: str, wide: float) -> str:
+    """Return the title of a section between the rows of an `align`; words that a column of `wide` points has no room for are no
+    formula, in which TeX cannot break them."""
+    shown = heading(title)
+    return f"${shown}$" if steps_of(title)[1] or width(shown) <= wide else title.replace("…", r"$\ldots$")
 
 
 def widest_left(lines: Iterable[Line], n: Notation) -> float:
