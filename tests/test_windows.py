@@ -9,7 +9,6 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.language import windows
-from symbptt.zoo import conv_lstm
 from tests.kernels import kernel_of
 
 LAYERS = [
@@ -157,23 +156,41 @@ def test_planted_window_that_is_turned_is_caught(monkeypatch: pytest.MonkeyPatch
     assert not np.allclose(sb.conv(x, w), defined(x, w))
 
 
+@sb.cell
+def conv_lstm(x: Input["m a d"], h: State["n a d"], c: State["n a d"],
+              Wi: Param["n m 3 3"], Wf: Param["n m 3 3"], Wc: Param["n m 3 3"], Wo: Param["n m 3 3"],
+              Ui: Param["n n 3 3"], Uf: Param["n n 3 3"], Uc: Param["n n 3 3"], Uo: Param["n n 3 3"],
+              vi: Param["n a d"], vf: Param["n a d"], vo: Param["n a d"],
+              bi: Param["n 1 1"], bf: Param["n 1 1"], bc: Param["n 1 1"], bo: Param["n 1 1"]):  # fmt: skip
+    """An LSTM on images of a by d places with m and n channels: its products are convolutions with windows of 3 by 3.
+
+    Source: Shi, Chen, Wang, Yeung, Wong, Woo 2015, "Convolutional LSTM network: a machine learning approach for
+    precipitation nowcasting", equation 3.
+    """
+    i = sb.sigmoid(sb.conv(x, Wi, padding=1) + sb.conv(h, Ui, padding=1) + vi * c + bi)
+    f = sb.sigmoid(sb.conv(x, Wf, padding=1) + sb.conv(h, Uf, padding=1) + vf * c + bf)
+    g = np.tanh(sb.conv(x, Wc, padding=1) + sb.conv(h, Uc, padding=1) + bc)
+    c_new = f * c + i * g
+    o = sb.sigmoid(sb.conv(x, Wo, padding=1) + sb.conv(h, Uo, padding=1) + vo * c_new + bo)
+    return {"h": o * np.tanh(c_new), "c": c_new}
+
+
 def test_conv_lstm_is_that_of_its_paper() -> None:
     """Equation 3 of Shi et al. 2015, by the sums of the definition."""
     sizes, steps, batch = {"m": 2, "n": 3, "a": 3, "d": 2}, 3, 2
     params = conv_lstm.init(sizes, 0)
     random = np.random.default_rng(0)
-    params |= {k: random.standard_normal(params[k].shape) for k in ("b", "wi", "wf", "wo")}
+    params |= {k: random.standard_normal(v.shape) for k, v in params.items() if k[0] in "bv"}
     x = random.standard_normal((steps, batch, 2, 3, 2))
     run = sb.compile(conv_lstm).forward(params, {"x": x})
-    W, U, b = (np.split(params[k], 4) for k in ("W", "U", "b"))
     for s in range(batch):
         h = c = np.zeros((3, 3, 2))
         for t in range(steps):
             i, f, g, o = (
-                defined(x[t, s], w, padding=1) + defined(h, u, padding=1) + v[:, None, None]
-                for w, u, v in zip(W, U, b, strict=True)
+                defined(x[t, s], params[f"W{k}"], padding=1) + defined(h, params[f"U{k}"], padding=1) + params[f"b{k}"]
+                for k in "ifco"
             )
-            i, f = (1 / (1 + np.exp(-(z + params[k] * c))) for z, k in ((i, "wi"), (f, "wf")))
+            i, f = (1 / (1 + np.exp(-(z + params[k] * c))) for z, k in ((i, "vi"), (f, "vf")))
             c = f * c + i * np.tanh(g)
-            h = np.tanh(c) / (1 + np.exp(-(o + params["wo"] * c)))
+            h = np.tanh(c) / (1 + np.exp(-(o + params["vo"] * c)))
             np.testing.assert_allclose(run.states["h"][t, s], h, rtol=1e-12, atol=1e-14)

@@ -21,7 +21,6 @@ from symbptt.zoo.learning import titans, ttt
 from symbptt.zoo.linear import lru, s4d, selective_ssm
 from symbptt.zoo.memory import (
     attention,
-    conv_lstm,
     delta_rule,
     fast_weights,
     hopfield,
@@ -48,7 +47,7 @@ CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items(
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn",
     "delta_rule", "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn",
     "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu", "mgu2", "min_gru",
     "minimal_rnn", "mlstm", "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "titans",

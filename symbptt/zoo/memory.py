@@ -129,19 +129,3 @@ def stack_rnn(x: Input["m"], h: State["n"], s: State["k d"], W: Param["n m"], U:
     pushed = np.concatenate([sb.sigmoid(D @ now)[None], s[:-1]])
     popped = np.concatenate([s[1:], np.zeros_like(s[:1])])
     return now, push * pushed + pop * popped
-
-
-@sb.cell
-def conv_lstm(x: Input["m a d"], h: State["n a d"], c: State["n a d"], W: Param["4*n m 3 3"], U: Param["4*n n 3 3"],
-              b: Param["4*n"], wi: Param["n a d"], wf: Param["n a d"], wo: Param["n a d"]):  # fmt: skip
-    """An LSTM on images of a by d places with m and n channels: its products are convolutions with windows of 3 by 3.
-
-    Source: Shi, Chen, Wang, Yeung, Wong, Woo 2015, "Convolutional LSTM network: a machine learning approach for
-    precipitation nowcasting", equation 3.
-    """
-    z = sb.conv(x, W, padding=1) + sb.conv(h, U, padding=1) + b[:, None, None]
-    n = h.shape[0]
-    i, f = sb.sigmoid(z[:n] + wi * c), sb.sigmoid(z[n : 2 * n] + wf * c)
-    c_new = f * c + i * np.tanh(z[2 * n : 3 * n])
-    o = sb.sigmoid(z[3 * n :] + wo * c_new)
-    return {"h": o * np.tanh(c_new), "c": c_new}
