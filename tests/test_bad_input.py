@@ -725,7 +725,7 @@ SIZED: dict[str, tuple[Any, str]] = {
     "from numpy import eye": (lambda h: EYE(h.shape[0]) @ h, "the size n has no number(.|\n)*sb.eye"),
     "np.arange of a part": (lambda h: h * np.arange(0, h.shape[0], h.shape[0]), "integers and sizes"),
     "np.random": (lambda h: h * np.random.rand(*h.shape), "the noise an Input"),
-    "a remainder": (lambda h: h * (h.shape[0] % 2), "np.floor"),
+    "a remainder": (lambda h: h * (5 % h.shape[0]), "np.floor"),
     "np.tril": (lambda h: np.tril(h) @ h, "takes a matrix"),
     "np.pad": (lambda h: np.pad(h, 1, mode="mean")[1:-1], "reflect"),
     "np.linalg.solve": (lambda h: np.linalg.solve(np.outer(h, h), h), "iteration"),

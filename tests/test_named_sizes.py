@@ -102,10 +102,6 @@ def test_default_of_a_parameter_is_its_first_value_and_binds_sizes_alike() -> No
     assert sb.compile(scaled).forward({"g": np.ones(5)}, steps=2).states["h"].shape == (2, 1, 5)
 
 
-def wrong_state(P: State["n n"] = np.eye(2)):
-    return P
-
-
 def wrong_input(h: State["n"], x: Input["n"] = 1.0):
     return h + x
 
@@ -114,10 +110,10 @@ def wrong_index(h: State["n"], i: Index["v"] = 3):
     return h + i
 
 
-@pytest.mark.parametrize(("function", "name"), [(wrong_state, "P"), (wrong_input, "x"), (wrong_index, "i")])
+@pytest.mark.parametrize(("function", "name"), [(wrong_input, "x"), (wrong_index, "i")])
 def test_default_that_nothing_would_use_is_refused_at_decoration(function: Any, name: str) -> None:
     with pytest.raises(
-        sb.CellError, match=rf"'{name}' has a default, and only Param and Const may(.|\n)*test_named_sizes\.py"
+        sb.CellError, match=rf"'{name}' has a default, and only Param, Const and State may(.|\n)*test_named_sizes\.py"
     ):
         sb.cell(function)
 

@@ -361,7 +361,9 @@ def _checked_default(default: Any, role: str, name: str, shape: Shape, where: st
         return None
     if role not in ("const", "param"):
         given = "give it to the kernel with the data"
-        raise CellError(f"the {role} {name!r} has a default, and only Param and Const may have one{where}\n  {given}")
+        raise CellError(
+            f"the {role} {name!r} has a default, and only Param, Const and State may have one{where}\n  {given}"
+        )
     array = np.asarray(default)
     if array.dtype.kind not in "biuf":
         raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
