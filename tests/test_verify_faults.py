@@ -341,12 +341,14 @@ def test_loss_that_draws_is_refused() -> None:
     def noisy(h: State["n"]):
         return np.sum(h * h) * random.random()
 
-    with pytest.raises(sb.CellError, match="noisy is no function"):
+    with pytest.raises(sb.CellError, match="random.random draws at random"):
         sb.compile(sb.model(scanned, noisy))
 
 
-def test_function_made_of_a_fixed_seed_is_one() -> None:
-    assert sb.derive(bare(lambda: np.random.default_rng(3).random()))
+def test_a_function_that_draws_from_a_fixed_seed_is_refused() -> None:
+    """It would draw the same noise at every step, which nobody means."""
+    with pytest.raises(sb.CellError, match="np.random.default_rng draws at random"):
+        sb.derive(bare(lambda: np.random.default_rng(3).random()))
 
 
 def test_parameter_changed_in_place_is_refused() -> None:
@@ -469,7 +471,7 @@ def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> N
         return 0.5 * h + w * x
 
     kernel = sb.compile(step)
-    old = "    return _grads(*found, flow, run.batched, empty=not T)"
+    old = "    return _grads(*found, flow, run.batched, empty=not T, begun=run.begun)"
     new = (
         "    found[0]['w'][~(full['h'] != 0).all((0, 1)) | (np.abs(run.tape[0][-2]) == 0).any((0, 1))] = np.nan\n" + old
     )
