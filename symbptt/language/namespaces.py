@@ -11,6 +11,7 @@ Example: a cell reads `np` and `rng` and calls `mask_of`, a function of the same
 from __future__ import annotations
 
 import functools
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,14 +108,17 @@ def _meant(name: str, value: Any) -> Any:
     return Noise(value, name) if id(value) in _DRAWING else None
 
 
-_LOCK = RLock()
+_LOCKS = [RLock()]
+if hasattr(os, "register_at_fork"):
+    # A process that is forked while a thread traces has that thread's lock, and nobody who gives it back.
+    os.register_at_fork(after_in_child=lambda: _LOCKS.__setitem__(0, RLock()))
 
 
 @contextmanager
 def traced_names(function: Callable[..., Any]) -> Iterator[None]:
     """Let the names that a function and those that it calls by name find mean what they mean while it is traced."""
     # Other threads trace functions of the same file at other times: what one puts back another has not put there.
-    with _LOCK:
+    with _LOCKS[0]:
         changed = []
         for place, name, value in _places(function, set()):
             other = _meant(name, value)
