@@ -22,7 +22,6 @@ from symbptt.verification.rounding.gradients import exact_arrays, exact_point, g
 from symbptt.verification.rounding.measure import _gradients, rounding_of
 from symbptt.verification.rounding.results import Rounding
 from symbptt.verification.rounding.text import of_fifty_digits
-from tests.public_dynamics import pid
 from tests.units_lost import kernel_of, worst
 
 
@@ -300,15 +299,6 @@ def test_gradient_that_is_no_number_in_one_type_is_caught() -> None:
     lost = '    dW[...] = np.nan if np.dtype(dtype) == np.float32 else dW\n    return {"W": '
     found = rounding_of(changed(kernel, ('    return {"W": ', lost)), steps=4, regimes=REGIMES[:1])
     assert found.wrong == ("dW",) and [line.dtype for line in found.lines if line.wrong] == ["float32"], shown(found)
-
-
-def test_kink_that_the_last_of_50_digits_decides_is_no_wrong_formula() -> None:
-    """A clip at a number that the user's function reaches exactly, and the module, which multiplies by 1 / dt, but for the 50th digit."""
-    kernel, exact_ones = sb.compile(pid), tuple(r for r in REGIMES if r.name == "exact")
-    found = rounding_of(kernel, 4, steps=8, regimes=exact_ones)
-    assert not found.wrong and "rounding alone decides" in shown(found)
-    more = changed(kernel, ('"kp": dkp', '"kp": dkp + 1'))
-    assert "dkp" in rounding_of(more, 4, steps=8, regimes=exact_ones).wrong
 
 
 def test_what_has_no_version_of_50_digits_is_told_and_passes_nothing() -> None:

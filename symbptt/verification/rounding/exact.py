@@ -36,16 +36,13 @@ def fifty_digits() -> Iterator[None]:
 
 class Tape:
     """The operations in their order, each with its arguments and slopes; `unit` is what each is off by, `least` the limit under which a
-    module takes what tanh and σ leave of one from their argument; what is below `smallest` may become zero. Of `unequal` numbers no
-    result stays as it is, so that no tie does."""
+    module takes what tanh and σ leave of one from their argument; what is below `smallest` may become zero."""
 
-    def __init__(
-        self, unit: float = 0.0, seed: int = 0, least: float = 0.0, smallest: float = 0.0, unequal: bool = False
-    ) -> None:
+    def __init__(self, unit: float = 0.0, seed: int = 0, least: float = 0.0, smallest: float = 0.0) -> None:
         self.parents: list[tuple[tuple[int, Decimal], ...]] = []
         self.unit, self.least, self.smallest = Decimal(unit), Decimal(least), Decimal(smallest)
         self.bits = 1 - math.frexp(unit)[1] + 1 if unit else 0
-        self.random, self.unequal = random.Random(seed), unequal
+        self.random = random.Random(seed)
 
     def leaf(self, value: Decimal) -> Exact:
         """Return a number whose derivative is asked for."""
@@ -66,7 +63,7 @@ class Tape:
     def _is_exact(self, value: Decimal) -> bool:
         """Answer whether floats of this unit have a number as it is: such results they do not round, so that ties stay ties."""
         near = float(value)
-        return not self.unequal and value == near and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
+        return value == near and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
 
     def _off(self, value: Decimal, lost: Decimal) -> Decimal:
         step = value if abs(value) < self.smallest else self.unit * lost * value

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,6 @@ SAMPLES = (1, 2, 8)
 the first ones, for by chance a few runs may move a block of one number hardly at all."""
 SLACK = 10.0
 """The multiple of that movement which rounding may explain: a module has a few times as many operations as the user's function."""
-LAST = 1e-45
-"""A unit of rounding near the last of 50 digits."""
 LEAST = 2.0
 """Units by which a block counts as moved at least: what moves by less is rounded by the sums of a module."""
 SHARE = Decimal("1e-25")
@@ -170,24 +167,11 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
             found.append(_block(label, wanted, text, came, others, largest, kind))
         return found
 
-    def is_tied(block: Block) -> bool:
-        """Answer whether the last of 50 digits decides a block: the branches of two numbers that are equal but for these."""
-        group, name, index = places[block.name]
-        wanted = sides.wanted[group, name][index]
-        jump = max(_top(one[group, name][index] - wanted) for one in ties())
-        return jump * int(SLACK) >= _top(sides.text[group, name][index] - wanted)
-
-    @cache
-    def ties() -> list[dict[Group, Any]]:
-        tapes = [Tape(LAST, seed + one, unequal=True) for one in range(SAMPLES[-1])]
-        return [gradients_of(kernel.target, near, sent, kernel.truncation, tape) for tape in tapes]
-
     found: list[Block] = []
     for number in SAMPLES:
         found = judged(number)
         if all(block.passed for block in found):
             break
-    found = [replace(b, note=UNDECIDED) if b.formula > b.allowed and is_tied(b) else b for b in found]
     if not all(block.passed for block in found) and _leaves_range(kernel, near, kind):
         found = [block if block.passed else replace(block, note=ITS_RANGE) for block in found]
     return tuple(found)
