@@ -688,9 +688,9 @@ def test_function_of_another_library_is_pointed_to_that_of_symbptt() -> None:
 def test_no_function_is_called_near_that_is_not() -> None:
     @sb.cell
     def inverse(h: State["n"], U: Param["n n"]):
-        return np.linalg.inv(U) @ h
+        return np.linalg.pinv(U) @ h
 
-    with pytest.raises(sb.CellError, match="inv is not known to symbptt") as caught:
+    with pytest.raises(sb.CellError, match="pinv is not known to symbptt") as caught:
         sb.derive(inverse)
     assert "nearest" not in str(caught.value)
 
@@ -728,7 +728,7 @@ SIZED: dict[str, tuple[Any, str]] = {
     "a remainder": (lambda h: h * (5 % h.shape[0]), "np.floor"),
     "np.tril": (lambda h: np.tril(h) @ h, "takes a matrix"),
     "np.pad": (lambda h: np.pad(h, 1, mode="mean")[1:-1], "reflect"),
-    "np.linalg.solve": (lambda h: np.linalg.solve(np.outer(h, h), h), "iteration"),
+    "np.linalg.pinv": (lambda h: np.linalg.pinv(np.outer(h, h)) @ h, "np.linalg.solve"),
 }
 
 
