@@ -15,7 +15,7 @@ def size_code(value: Size, names: Names) -> str:
     """Return a polynomial as text, what is taken away behind what it is taken from, as numbers without signs need."""
     if isinstance(value, int):
         return str(value)
-    terms = sorted(_terms(value, names), key=lambda term: (term[0] < 0, not term[1], -len(term[1])))
+    terms = sorted(_terms(value, names), key=lambda term: (bool(term[0] < 0), not term[1], -len(term[1])))
     # Parts of sizes are whole numbers: only behind all factors is the quotient of integers exact.
     text = "".join(
         f" {'-' if factor < 0 else '+'} {_product(abs(factor.p), symbols)}{f'/{factor.q}' if factor.q != 1 else ''}"
