@@ -15,6 +15,7 @@ import numpy as np
 
 import symbptt as sb
 from tests import brute
+from tests.convolution_page import convolutions_of
 from tests.oracle import STEP, one_step
 from tests.page import Page, Reader, Symbol, Value, bare, column, letters_of, symbol_of, tokens_of
 from tests.readback import as_text, begun
@@ -67,7 +68,13 @@ class JacobianPage:
     def __post_init__(self) -> None:
         self.page.reader.at = 1
         self.page.reader = self.reader = _Reader(
-            self.value, self.page.sizes, 1, at=1, functions=self.page.reader.functions, limits=self.page.limits
+            self.value,
+            self.page.sizes,
+            1,
+            at=1,
+            functions=self.page.reader.functions,
+            limits=self.page.limits,
+            convolutions=self.page.reader.convolutions,
         )
 
     def value(self, symbol: Symbol) -> Value:
@@ -194,6 +201,7 @@ def page_of(cell: sb.Cell, sizes: dict[str, int]) -> tuple[JacobianPage, Any]:
     sections, names, _, constants = as_text("textbook")(sb.derive(cell))
     page = begun(cell, data, sizes, names)
     page.once |= constants
+    page.reader.convolutions = convolutions_of(sb.derive(cell).text())
     page.begin(sections)
     page.section(next(lines for head, lines in sections.items() if head.startswith("Forward")), range(1, 2))
     shapes = {**{k: np.shape(v) for k, v in data.params.items()}, **{k: v.shape[1:] for k, v in data.state.items()}}

@@ -230,6 +230,8 @@ class Reader:
                 self.take()
                 self.atom("¬")
                 self.after_atom = False
+            case "\\ast" | "\\star":
+                self.convolution({"\\ast": "∗", "\\star": "⋆"}[self.take()])
             case "\\infty" | "\\ldots":
                 self.atom({"\\infty": "∞", "\\ldots": "…"}[self.take()])
             case _ if token in BRACKETS:
@@ -298,6 +300,18 @@ class Reader:
             self.atom(text)
         if self.peek() == "_":
             self.indices()
+
+    def convolution(self, sign: str) -> None:
+        """The sign of a convolution, with its number below and ⊤ above."""
+        if self.peek() == "_":
+            self.take()
+            sign += f"_{''.join(self.group())}"
+        if self.peek() == "^":
+            self.take()
+            if self.group() != ["\\top"]:
+                raise ValueError(f"a power of {sign} in {' '.join(self.tokens)}")
+            sign += "ᵀ"
+        self.sign(sign)
 
     def entry(self) -> None:
         """A group with indices: an entry of an array."""

@@ -17,7 +17,7 @@ from tests.latex_page import Names, Stem, lower, timed
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 SIGNS = {"⊙": "⊙", "+": "+", "−": "-", "=": "=", "+=": "+=", "<": "<", ">": ">", "≥": "≥", "≤": "≤", "≠": "≠", "·": "·", "∧": "∧", "∨": "∨",
-         "×": "×", ",": ",", ":": ":", ";": ";", "∈": "∈"}  # fmt: skip
+         "∗": "∗", "⋆": "⋆", "×": "×", ",": ",", ":": ":", ";": ";", "∈": "∈"}  # fmt: skip
 CLOSED = {"(": ")", "[": "]", "|": "|", "⌊": "⌋", "⟨": "⟩", "‖": "‖"}
 ACCENTS = {"^": "\u0302", "~": "\u0303", "¯": "\u0304", "˙": "\u0307", "¨": "\u0308", "´": "\u0301", "`": "\u0300", "ˇ": "\u030c",
            "˘": "\u0306", "˚": "\u030a"}  # fmt: skip
@@ -113,6 +113,9 @@ class Reader:
                 below = self.inner(*(list(e[1]) if kind(e[1]) == "mrow" else [e[1]]))
                 self.atom(f"∇_{below} " if len(below) == 1 else f"∇_{{{below}}} ")
                 self.after_atom = False
+            case "msub" | "msup" | "msubsup" if kind(e[0]) == "mo" and self.raw(e[0]) in ("∗", "⋆"):
+                number = f"_{self.raw(e[1])}" if kind(e) != "msup" else ""
+                self.sign(self.raw(e[0]) + number + "ᵀ" * (kind(e) != "msub"))
             case "mi" | "msub" | "msup" | "msubsup" | "mover":
                 self.symbol(e, "")
             case "mtext":
@@ -307,6 +310,8 @@ def constants_of(page: str) -> dict[str, Any]:
         parts = list(cells[0][0]) if len(cells) == 1 and not is_title(cells) else []
         if len(parts) < 3 or kind(parts[1]) != "mtext" or (parts[1].text or "").strip(" \xa0") != "=":
             continue
+        if {"∗", "⋆"} & {*"".join(parts[0].itertext())}:
+            continue  # what a sign says, which is no constant
         words = "".join(x for part in parts[3:] for x in part.itertext()).replace("\xa0", " ")
         rows = [[number(x) for x in row] for row in numbers_of(parts[2])]
         value = np.array(rows if len(rows[0]) > 1 else [x for (x,) in rows])

@@ -20,6 +20,7 @@ TOKEN = re.compile(
     r"""\s*(?P<token>
       ⁻[¹ᵀ] | Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
     | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9½])
+    | [∗⋆](?:_\d+)?ᵀ?
     | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
     | 10⁻?[⁰¹²³⁴-⁹]+ | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
     | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])[\w\u0300-\u036f′])*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
@@ -269,6 +270,8 @@ class Reader:
     limits: Mapping[str, int] = field(default_factory=dict)
     family: dict[str, str] = field(default_factory=dict)
     families: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    convolutions: Mapping[str, Callable[..., Value]] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
 
     def read(self, line: str) -> Value:
         self.tokens, self.pos, self.line = tokens_of(line), 0, line
@@ -309,7 +312,10 @@ class Reader:
         if token.startswith(("Σ_", "max_", "min_")) and not token.endswith("_") and not is_function:
             return self.over_indices(self.take())
         value = self.matrix()
-        while self.peek() in ("⊙", "·", "/"):
+        while self.peek() in ("⊙", "·", "/") or self.peek() in self.convolutions:
+            if self.peek() in self.convolutions:
+                value = self.convolutions[self.take()](value, self.matrix(), self.shape)
+                continue
             f = quotient if self.take() == "/" else multiplied
             value = self.each(f, value, self.term() if self.is_sum() else self.matrix())
         return value
@@ -1015,6 +1021,7 @@ class Page:
             if x is not None
         ]
         shape = shapes[0] if shapes else None
+        self.reader.shape = None if letters else shape
         if not letters:
             return self.reader.read(text)
         if text.startswith("-Σ_{t: ") and len(letters) == 1:

@@ -9,6 +9,7 @@ import symbptt as sb
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
 from tests import brute, latex_page
+from tests.convolution_page import convolutions_of
 from tests.kernels import kernel_of
 from tests.page import Page, column, constants_of, families_of, sections_of, symbol_of
 
@@ -122,6 +123,7 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook", p
     sections, names, families, constants = (printed or as_text(style))(d)
     page = begun(cell, data, sizes, names)
     page.reader.families = families
+    page.reader.convolutions = convolutions_of(d.text(style=style))
     page.once |= constants
     page.begin(sections)
     page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
@@ -151,6 +153,7 @@ def assert_model_read(
     sections, names, families, constants = (printed or as_text(style))(d)
     page = begun(model, data, sizes, names)
     page.reader.families = families
+    page.reader.convolutions = convolutions_of(d.text(style=style))
     page.once |= constants
     page.begin(sections)
     every = model.at == "every"

@@ -430,6 +430,37 @@ def _contract(c: Calculus, node: Node) -> Iterator[Term]:
         yield Term(sp.S.One, ((entry, 1), (Inner(arg, tuple(index[x] for x in mine)), 1)), tuple(sums.values()))
 
 
+def _convolution(c: Calculus, node: Node) -> Iterator[Term]:
+    """z_i = Σ_k w_k x_{step i + spread k - zeros in front}, of each pair of channels."""
+    of, (w, x) = node.attrs, node.args
+    assert of.result == "z", f"a convolution of adjoints in a step: {node}"
+    lead = int(of.has_channels)
+    filters, space, at = c.graph.shape(w), c.graph.shape(x)[lead:], legs(node.shape, out)
+    for of_x in (False, True):
+        channel = (c.fresh(filters[1]) if filters[1] != 1 else sp.S.Zero,) if lead else ()
+        inside, read, conditions = [], [], []
+        sums = [i for i in channel if i != 0]
+        for axis, (width, size) in enumerate(zip(filters[2 * lead :], space, strict=True)):
+            start = sp.expand(of.steps[axis] * at[lead + axis] - of.pads[axis][0])
+            if of_x and of.spreads[axis] == 1 and size != 1:
+                # The sum goes over the places of x: that of the derivative says which entry of the filter it is given by.
+                place = c.fresh(size)
+                k = sp.expand(place - start)
+                sums.append(place)
+                conditions.append((Between(k, sp.S.Zero, sp.sympify(width)), 1))
+            else:
+                k = c.fresh(width) if width != 1 else sp.S.Zero
+                sums += [k] if width != 1 else []
+                place = sp.expand(start + of.spreads[axis] * k)
+                if of.pads[axis] != (0, 0):
+                    conditions.append((Between(place, sp.S.Zero, sp.sympify(size)), 1))
+            inside.append(k)
+            read.append(sp.S.Zero if size == 1 else place)
+        w_at, x_at = (*at[:lead], *channel, *inside), (*channel, *read)
+        pair = (c.entry(w, w_at), Inner(x, x_at)) if of_x else (c.entry(x, x_at), Inner(w, w_at))
+        yield Term(sp.S.One, (*conditions, *((factor, 1) for factor in pair)), tuple(sums))
+
+
 def _reduce(c: Calculus, node: Node) -> Iterator[Term]:
     g, x, axes = c.graph, node.args[0], node.attrs.axes
     shape = g.shape(x)
@@ -720,6 +751,7 @@ def _down_to(c: Calculus, id: int, source: int) -> Iterator[Term]:
 LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "map": _map,
     "contract": _contract,
+    "convolution": _convolution,
     "reduce": _reduce,
     "view": _view,
     "gather": _gather,

@@ -11,7 +11,7 @@ from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.subexpressions import is_function
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters, unique
-from symbptt.ir.node import placeholder
+from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import changing
 from symbptt.ir.step import Argument
 
@@ -170,8 +170,13 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     arguments: dict[int, str] = {}
     for id in ids:
         for arg in g[id].args if is_function(g[id]) else ():
-            if arg in r.kept and arg not in found and g[arg].family in ("map", "contract") and not is_function(g[arg]):
+            if arg in r.kept and arg not in found and _is_argument(g[arg]):
                 arguments.setdefault(arg, _nearest(g, id, consumers, found))
+    known = {r.adjoint.get(id) for id in {*found, *arguments}}
+    for id in ids:
+        # The adjoint of a convolution is an argument of two others: it has a name, or the value has one.
+        if g[id].family == "convolution" and id not in found and r.adjoint.get(id) not in known:
+            arguments.setdefault(id, _nearest(g, id, consumers, found))
     for id in ids:
         if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
             arguments.setdefault(id, _nearest(g, id, consumers, found))
@@ -181,6 +186,11 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
         return dict.fromkeys(arguments, letter)
     shown = {owner: without_time(owner, "state" if owner in r.carry else "value") for owner in arguments.values()}
     return {arg: f"{letter}_{shown[owner]}" if owner else letter for arg, owner in sorted(arguments.items())}
+
+
+def _is_argument(node: Node) -> bool:
+    """Answer whether a value gets a name where a function reads it: what is no function of another value."""
+    return node.family in ("contract", "convolution") or (node.family == "map" and not is_function(node))
 
 
 def _free_letter(names: Collection[str]) -> str:

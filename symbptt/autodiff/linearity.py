@@ -156,7 +156,7 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
     match node.family:
         case "map":
             kind, why = _of_map(node, carried)
-        case "contract":
+        case "contract" | "convolution":
             kind, why = (LINEAR, "") if len(carried) == 1 else (NONE, "a product of two such values")
         case "reduce":
             kind, why = (LINEAR, "") if node.attrs.kind == "sum" else (NONE, str(node.attrs.kind))

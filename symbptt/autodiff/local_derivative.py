@@ -155,6 +155,20 @@ def _algebra(g: Graph, node: Node, found: Given) -> Tangent:
     return NONE if change is None else Tangent(change, _worst([*kinds, "linear"]))
 
 
+def _convolution(g: Graph, node: Node, found: Given) -> Tangent:
+    parts = [
+        Tangent(
+            build.convolution(
+                g, [found[arg].id if i == k else other for k, other in enumerate(node.args)], node.shape, node.attrs
+            ),
+            _worst(["matrix", found[arg].kind]),
+        )
+        for i, arg in enumerate(node.args)
+        if found.get(arg, NONE) is not NONE
+    ]
+    return _sum(g, parts)
+
+
 def _total(g: Graph, node: Node, found: Given) -> Tangent:
     """Return the tangent of a sum over steps: what one step adds."""
     return found[node.args[0]]
@@ -177,4 +191,5 @@ RULES: dict[str, Callable[[Graph, Node, Given], Tangent]] = {
     "algebra": _algebra,
     "total": _total,
     "whole": _whole,
+    "convolution": _convolution,
 }

@@ -50,6 +50,8 @@ def rule_of(node: Node) -> str:
             return NAMES.get(node.attrs.name, str(node.attrs.name))
         case "total":
             return "sum over steps"
+        case "convolution":
+            return {"z": "convolution", "x": "transposed convolution", "w": "correlation"}[node.attrs.result]
         case "whole":
             return str(node.attrs.name).replace("_", " ")
     return "given" if node.family == "leaf" else node.family

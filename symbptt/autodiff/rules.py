@@ -30,6 +30,7 @@ SLOPES: dict[str, str] = {
 """The slopes of functions, as a textbook has them."""
 FAMILIES: dict[str, str] = {
     "contract": "product A b: dA is given dc bᵀ, db is given Aᵀ dc",
+    "convolution": "convolution z = w ∗ x: dx is given w ∗ᵀ dz, dw is given dz ⋆ x",
     "gather": "a row of a table: that row alone is given it",
     "cumulate": "a running sum: what it sums is given the running sum of the adjoint from the other end",
 }

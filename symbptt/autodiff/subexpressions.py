@@ -24,7 +24,7 @@ class Formula:
 
 def is_function(node: Node) -> bool:
     """Answer whether a node applies a function, rather than arithmetic, to its arguments."""
-    if node.family == "whole":
+    if node.family in ("whole", "convolution"):
         return True
     return node.family == "map" and bool(
         node.attrs.expr.is_Function or (node.attrs.expr.is_Pow and not node.attrs.expr.exp.is_Integer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -16,7 +16,7 @@ from symbptt.autodiff.whole import adjoint_of_argument
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, Product, placeholder
+from symbptt.ir.node import READS, Node, Product, placeholder
 
 Contributions = list[tuple[int, int]]
 """Pairs (argument, what it is given)."""
@@ -241,6 +241,19 @@ def _whole(context: Context, node: Node, bar: int) -> Contributions:
     return [(node.args[0], adjoint_of_argument(context.graph, node, bar))]
 
 
+def _convolution(context: Context, node: Node, bar: int) -> Contributions:
+    # The sum over windows is linear in each of w, x and z: each of the three derivatives has the two others as its own.
+    g, found = context.graph, dict(zip(node.attrs.reads, node.args, strict=True)) | {node.attrs.result: bar}
+    return [
+        (
+            arg,
+            build.convolution(g, [found[read] for read in READS[name]], g.shape(arg), replace(node.attrs, result=name)),
+        )
+        for name, arg in zip(node.attrs.reads, node.args, strict=True)
+        if arg in context.wanted
+    ]
+
+
 RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
     "map": _map,
     "contract": _contract,
@@ -250,4 +263,5 @@ RULES: dict[str, Callable[[Context, Node, int], Contributions]] = {
     "cumulate": _cumulate,
     "algebra": _algebra,
     "whole": _whole,
+    "convolution": _convolution,
 }

@@ -419,6 +419,7 @@ FAMILIES: dict[str, Callable[[_Form, Node], sp.Basic]] = {
     "gather": _gather,
     "cumulate": _refused("a running sum"),
     "algebra": _algebra,
+    "convolution": _refused("a convolution"),
     "whole": _whole,
 }
 

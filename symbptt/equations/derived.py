@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from symbptt.autodiff.bptt import derive
 from symbptt.autodiff.unit_weight import unit_weight
 from symbptt.equations.algebra.expressions import Expr
 from symbptt.equations.page.equations import Equations, Loss
 from symbptt.ir.naming import free_letters
+from symbptt.ir.node import Convolution
 from symbptt.ir.rounds import as_loops, for_page, has_rounds
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
-from symbptt.language.folding import folded
+from symbptt.language.folding import convolutions_of, folded
 from symbptt.language.model import Model
 
 
@@ -19,11 +22,12 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     step contributes to gradients, where truncation drops some."""
     if not isinstance(target, Model):
         return Equations(derive(folded(target.step)))
-    return Equations(derive(folded(target.cell.step)), _loss_of(target, counted))
+    step = folded(target.cell.step)
+    return Equations(derive(step), _loss_of(target, counted, convolutions_of(step)))
 
 
-def _loss_of(target: Model, counted: Expr | None) -> Loss:
-    loss = derive(folded(target.loss.step))
+def _loss_of(target: Model, counted: Expr | None, convolutions: Sequence[Convolution]) -> Loss:
+    loss = derive(folded(target.loss.step, convolutions))
     # In a sum each loss has the weight 1, which would stand as a factor "dloss = 1" in every line.
     whole = unit_weight(loss) if target.reduction == "sum" and counted is None else loss
     names = {n for a in target.arguments for n in (a.name, *names_in(a.shape))}
@@ -35,10 +39,11 @@ def looped_equations_of(target: Cell | Model, counted: Expr | None = None) -> Eq
     cell = target.cell if isinstance(target, Model) else target
     if not has_rounds(cell.looped.graph):
         return None
-    recursion = derive(for_page(folded(as_loops(cell.looped))))
+    step = folded(as_loops(cell.looped))
+    recursion = derive(for_page(step))
     if not isinstance(target, Model):
         return Equations(recursion)
-    return Equations(recursion, _loss_of(target, counted))
+    return Equations(recursion, _loss_of(target, counted, convolutions_of(step)))
 
 
 def loss_page_of(target: Cell | Model) -> Equations | None:

@@ -11,6 +11,7 @@ from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import (
     Body,
+    Convolution,
     Cumulation,
     Gather,
     Leaf,
@@ -214,6 +215,11 @@ def whole(g: Graph, name: str, args: Sequence[int], axes: Sequence[int], stays: 
     """Return a function of the first argument along axes by its name; the others are its numbers."""
     shape = g.shape(args[0])
     return g.add("whole", tuple(args), shape if stays else shapes.without(shape, axes), Whole(name, tuple(axes), stays))
+
+
+def convolution(g: Graph, args: Sequence[int], shape: Shape, attrs: Convolution) -> int:
+    """Return one of the three functions of a sum over windows; `shape` is that of the value."""
+    return g.add("convolution", tuple(args), shape, attrs)
 
 
 def rounds(g: Graph, args: Sequence[int], attrs: Rounds) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import networkx as nx
 
-from symbptt.ir.node import Mark, Node, Slope
+from symbptt.ir.node import Mark, Node, Slope, Windowed
 from symbptt.ir.shape import Shape, Size
 
 
@@ -28,7 +28,7 @@ class Graph:
 
     def __init__(self, locate: Callable[[], str] = nowhere) -> None:
         self.names: dict[int, str] = {}
-        self.marks: dict[int, Mark] = {}
+        self.marks: dict[int, Mark | Windowed] = {}
         self.parts: list[tuple[Size, str]] = []
         self.slopes: dict[int, Slope] = {}
         self.moved: dict[int, int] = {}

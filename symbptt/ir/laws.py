@@ -92,6 +92,16 @@ def _whole(g: Graph, node: Node) -> None:
     assert all(not g.shape(arg) for arg in node.args[1:]), f"an array where a number belongs: {node}"
 
 
+def _convolution(g: Graph, node: Node) -> None:
+    of = dict(zip(node.attrs.reads, map(g.shape, node.args), strict=True)) | {node.attrs.result: node.shape}
+    lead = 1 if node.attrs.has_channels else 0
+    axes = {"w": 2 * lead, "x": lead, "z": lead}
+    assert all(len(of[name]) == lead_axes + node.attrs.rank for name, lead_axes in axes.items()), (
+        f"axes that do not fit: {node}"
+    )
+    assert not lead or of["w"][:2] == (of["z"][0], of["x"][0]), f"channels that do not fit: {node}"
+
+
 def _repeat(g: Graph, node: Node) -> None:
     starts, carried, _, following = node.attrs.parts(node.args)
     assert len(starts) == len(carried) == len(following), f"values that do not go round: {node}"
@@ -112,4 +122,5 @@ def _rounds(g: Graph, node: Node) -> None:
 
 
 LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
-        "algebra": _algebra, "total": _same, "whole": _whole, "repeat": _repeat, "rounds": _rounds}  # fmt: skip
+        "algebra": _algebra, "total": _same, "whole": _whole, "convolution": _convolution,
+        "repeat": _repeat, "rounds": _rounds}  # fmt: skip

@@ -126,6 +126,37 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """One of the three functions of a sum over windows, on pages: of Σ w x z, linear in filters w, what they are applied to, x, and
+    what stands in each place of the result, z, the derivative by the one that `result` names.
+
+    `steps`, `spreads` and `pads` are those of each axis of space: from window to window, from entry to entry inside a window,
+    and how many zeros stand before and behind x; `number` tells convolutions of one page apart.
+    """
+
+    result: str
+    has_channels: bool
+    steps: tuple[int, ...]
+    spreads: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    number: int = 1
+
+    @property
+    def rank(self) -> int:
+        """How many axes of space there are."""
+        return len(self.steps)
+
+    @property
+    def reads(self) -> tuple[str, str]:
+        """What its arguments are, in their order."""
+        return READS[self.result]
+
+
+READS = {"z": ("w", "x"), "x": ("w", "z"), "w": ("z", "x")}
+"""The arguments of each of the three functions of a sum over windows, as a page writes them beside its sign."""
+
+
+@dataclass(frozen=True)
 class Repeat:
     """Value `out` of those that go through `count` rounds of one body, after the last round.
 
@@ -198,6 +229,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Windowed:
+    """A second reading of a value: a convolution of filters with an array."""
+
+    args: tuple[int, ...]
+    convolution: Convolution
+
+
+@dataclass(frozen=True)
 class Slope:
     """A second reading of a value: the gradient, by its argument `number`, of a function that the user has given to `sb.grad`.
 
@@ -228,6 +267,7 @@ FAMILIES: dict[str, type] = {
     "algebra": Algebra,
     "total": Total,
     "whole": Whole,
+    "convolution": Convolution,
     "repeat": Repeat,
     "rounds": Rounds,
     "over": Over,

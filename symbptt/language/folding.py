@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import permutations
+from itertools import count, permutations
 from typing import Any
 
 import sympy as sp
@@ -24,7 +24,7 @@ from symbptt.autodiff.partials import VALUE, partials
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph, nowhere
-from symbptt.ir.node import Mark, Node, placeholder
+from symbptt.ir.node import Convolution, Mark, Node, Windowed, placeholder
 from symbptt.ir.rewrite import copy_node, moved_slopes
 from symbptt.ir.scalar import as_python, as_sympy
 from symbptt.ir.shape import Shape, Size, named_size
@@ -35,6 +35,7 @@ from symbptt.language import functions as f
 from symbptt.language.array import Array, apply_expr
 from symbptt.language.custom_function import declared_function, named
 from symbptt.language.stable_forms import stable_value
+from symbptt.language.windows import convolved
 
 F = f.ELEMENTWISE
 Spelling = Callable[..., Any]
@@ -226,16 +227,18 @@ def _roll(g: Graph, id: int) -> Roll | None:
     return Roll(of, axis, shift)
 
 
-def folded(step: Step) -> Step:
-    """Return a step with its functions whole; values that are read elsewhere too stay beside them."""
-    g = step.graph
-    matches: dict[int, Match | Mark | Roll] = {}
+def folded(step: Step, convolutions: Sequence[Convolution] = ()) -> Step:
+    """Return a step with its functions whole; values that are read elsewhere too stay beside them. `convolutions` are those of
+    the same page so far, after which others are numbered."""
+    g, numbers = step.graph, dict(zip(convolutions, count(1), strict=False))
+    matches: dict[int, Match | Mark | Roll | Windowed] = {}
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
     # Results before arguments, so that the largest function wins: what only lies inside it is never live.
     for id in range(len(g) - 1, -1, -1):
         if id in live:
             mark = g.marks.get(id)
-            found = mark if mark is not None and mark.name not in TAKEN else _roll(g, id) or _match(g, id)
+            is_shown = isinstance(mark, Windowed) or (mark is not None and mark.name not in TAKEN)
+            found = mark if is_shown else _roll(g, id) or _match(g, id)
             if found is not None:
                 matches[id] = found
             live.update(g[id].args if found is None else found.args)
@@ -244,6 +247,9 @@ def folded(step: Step) -> Step:
         found = matches.get(node.id)
         if isinstance(found, Match):
             return _node(new, node, found, ids)
+        if isinstance(found, Windowed):
+            own = replace(found.convolution, number=numbers.setdefault(found.convolution, len(numbers) + 1))
+            return build.convolution(new, [ids[arg] for arg in found.args], node.shape, own)
         if isinstance(found, Roll):
             return build.roll(new, ids[found.of], found.axis, found.shift)
         if isinstance(found, Mark):
@@ -263,6 +269,8 @@ def expanded(step: Step) -> Step:
         args = tuple(ids[arg] for arg in node.args)
         if node.family == "whole":
             return spelled(new, node, args)
+        if node.family == "convolution":
+            return int(convolved(Array(new, args[0]), Array(new, args[1]), node.attrs).id)
         if node.family == "view" and node.attrs.kind == "roll":
             return build.turned(new, args[0], *node.attrs.data)
         if node.family == "map" and _shown_inside(node.attrs.expr):
@@ -271,6 +279,12 @@ def expanded(step: Step) -> Step:
 
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     return remade(step, step.graph.ancestors(roots), make)
+
+
+def convolutions_of(step: Step) -> tuple[Convolution, ...]:
+    """Return the convolutions of a folded step by their numbers, without these."""
+    found = {node.attrs.number: replace(node.attrs, number=1) for node in step.graph if node.family == "convolution"}
+    return tuple(found[number] for number in sorted(found))
 
 
 SMOOTH = frozenset(("softmax", "log_softmax", "logsumexp", "layer_norm", "rms_norm"))

@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -326,7 +326,7 @@ class Derived:
             graph.slopes.setdefault(id, slope)
         for id, mark in self.graph.marks.items():
             if id in new and all(arg in new for arg in mark.args):
-                graph.marks.setdefault(new[id], type(mark)(mark.name, tuple(new[arg] for arg in mark.args), mark.body))
+                graph.marks.setdefault(new[id], replace(mark, args=tuple(new[arg] for arg in mark.args)))
         return new
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ShapeError
+from symbptt.ir.node import Convolution, Windowed
+from symbptt.language.array import Array, as_array
 from symbptt.language.user_frames import cell_error
 
 
@@ -82,7 +84,10 @@ def _summed(a: Any, v: Any, mode: str, name: str, is_turned: bool = False) -> An
         # NumPy exchanges the two where the first is shorter: to read this entry refuses such sizes where they are bound.
         _ = a[width - 1]
     low, high = {"full": (width - 1, width - 1), "valid": (0, 0)}.get(mode, (width // 2, (width - 1) // 2))
-    return windows(np.pad(a, (low, high)), 0, width) @ v[::-1]
+    seen, turned = windows(np.pad(a, (low, high)), 0, width), v[::-1]
+    value = seen @ turned
+    _mark(value, turned, a, Convolution("z", False, (1,), (1,), ((low, high),)))
+    return value
 
 
 def conv(x: Any, w: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Any:
@@ -106,14 +111,32 @@ def conv(x: Any, w: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1
     widths = np.shape(w)[-rank:]
     steps, spreads = (_numbers(what, value, rank) for what, value in (("stride", stride), ("dilation", dilation)))
     pads = _paddings(padding, widths, steps, spreads)
-    lead = np.ndim(x) - rank
-    if any(pair != (0, 0) for pair in pads):
-        x = np.pad(x, ((0, 0),) * lead + pads)
-    for k in range(rank):
-        x = windows(x, lead + k, widths[k], steps[k], spreads[k])
-    inside = [*range(lead + rank, lead + 2 * rank)]
-    summed = ([1, *range(2, 2 + rank)], [0, *inside]) if has_channels else ([*range(rank)], inside)
+    found = Convolution("z", has_channels, steps, spreads, pads)
+    value = convolved(w, x, found)
+    _mark(value, w, x, found)
+    return value
+
+
+def convolved(w: Any, x: Any, of: Convolution) -> Any:
+    """Return a convolution as what it is composed of: zeros around x, its windows, and their product with the filters."""
+    lead = 1 if of.has_channels else 0
+    if any(pair != (0, 0) for pair in of.pads):
+        x = np.pad(x, ((0, 0),) * lead + of.pads)
+    for k in range(of.rank):
+        x = windows(x, lead + k, np.shape(w)[2 * lead + k], of.steps[k], of.spreads[k])
+    inside = [*range(lead + of.rank, lead + 2 * of.rank)]
+    summed = ([1, *range(2, 2 + of.rank)], [0, *inside]) if of.has_channels else ([*range(of.rank)], inside)
     return np.tensordot(w, x, axes=summed)
+
+
+def _mark(value: Any, w: Any, x: Any, convolution: Convolution) -> None:
+    """Say in the graph that a value is a convolution, which a page shows whole; of arrays of NumPy alone there is none."""
+    if not isinstance(value, Array):
+        return
+    ids = tuple(part.id if isinstance(part, Array) else as_array(value.graph, part).id for part in (w, x))
+    # A value with a smaller id than an argument is an older node: the mark would be that of another value.
+    if all(id < value.id for id in ids):
+        value.graph.marks.setdefault(value.id, Windowed(ids, convolution))
 
 
 def _numbers(what: str, value: Any, rank: int) -> tuple[int, ...]:

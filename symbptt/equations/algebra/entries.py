@@ -38,7 +38,7 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
 from symbptt.equations.algebra.trees import with_conditions
-from symbptt.equations.algebra.wholes import by_entries
+from symbptt.equations.algebra.wholes import by_entries, convolved
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
@@ -292,6 +292,21 @@ class EntryMaker:
         j = self._fresh(shape[-1])
         back = Along("inv", along, (inner,), (at[-2], j))
         return _summed([j], times((back, self.value(node.args[1], [*lead, j, at[-1]]))))
+
+    def _convolution(self, node: Node, at: Sequence[Expr]) -> Expr:
+        a, b = map(self._array, node.args)
+        found = convolved(node, a, b)
+        return Entry(found, tuple(at[: len(found.shape)])) if found.shape else found
+
+    def _array(self, id: int) -> Expr:
+        """Return a value as an array: by its name, or as the array with its entries."""
+        shape = normal(self.graph.shape(id))
+        if id in self.labels or not shape:
+            return self.value(id, ()) if not shape else Symbol(self.labels[id], shape)
+        if self.graph[id].family == "convolution":
+            return convolved(self.graph[id], *map(self._array, self.graph[id].args))
+        own = [self._fresh(size) for size in self.graph.shape(id)]
+        return Entries(tuple(own[: len(shape)]), self.formula(id, own), shape)
 
     def _whole(self, node: Node, at: Sequence[Expr]) -> Expr:
         x, *numbers = node.args

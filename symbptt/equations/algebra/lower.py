@@ -46,7 +46,7 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.matrices import function_of, of_one
 from symbptt.equations.algebra.trees import truth, whole_tree
-from symbptt.equations.algebra.wholes import ALONG, in_matrices
+from symbptt.equations.algebra.wholes import ALONG, convolved, in_matrices
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -105,6 +105,8 @@ class Lowering:
         if node.family == "map":
             return self._is_plain_map(node)
         if node.family == "view" and self._picked(node) is not None:
+            return True
+        if node.family == "convolution":
             return True
         if len(node.shape) > 2:
             return False
@@ -499,6 +501,11 @@ def _whole(w: Lowering, node: Node) -> Expr:
     return in_matrices(node, w.value(x), [w.value(number) for number in numbers], w.shape(x))
 
 
+def _convolution(w: Lowering, node: Node) -> Expr:
+    a, b = node.args
+    return convolved(node, w.value(a), w.value(b))
+
+
 def _total(w: Lowering, node: Node) -> Expr:
     return Total(w.value(node.args[0]))
 
@@ -530,6 +537,7 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "algebra": _algebra,
     "total": _total,
     "whole": _whole,
+    "convolution": _convolution,
     "rounds": _rounds,
     "repeat": _repeat,
     "over": _over,

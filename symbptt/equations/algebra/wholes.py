@@ -6,14 +6,30 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
-from symbptt.equations.algebra.expressions import Along, Call, Expr, Index, Number, Over, Power, normal, plus
-from symbptt.ir.node import Node
+from symbptt.equations.algebra.expressions import (
+    Along,
+    Call,
+    Entries,
+    Entry,
+    Expr,
+    Index,
+    Number,
+    Over,
+    Power,
+    normal,
+    plus,
+)
+from symbptt.ir.node import Convolution, Node
 from symbptt.ir.shape import Shape
 
 NAMES = {"log_softmax": "logsoftmax", "logsumexp": "lse", "layer_norm": "LN", "rms_norm": "RN"}
 """The names of functions on a page, where they differ from those in code."""
 ALONG = {(0,): "columns", (1,): "rows"}
 """The range of a function of a matrix, by the axis that it goes along."""
+
+CONVOLUTIONS = {"z": "∗", "x": "∗ᵀ", "w": "⋆"}
+"""The signs of the three functions of a sum over windows; the second and every further convolution of a page has its number behind
+its sign."""
 
 Named = Callable[[str, Expr, Sequence[Expr], bool], Expr]
 """(name, array, numbers, whether the axes stay) -> the function of the array."""
@@ -37,6 +53,23 @@ def by_entries(node: Node, x: Expr, numbers: Sequence[Expr], indices: tuple[Inde
         return Along(name, indices, (of, *values), at if stays else ())
 
     return _formula(node, x, numbers, named, True)
+
+
+def convolved(node: Node, a: Expr, b: Expr) -> Expr:
+    """Return one of the three functions of a sum over windows, of two arrays."""
+    return Call(sign_of_convolution(node.attrs), (_array(a), _array(b)), normal(node.shape))
+
+
+def _array(e: Expr) -> Expr:
+    """Return the array with the entries of an array as that array."""
+    if not isinstance(e, Entries) or not isinstance(e.inner, Entry) or e.inner.indices != e.indices:
+        return e
+    return e.inner.array if e.inner.array.shape == e.of else e
+
+
+def sign_of_convolution(of: Convolution) -> str:
+    """Return the sign by which a page shows one of the three functions of a sum over windows."""
+    return CONVOLUTIONS[of.result] + (str(of.number) if of.number > 1 else "")
 
 
 def _formula(node: Node, x: Expr, numbers: Sequence[Expr], named: Named, is_part: bool) -> Expr:

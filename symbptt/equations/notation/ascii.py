@@ -5,6 +5,7 @@ from __future__ import annotations
 from symbptt.equations.notation.names import in_ascii as name_in_ascii
 
 _WORDS = {
+    "∗": "conv", "⋆": "corr",
     "⊙": "(.)", "·": ".", "⁻ᵀ": "^-T", "ᵀ": "^T", "²": "^2", "³": "^3", "Σ": "sum", "Π": "prod", "σ": "sigma", "…": "...", "⋯": "...",
     "∂": "d",
     "≥": ">=", "≤": "<=", "≠": "!=", "∧": "and", "∨": "or", "¬": "not ", "√π": "sqrt(pi)", "√": "sqrt", "π": "pi", "∞": "inf", "×": "x",

@@ -77,6 +77,7 @@ def mathml_of(names: Names) -> Notation:
         when=lambda condition: f'<mspace width="1em"/><mtext>for {escape(condition)}</mtext>',
         raised=lambda inner, sign: _above(inner, _fenced("(", _word(sign), ")")),
         windows=_windows,
+        convolution=_convolution,
         nabla=lambda under: f"<msub><mo>∇</mo>{_row(under)}</msub>",
         is_stacked=True,
         bare=_bare,
@@ -92,6 +93,13 @@ def mathml_of(names: Names) -> Notation:
         ellipsis="<mo>…</mo>",
         by="<mo>×</mo>",
     )
+
+
+def _convolution(sign: str, number: str) -> str:
+    own, below, above = _sign(sign[0]), f"<mn>{number}</mn>", "<mo>⊤</mo>"
+    if not sign.endswith("ᵀ"):
+        return f"<msub>{own}{below}</msub>" if number else own
+    return f"<msubsup>{own}{below}{above}</msubsup>" if number else f"<msup>{own}{above}</msup>"
 
 
 def _windows(end: str, k: int, start: bool) -> str:

@@ -65,6 +65,7 @@ class Notation:
     raised: Callable[[str, str], str]
     windows: Callable[[str, int, bool], str]
     nabla: Callable[[str], str]
+    convolution: Callable[[str, str], str]
     is_word: Callable[[str], bool] = lambda text: False
     before_word: str = " "
     is_like_call: Callable[[str, str], bool] = lambda before, text: False
@@ -241,6 +242,7 @@ TEXT = Notation(
     raised=lambda inner, sign: f"{inner}^{{({sign})}}",
     windows=lambda end, k, start: f"{end}: {end} ≤ {k}" if start else f"{end}: {end} - {k} < t ≤ {end}",
     nabla=lambda under: f"∇_{under if len(under) == 1 else f'{{{under}}}'} ",
+    convolution=lambda sign, number: f" {sign[0]}{f'_{number}' if number else ''}{sign[1:]} ",
 )
 
 
@@ -344,6 +346,13 @@ def _is_like_call(before: str, text: str) -> bool:
     return is_bare_word and not any(sign in name for sign in "([^") and text.startswith(("(", r"\left("))
 
 
+def _latex_convolution(sign: str, number: str) -> str:
+    below, above = f"_{{{number}}}" if number else "", r"^{\top}" if sign.endswith("ᵀ") else ""
+    return f" {_LATEX_SIGNS[sign[0]]}{below}{above} "
+
+
+_LATEX_SIGNS = {"∗": r"\ast", "⋆": r"\star"}
+
 LATEX = Notation(
     is_word=_is_word,
     is_like_call=_is_like_call,
@@ -391,6 +400,7 @@ LATEX = Notation(
         rf"{end}\colon {end} \leq {k}" if start else rf"{end}\colon {end} - {k} < t \leq {end}"
     ),
     nabla=lambda under: rf"\nabla_{{{under}}} ",
+    convolution=_latex_convolution,
     is_stacked=True,
     apart=r",\quad ",
     thin=r"\, ",

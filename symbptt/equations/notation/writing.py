@@ -55,6 +55,7 @@ from symbptt.equations.algebra.expressions import (
     Zeros,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import every
+from symbptt.equations.algebra.wholes import CONVOLUTIONS
 from symbptt.equations.notation.signs import Notation, digits, is_root
 from symbptt.ir.shape import Size, sign_of, size_text
 from symbptt.ir.shape import size as sized
@@ -280,6 +281,9 @@ UNLIKE_CALLS = ("mat", "delta", "floor_divide", "sqrt")
 """Functions that are not written as a name with arguments in brackets."""
 
 
+CONVOLVED = tuple(CONVOLUTIONS.values())
+
+
 def _call(e: Call, n: Notation) -> Written:
     if e.name == "mat":
         rows, columns, inner = e.args
@@ -288,6 +292,11 @@ def _call(e: Call, n: Notation) -> Written:
         return n.entry(n.symbol(Label("δ", None)), subscript(e.args, n)), ATOM
     if e.name == "floor_divide":
         return n.call("floor", [write(Over(*e.args), n)]), ATOM
+    if e.name.startswith(CONVOLVED):
+        # Written as ⊙ is: brackets say what it goes over wherever a product stands beside it.
+        sign = e.name.rstrip("0123456789")
+        a, b = (at(arg, n, POWER) for arg in e.args)
+        return a + n.convolution(sign, e.name.removeprefix(sign)) + b, PRODUCT
     if e.name == "sqrt":
         return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
@@ -422,9 +431,10 @@ def _under(test: Expr, inner: Expr, n: Notation) -> str:
 
 
 def ranges(left: Expr, right: Expr, n: Notation) -> str:
-    """Return how far indices on the left run that stand on the right as no index alone."""
+    """Return how far indices on the left run that do not stand alone on the right, or on axes of several sizes."""
     free = left.indices if isinstance(left, Entry) else ()
-    hidden = [i for i in free if isinstance(i, Index) and i.of_size not in _axes_of(i, right)]
+    # An index that also stands alone on a longer axis, of which a part is read, runs over the shorter one.
+    hidden = [i for i in free if isinstance(i, Index) and not is_bare(i, right)]
     return "".join(n.range(n.word(i.name), size_shown(i.of_size, n)) for i in hidden)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.labels import START, TIMES, Label, without_time
-from symbptt.equations.algebra.entries import array_of
+from symbptt.equations.algebra.entries import affine, array_of, count
 from symbptt.equations.algebra.expressions import (
     Along,
     Array,
@@ -34,14 +35,17 @@ from symbptt.equations.algebra.expressions import (
     Transposed,
     Unit,
     Word,
+    plus,
+    times,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import every, mapped_where
-from symbptt.equations.algebra.wholes import ALONG
+from symbptt.equations.algebra.wholes import ALONG, CONVOLUTIONS, sign_of_convolution
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition, write
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Page, Section, with_right
 from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
+from symbptt.ir.node import Convolution
 from symbptt.ir.shape import Shape, names_in
 from symbptt.ir.shape import size as sized
 from symbptt.ir.step import Step
@@ -55,6 +59,7 @@ SHAPES, COLUMNS = "Shapes: ", "vectors are columns"
 LETTERS = {
     "A": "AMQRS",
     "B": "BCPQG",
+    "C": "CGEHJZ",
     "v": "vwzuy",
     "k": "kpqrs",
     "n": "nmlpq",
@@ -72,6 +77,7 @@ class Letters:
 
     A: Symbol
     B: Symbol
+    C: Symbol
     v: Word
     k: Word
     n: Word
@@ -79,16 +85,19 @@ class Letters:
     b: Word
     i: Word
     f: Word
+    taken: frozenset[str] = frozenset()
 
 
 def letters(taken: Iterable[str]) -> Letters:
     """Return the letters of a legend, none of which is taken."""
     used, found = set(taken), dict[str, str]()
+    page = frozenset({*used, "t", "T", "L", "e", "d"})
     for name, preferred in LETTERS.items():
         found[name] = next(free_letters(preferred, used))
         used.add(found[name])
-    A, B = (Symbol(Label(found.pop(name), None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "AB")
-    return Letters(A, B, **{name: Word(letter) for name, letter in found.items()})
+    A, B, C = (Symbol(Label(found.pop(name), None), (sp.Symbol("m"), sp.Symbol("n"))) for name in "ABC")
+    words = {name: Word(letter) for name, letter in found.items()}
+    return Letters(A, B, C, **words, taken=page | {x.label.name for x in (A, B, C)})
 
 
 def signs(x: Letters) -> dict[str, Note]:
@@ -136,6 +145,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *_given(lines, loss),
         *mean_of(loss.of if loss is not None else None),
         *_signs(found, own),
+        *_convolutions(lines, loss, found, own),
         *_families(all_lines, found),
         *_of_parts(found, own),
         *unread(lines, loss, sections),
@@ -227,8 +237,78 @@ def _signs(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
             yield (partial(_in_steps, own(), own().k), ": each ", own().k, "-th entry of ", own().v, *words)
         elif -1 in steps:
             yield (partial(_in_steps, own(), Word("-1")), ": the entries of ", own().v, " from the last to the first")
-    elif any(isinstance(x, WITH_INDICES) for x in found):
+    elif any(isinstance(x, WITH_INDICES) for x in found) or any(
+        name.startswith(tuple(CONVOLUTIONS.values())) for name in names
+    ):
         yield ("indices begin at 0",)
+
+
+def _convolutions(
+    lines: Lines, loss: LossLines | None, found: list[Expr], own: Callable[[], Letters]
+) -> Iterable[Note]:
+    """Yield what the signs of convolutions say, entry by entry, with the steps and the zeros of each."""
+    shown = {x.name for x in found if isinstance(x, Call)}
+    graphs = [lines.recursion.graph] + ([] if loss is None else [loss.lines.recursion.graph])
+    nodes = {node.attrs: node for g in graphs for node in g if node.family == "convolution"}
+    for of in sorted(nodes, key=lambda of: (of.number, "zxw".index(of.result))):
+        if sign_of_convolution(of) in shown:
+            yield _of_convolution(of, own())
+
+
+def _of_convolution(of: Convolution, x: Letters) -> Note:
+    """Return the entries of one of the three functions of a sum over windows: A are its filters, B is what they are applied to, and
+    C has the shape of the result."""
+    names = (Index(name, 0) for name in free_letters("ocijklpqruvwsgxyzb", x.taken))
+    o, c, *places = islice(names, 2 + of.rank)
+    inside, here = [*islice(names, of.rank)], [*islice(names, of.rank)]
+    # The shapes of the three do not matter here: an index runs as far as its axis does.
+    A, B, C = (replace(array, of=(0,) * 9) for array in (x.A, x.B, x.C))
+    out, into = ((o,), (c,)) if of.has_channels else ((), ())
+    before = [low for low, _ in of.pads]
+    # Where window i has its entry k in B: step · i + spread · k - zeros in front.
+    read = [_place(step, i, spread, k, -low)
+            for step, i, spread, k, low in zip(of.steps, places, of.spreads, inside, before, strict=True)]  # fmt: skip
+    filters, above = Entry(A, (*out, *into, *inside)), Entry(C, (*out, *places))
+    at: tuple[Expr, ...]
+    over: tuple[Index, ...]
+    factors: list[Expr]
+    match of.result:
+        case "z":
+            pair, at, over, factors = (A, B), (*out, *places), (*into, *inside), [filters, Entry(B, (*into, *read))]
+        case "w":
+            pair, at, over = (C, B), (*out, *into, *inside), tuple(places)
+            factors = [above, Entry(B, (*into, *read))]
+        case _ if set(of.steps) == {1}:
+            pair, at, over = (A, C), (*into, *places), (*out, *inside)
+            back = [_place(1, i, -spread, k, low)
+                    for i, spread, k, low in zip(places, of.spreads, inside, before, strict=True)]  # fmt: skip
+            factors = [filters, Entry(C, (*out, *back))]
+        case _:
+            # Between the windows' first places lie others: a condition says which window has read an entry.
+            pair, at, over = (A, C), (*into, *here), (*out, *places, *inside)
+            factors = [*(Call("equal", sides) for sides in zip(here, read, strict=True)), filters, above]
+    sign = Call(sign_of_convolution(of), pair, (0,) * 9)
+    return (Entry(sign, at), " = ", SumOver(over, times(factors)), *_zeros(of, A, B, C, places))
+
+
+def _zeros(of: Convolution, A: Symbol, B: Symbol, C: Symbol, places: Sequence[Index]) -> Note:
+    """Return what stands around the array that is read: how many zeros around B, and zeros wherever C has no entry."""
+    if of.result == "x":
+        around = (", with zeros around ", C) if set(of.steps) == {1} else ()
+        return (*around, ", of the shape of ", B)
+    # The last entries of B may lie in no window: sizes of the others do not tell how many entries the filters have.
+    found: list[str | Expr] = [", of the shape of ", A] if of.result == "w" and set(of.steps) != {1} else []
+    if set(of.pads) != {(0, 0)}:
+        found += [", zeros around ", B, " (before, behind):"]
+        for k, ((before, behind), place) in enumerate(zip(of.pads, places, strict=True)):
+            found += [f"{',' if k else ''} ({before}, {behind}) along ", place]
+    return tuple(found)
+
+
+def _place(step: int, i: Expr, spread: int, k: Expr, start: int) -> Expr:
+    """Return step · i + spread · k + start."""
+    parts = [(1 if n > 0 else -1, affine(abs(n), x, 0)) for n, x in ((step, i), (spread, k))]
+    return plus([*parts, *([(1 if start > 0 else -1, count(abs(start)))] if start else [])])
 
 
 def _in_steps(x: Letters, step: Word, n: Notation) -> str:

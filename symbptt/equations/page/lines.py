@@ -13,6 +13,8 @@ from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
     ONE,
     ZERO,
+    Along,
+    Cases,
     Ellipsis,
     Entries,
     Entry,
@@ -22,6 +24,7 @@ from symbptt.equations.algebra.expressions import (
     Over,
     Rows,
     Sum,
+    SumOver,
     Symbol,
     Total,
     Word,
@@ -31,7 +34,7 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.lower import Lowering, zeros
 from symbptt.equations.algebra.normal import in_normal_form, renamed
-from symbptt.equations.algebra.traversal import mapped_where
+from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.trees import is_long
 from symbptt.equations.notation.signs import Notation
 from symbptt.ir.node import Node
@@ -277,7 +280,7 @@ class Lines:
     def _formula(self, id: int) -> Expr:
         """Return the formula of a value; an ellipsis where it is too long to be written."""
         too_long = is_long(self.recursion.graph, self.labels, id)
-        return Ellipsis() if too_long else renamed(in_normal_form(self.lowering.formula(id)))
+        return Ellipsis() if too_long else elementwise(renamed(in_normal_form(self.lowering.formula(id))))
 
     def page_shape(self, id: int) -> Shape:
         """Return the shape of a value as a page has it."""
@@ -318,6 +321,25 @@ class Lines:
             if leaves and id in self.labels
         }
         return found
+
+
+def elementwise(e: Expr) -> Expr:
+    """Return an array by its entries without indices where all that it reads are the same entries of arrays of its shape."""
+    if not isinstance(e, Entries) or len(e.of) < 3:
+        return e
+    read = list(every(e.inner, Entry, Index, SumOver, Along, Cases))
+    entry_parts = sum(isinstance(i, Index) for x in read if isinstance(x, Entry) for i in x.indices)
+    same = all(
+        isinstance(x, Index) or (isinstance(x, Entry) and (x.indices, x.array.shape) == (e.indices, e.of)) for x in read
+    )
+    # Indices that stand elsewhere, as in [i < n], are more than those of the entries.
+    if (
+        not same
+        or not any(isinstance(x, Entry) for x in read)
+        or sum(isinstance(x, Index) for x in read) != entry_parts
+    ):
+        return e
+    return mapped_where(e.inner, lambda x: x.array, Entry)
 
 
 def indexed(line: Line) -> Line:
