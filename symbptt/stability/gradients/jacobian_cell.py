@@ -44,7 +44,7 @@ class TangentCell(Cell):
         return {pair: f"{prefix}{i}" for i, pair in enumerate(varying)}
 
     @cached_property
-    def step(self) -> Step:
+    def looped(self) -> Step:
         """The step of the other cell with these outputs."""
         return replace(self._jacobian.step, outputs={name: self.blocks[pair].id for pair, name in self.outputs.items()})
 
