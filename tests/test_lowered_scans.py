@@ -45,7 +45,9 @@ def free(h: sb.State["n"], k: sb.State["n"], w: sb.Param["n"]):
     return {"h": w * h, "k": h + w}
 
 
-SCANNED = {name: CELLS[name] for name in ("linear_attention", "lru", "mesa_net", "min_gru", "retnet", "s4d", "selective_ssm")}
+SCANNED = {
+    name: CELLS[name] for name in ("linear_attention", "lru", "mesa_net", "min_gru", "retnet", "s4d", "selective_ssm")
+}
 OWN = {cell.name: cell for cell in (coupled, leaky, free)}
 EVERY = {**SCANNED, **OWN}
 

@@ -605,6 +605,7 @@ REFUSED = (
     'np.add(h, g, dtype=float)',
     'np.tanh(h, dtype=float)',
     'h.item()',
+    'np.choose([0, 1, 0], [h, g, h])',
 )  # fmt: skip
 
 
@@ -754,13 +755,14 @@ REFUSED_OPTIONS = [(name, word[1:]) for name, words in SIGNATURES.items() for wo
 UNLIKE = {("sort", "order"), ("argsort", "order")}
 """The order of sorts is that of fields of records."""
 FIRST = {"matmul": "M, h", "dot": "h, h", "outer": "h, h", "take": "h, 1", "full_like": "h, 2.0", "reshape": "H, (3, 2)",
-         "clip": "h, 0, 1", "choose": "np.array([0, 1, 0]), [h, g, h]", "compress": "[True, False, True], h", "cross": "h, g",
+         "clip": "h, 0, 1", "compress": "[True, False, True], h", "cross": "h, g",
          "interp": "h, [0.0, 1.0], [0.0, 2.0]", "isclose": "h, g", "linspace": "s, 2.0, 3",
          **dict.fromkeys(("concatenate", "concat", "stack", "hstack"), "[h, h]")}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", sorted({name for name, _ in REFUSED_OPTIONS if hasattr(np, name) and name not in ("put", "astype")})
+    "name",
+    sorted({name for name, _ in REFUSED_OPTIONS if hasattr(np, name) and name not in ("put", "astype", "choose")}),
 )
 def test_option_without_a_meaning_is_refused_and_its_default_is_not(name: str) -> None:
     options = [option for of, option in REFUSED_OPTIONS if of == name and (of, option) not in UNLIKE]

@@ -114,6 +114,12 @@ def compress(condition: Any, x: Any, axis: Any = None) -> Any:
 
 def choose(index: Any, choices: Any) -> Any:
     """Return the choice that an Index names."""
+    if np.ndim(index):
+        # NumPy takes entry i of the choice that entry i of the places names: not whole choices, as a row of a stack is.
+        raise cell_error(
+            "np.choose takes one Index in a cell, not an array of places",
+            "write np.take_along_axis(np.stack(choices), places[None], axis=0)[0], or np.where for two choices",
+        )
     return np.stack([symbolic_like(index, choice) for choice in choices])[index]
 
 
