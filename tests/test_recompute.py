@@ -69,7 +69,7 @@ def names(plan: Any) -> list[str]:
         ("mgu", ["f_t ⊙ h_{t-1}"], ["f_t ⊙ h_{t-1}"]),
         ("lem", ["d1", "d2"], ["d1", "d2"]),
         ("lif", ["a"], ["a"]),
-        ("slstm", ["u_m"], ["u_m", "f_1", "i_1"]),
+        ("slstm", ["u_m"], ["u_m", "f", "i"]),
     ],
 )
 @pytest.mark.thinned(3)
