@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from symbptt.ir import build
+from symbptt.ir.algebra import algebra
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Product, placeholder
 from symbptt.ir.rewrite import copy_node
@@ -139,6 +140,11 @@ def _cumulate(s: OverRounds, node: Node, args: list[Value]) -> int:
     return build.cumulate(s.g, args[0][0], node.attrs.axis + 1, node.attrs.reverse)
 
 
+def _algebra(s: OverRounds, node: Node, args: list[Value]) -> int:
+    # The rounds are one more axis of stacked matrices, which all arguments have.
+    return algebra(s.g, node.attrs.name, *map(s.all, args))
+
+
 RULES: dict[str, Callable[[OverRounds, Node, list[Value]], int]] = {
     "map": _map,
     "contract": _contract,
@@ -146,4 +152,5 @@ RULES: dict[str, Callable[[OverRounds, Node, list[Value]], int]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
 }

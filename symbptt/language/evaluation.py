@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
+from symbptt.dense import of_matrices
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import NAME_OF, as_python
@@ -29,10 +30,14 @@ def evaluated(g: Graph, ids: Iterable[int], leaves: Mapping[str, Any]) -> list[A
     for id in g.ancestors(ids):
         node = g[id]
         if node.family == "leaf":
-            known[id] = leaves[node.attrs.name]
+            known[id] = _identity(node) if node.attrs.role == "eye" else leaves[node.attrs.name]
         else:
             known[id] = FAMILIES[node.family](node, [known[arg] for arg in node.args])
     return [known[id] for id in ids]
+
+
+def _identity(node: Node) -> Any:
+    return np.eye(node.shape[0])
 
 
 def _number(node: Node, args: list[Any]) -> Any:
@@ -128,6 +133,10 @@ def _cumulate(node: Node, args: list[Any]) -> Any:
     return np.flip(np.cumsum(np.flip(args[0], axis), axis), axis)
 
 
+def _algebra(node: Node, args: list[Any]) -> Any:
+    return of_matrices(node.attrs.name, *args)
+
+
 FAMILIES: dict[str, Callable[[Node, list[Any]], Any]] = {
     "number": _number,
     "map": _map,
@@ -136,4 +145,5 @@ FAMILIES: dict[str, Callable[[Node, list[Any]], Any]] = {
     "view": _view,
     "gather": _gather,
     "cumulate": _cumulate,
+    "algebra": _algebra,
 }

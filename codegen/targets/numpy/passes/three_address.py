@@ -261,7 +261,8 @@ class _Split:
             return self._own(tree)
         part = self._part(tree)
         test = Call("not_equal", (Ref(0), Num(sp.S.Zero)))
-        if all(map(self.around.is_fixed, part[1])):
+        # What is read tells, not the part: a temporary that this statement makes is written in each round.
+        if all(map(self.around.is_fixed, self._args(tree))):
             tree = replaced(test, lambda _: part[0])
             return HERE, (self.around.ahead(tree, part[1], self.s.out, "bool"),)
         (numbers,) = part[1]
