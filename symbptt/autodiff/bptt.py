@@ -11,8 +11,8 @@ Example: h_next = tanh(W h + x). With dh for the total cotangent of h_next, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
@@ -22,6 +22,7 @@ from symbptt.autodiff.vjp import Context, contributions, passed_on, total
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Over
+from symbptt.ir.range import Hazards
 from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.step import Step
 
@@ -40,7 +41,7 @@ class Recursion:
     of the state before the step; `inputs` and `params` the gradients by name (of parameters: summed over time).
     A name is absent where its cotangent is zero. `guarded`: some branch that is not taken, or some derivative that meets
     a zero cotangent, may be infinite or NaN. `given`: the contributions from the last value to the first, as triples
-    (value, argument, contribution to the cotangent of the argument).
+    (value, argument, contribution to the cotangent of the argument). `flows`: what is known of the outgoing cotangents of states.
     """
 
     step: Step
@@ -53,6 +54,7 @@ class Recursion:
     kept: frozenset[int]
     guarded: bool = False
     given: tuple[tuple[int, int, int], ...] = ()
+    flows: Mapping[str, Flow] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -98,8 +100,9 @@ def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
     return found
 
 
-def derive(step: Step) -> Recursion:
-    """Return the step's recursion backward in time."""
+def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | None = None) -> Recursion:
+    """Return the step's recursion backward in time; `incoming` is what is known of the cotangents of next states, `hazards` why
+    arguments may be infinite or no number, by name."""
     g = step.graph.copy()
     # Nodes of the backward pass come from no line of the user's.
     g.locate = lambda: ""
@@ -107,29 +110,31 @@ def derive(step: Step) -> Recursion:
     roots = [*step.next.values(), *step.outputs.values()]
     forward = g.ancestors(roots)
     trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")]
-    context = Context(g, values(g, roots), reached(g, forward, trained), Guards(g))
+    guards = Guards(g)
+    guards.ranges.suppose({step.leaves[name]: found for name, found in (hazards or {}).items()})
+    context = Context(g, values(g, roots), reached(g, forward, trained), guards)
     carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
     cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
     # Two states, or a state and an output, may be one node: seeds are pairs, not a dictionary, so that both carries are added.
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     given: list[tuple[int, int, int]] = []
-    adjoint = sweep(context, forward, per_sample(g, forward), seeds, given)
+    adjoint = sweep(context, forward, per_sample(g, forward), seeds, given, incoming)
     guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
     of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
     recurrent, inputs, params = (
         {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
         for roles in (("state",), ("input", "output"), ("param",))
     )
+    flows = {a.name: context.flows[step.leaves[a.name]] for a in step.of_role("state") if a.name in of}
     return Recursion(
-        step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded, tuple(given)
+        step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded, tuple(given), flows
     )
 
 
 def reached(g: Graph, forward: Iterable[int], leaves: Iterable[int]) -> set[int]:
-    """Return the values that depend on some leaves, not through functions without derivative alone, and the leaves; those that go
-    round in a loop inside the step are among them."""
-    wanted = {*leaves, *(node.id for node in g.leaves("carried"))}
+    """Return the values that depend on some leaves, not through functions without derivative alone, and the leaves."""
+    wanted = {*leaves}
     for id in forward:
         node = g[id]
         # Functions with slope zero everywhere (comparisons, floor, stop_gradient) end the flow; no adjoint is made above them.
@@ -140,8 +145,9 @@ def reached(g: Graph, forward: Iterable[int], leaves: Iterable[int]) -> set[int]
 
 
 def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
-           record: list[tuple[int, int, int]]) -> dict[int, int]:  # fmt: skip
-    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded."""
+           record: list[tuple[int, int, int]], incoming: Flow = FREE) -> dict[int, int]:  # fmt: skip
+    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded.
+    `incoming` is what is known of the seeds."""
     g = context.graph
     loops = Loops(context, forward, derive)
     started: set[tuple[int, ...]] = set()
@@ -150,7 +156,8 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     loop = {leaf: node.attrs.parts(node.args)[2] for node in repeats for leaf in leaves_of(node)}
     count_of = {loop[leaf]: node.attrs.count for node in repeats for leaf in leaves_of(node)}
     found_in = changing(g, forward).items() if repeats else ()
-    depends = {id: frozenset(loop[leaf] for leaf in leaves) for id, leaves in found_in}
+    # A gradient inside of a body may read what changes with the rounds around it: of these loops this graph has no repetition.
+    depends = {id: frozenset(loop[leaf] for leaf in leaves if leaf in loop) for id, leaves in found_in}
     for node in repeats:
         _, _, number, following = node.attrs.parts(node.args)
         depends |= {id: depends[id] | {number} for id in following}  # also what is the same in all rounds
@@ -160,7 +167,7 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
         pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
     adjoint: dict[int, int] = {}
     late: dict[int, list[int]] = {}
-    flows: dict[int, list[Flow]] = {target: [FREE] for target in pending}
+    flows: dict[int, list[Flow]] = {target: [incoming] for target in pending}
     # Ids ascend from arguments to values, so that in descending order all readers of a value come before it.
     for id in reversed(forward):
         if id not in context.kept or id not in context.wanted:

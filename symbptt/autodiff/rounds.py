@@ -17,13 +17,14 @@ from typing import Any
 
 import sympy as sp
 
-from symbptt.autodiff.guard import FREE
+from symbptt.autodiff.guard import FREE, STRENGTH, Flow, Zeros
 from symbptt.autodiff.linear_form import linear_form
 from symbptt.autodiff.over_rounds import OverRounds
 from symbptt.autodiff.vjp import Context, Contributions
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Rounds, placeholder
+from symbptt.ir.range import NONE
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.rounds import Body, graph_of, loop_of
 from symbptt.ir.step import Argument, Step
@@ -50,7 +51,7 @@ class Loops:
 
     context: Context
     forward: Sequence[int]
-    derive: Callable[[Step], Any]
+    derive: Callable[..., Any]
     bars: dict[tuple[Any, ...], dict[int, int]] = field(default_factory=dict)
 
     def contributions(self, node: Node, bar: int | None) -> Contributions:
@@ -84,12 +85,12 @@ class Loops:
 
 
 def adjoint_of_loop(
-    context: Context, node: Node, bars: dict[int, int], derive: Callable[[Step], Any]
+    context: Context, node: Node, bars: dict[int, int], derive: Callable[..., Any]
 ) -> tuple[Contributions, bool]:
     """Return what the adjoints of carried values behind the last round, by their number, give to the arguments of a loop, and
     whether the body has derivatives that may be infinite or no number."""
     g, loop = context.graph, node.attrs
-    r = derive(_step_of(loop))
+    r = _derived(context, node, derive)
     found = _Reverse(context, node, r)
     found.run(bars)
     given: Contributions = []
@@ -99,6 +100,36 @@ def adjoint_of_loop(
         if arg in context.wanted:
             given += [(arg, build.expand(g, value, g.shape(arg))) for value in found.of_argument(i, role)]
     return given, r.guarded
+
+
+def _derived(context: Context, node: Node, derive: Callable[..., Any]) -> Any:
+    """Return the recursion of the body of a loop, in which a derivative that may be infinite is guarded where nothing flows into the
+    last round, or where a round hands nothing on to the one before it."""
+    step, ranges = _step_of(node.attrs), context.guards.ranges
+    leaves = [*step.leaves][: len(node.args)]  # behind them an identity, which a body has of its own
+    hazards = {name: ranges.hazards(arg) for name, arg in zip(leaves, node.args, strict=True)}
+    hazards |= {name: ranges.hazards(node.id) for name in leaves[: node.attrs.carried]}
+    incoming = _of_any(_flows_behind(context, node))
+    r = derive(step, incoming, hazards)
+    # What the body itself does not choose is zero in the rounds before. Without what may be infinite nothing is to be guarded.
+    again = _of_any([incoming, *r.flows.values()])
+    return derive(step, again, hazards) if again.wild and again.zeros != incoming.zeros else r
+
+
+def _flows_behind(context: Context, node: Node) -> list[Flow]:
+    """Return what is known of the adjoints of the carried values of a loop behind its last round: those of the views that show it."""
+    g, loop = context.graph, loop_of(node)
+    beside = (g[id] for id in (g.readers(node.args[0]) if node.args else ()) if g[id].family == "rounds")
+    shown = (view for n in beside if loop_of(n) == loop for view in g.readers(n.id))
+    return [context.flows[view] for view in shown if view in context.flows]
+
+
+def _of_any(flows: Sequence[Flow]) -> Flow:
+    """Return what is known of values of which each is read by each: a zero of one is followed in all."""
+    found = [z.why for flow in flows for z in flow.zeros]
+    strongest = max(found, key=STRENGTH.__getitem__, default=None)
+    wild = NONE.union(*(flow.wild for flow in flows))
+    return Flow((Zeros(strongest),) if strongest else (), wild)
 
 
 def _step_of(loop: Rounds) -> Step:

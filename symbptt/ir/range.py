@@ -56,6 +56,10 @@ class Ranges:
         self._shared: dict[int, bool] = {}
         self._factors: dict[int, sp.Expr] = {}
 
+    def suppose(self, hazards: Mapping[int, Hazards]) -> None:
+        """Take it as known why some leaves may be infinite or no number."""
+        self._hazards.update(hazards)
+
     def bounds(self, id: int) -> Bounds:
         """Return numbers between which a value lies, wherever it is a number."""
         return self._found(id, self._bounds, self._bounds_of)

@@ -22,7 +22,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Body as Scalar
 from symbptt.ir.node import Inner, Node, Repeat, Rounds, placeholder
-from symbptt.ir.rewrite import copy_node, rewritten
+from symbptt.ir.rewrite import copy_node, moved_slopes, rewritten
 from symbptt.ir.shape import Size, size_text
 from symbptt.ir.step import Step
 
@@ -102,6 +102,29 @@ def as_loops(step: Step) -> Step:
         {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
     )
     return replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs)
+
+
+def written_out_from(g: Graph, roots: Sequence[int], leaves: Iterable[int], name: str) -> tuple[Graph, dict[int, int]]:
+    """Return some values of a graph without repetitions that depend on some leaves, and new ids by old ones; other repetitions stay,
+    and what may depend on rounds around these values. `name` is that of what repeats, for an error.
+
+    Raises: CellError where a number of rounds is a named size, or there would be more than MOST_VALUES values.
+    """
+    if not has_rounds(g):
+        return g, {id: id for id in range(len(g))}
+    ids = g.ancestors(roots)
+    depends, repeats = changing(g, ids), [g[id] for id in ids if g[id].family == "repeat"]
+    moving, closed = {*g.descendants(leaves)}, frozenset[int]()
+    # What is in a body that is written out has other values in each round, so that repetitions inside of it are written out as well.
+    while (inside := closed.union(*(leaves_of(node) for node in repeats if node.id in moving))) != closed:
+        closed = inside
+        moving.update(g.descendants(closed))
+    kept = frozenset(node.args for node in repeats if node.id not in moving)
+    writing = _Writing(name, g, Graph(), depends, set(g.names.values()), kept)
+    new: dict[int, int] = {}
+    writing.write([id for id in ids if not depends[id] & closed], new)
+    writing.new.slopes = moved_slopes(g, new)
+    return writing.new, new
 
 
 def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:

@@ -29,6 +29,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Slope, placeholder
 from symbptt.ir.rewrite import copy_node, moved_slopes
+from symbptt.ir.rounds import written_out_from
 from symbptt.ir.scalar import as_python, as_sympy
 from symbptt.ir.shape import show
 from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of, kind
@@ -305,8 +306,11 @@ class Derived:
         stable, first = stable_values(graph, [value, *leaves])
         # What the user has named is a value of its own: its adjoint reads it, and does not spell it out.
         stable.names = {first[id]: name for id, name in named_so_far().items() if id in first}
-        small, second = with_smooth_wholes(stable, [first[value], *(first[id] for id in leaves)])
-        new = {old: second[id] for old, id in first.items() if id in second}
+        # The reverse sweep of a function is made of operations of the step, and a loop back reads all rounds of the loop forward.
+        roots = [first[value], *(first[id] for id in leaves)]
+        flat, written = written_out_from(stable, roots, [first[id] for id in leaves], "a function of which a gradient is taken")
+        small, second = with_smooth_wholes(flat, [written[id] for id in roots])
+        new = {old: second[written[id]] for old, id in first.items() if written.get(id) in second}
         made = [new[id] for id in leaves]
         found = gradient_of(small, new[value], made)
         return cls(small, new[value], tuple(found.get(id) for id in made), new)

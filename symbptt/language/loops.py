@@ -13,7 +13,7 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Repeat
-from symbptt.language.array import Array, as_array, graph_of
+from symbptt.language.array import Array, Recording, as_array, graph_of
 from symbptt.language.number_kinds import TRUTH, kind_of
 from symbptt.language.sizes import Dim
 from symbptt.language.user_frames import cell_error
@@ -46,6 +46,9 @@ def repeat(step: Callable[..., Any], z: Any, times: Any) -> Any:
         graph = graph_of(first)
         if graph is None:
             return _plainly(step, first, count, takes_number)
+    if isinstance(graph, Recording):
+        # A function of which a gradient is taken on numbers: all it reads is there, arrays to be read at the number of the round also.
+        return _plainly(step, step(z, 0) if takes_number else step(z), count, takes_number)
     found = _Body(step, takes_number, several, graph, count).traced(tuple(z) if several else (z,))
     return found if several else found[0]
 
