@@ -164,6 +164,9 @@ class Printer:
             shape = as_long(whole(buffer)).buffer.shape
             lines.append(Line(f"{buffer.name} = np.empty({self.operands.names.shape(shape)}, {kind(buffer)})", 1))
         for inner in s.body:
+            if isinstance(inner, Scatter):
+                lines += [Line(text, 1) for text in call(self.operands, scope, inner)]
+                continue
             text = expression(self.operands, scope, inner)[0]
             out = writes(inner)[0]
             target = self.operands.text(scope, permuted(out, in_order(out)))
