@@ -326,10 +326,10 @@ def _algebra(s: Lowering, node: Node, out: View) -> None:
     lead = s.lead(node.id)
     first: Size = -1 if not lead or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
     args = tuple(operand(s, arg) for arg in node.args)
-    s.builder.add(Algebra(out, node.attrs.name, args, _subject(s.graph, node.args[0]), Extent(first), (node.id,)))
+    s.builder.add(Algebra(out, node.attrs.name, args, subject(s.graph, node.args[0]), Extent(first), (node.id,)))
 
 
-def _subject(g: Graph, id: int) -> str:
+def subject(g: Graph, id: int) -> str:
     """Return the user's name of a matrix, or of the one of which it is a view."""
     node = g[id]
     while id not in g.names and node.family == "view" and len(node.args) == 1:

@@ -17,7 +17,7 @@ import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Loop, Sharpen, Statement, View, index_symbol
 from symbptt.codegen.loop_ir.views import point
-from symbptt.codegen.lower.families import Lowering, emit, operand, room
+from symbptt.codegen.lower.families import Lowering, emit, operand, room, subject
 from symbptt.codegen.lower.frame import Frame, Stored
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import WITHOUT_COPY, Node, Rounds
@@ -30,6 +30,8 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     first, loop = values[0][0], values[0][0].attrs
     lead = s.lead(first.id)
     own = graph_of(loop.inner)
+    # Errors name a matrix as the step around the loop does; a body calls what it reads by numbers.
+    own.names |= {i: own.names.get(i, subject(s.graph, arg)) for i, arg in enumerate(first.args) if i >= loop.carried}
     number = index_symbol(s.builder.name("k"))
     kept = {node.attrs.out: view for node, view in values}
     for i in range(loop.carried):

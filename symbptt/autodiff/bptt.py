@@ -128,7 +128,17 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     )
     flows = {a.name: context.flows[step.leaves[a.name]] for a in step.of_role("state") if a.name in of}
     return Recursion(
-        step, carry, cotangent, adjoint, recurrent, inputs, params, frozenset(context.kept), guarded, tuple(given), flows
+        step,
+        carry,
+        cotangent,
+        adjoint,
+        recurrent,
+        inputs,
+        params,
+        frozenset(context.kept),
+        guarded,
+        tuple(given),
+        flows,
     )
 
 

@@ -13,7 +13,7 @@ knows nothing of loops may treat it as any other.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 from symbptt.errors import CellError
@@ -33,6 +33,14 @@ MOST_VALUES = 10_000
 def has_rounds(g: Graph) -> bool:
     """Answer whether a graph has a repetition."""
     return any(node.family == "repeat" for node in g)
+
+
+def with_bodies(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Yield nodes, and those of the bodies of the loops among them."""
+    for node in nodes:
+        yield node
+        if node.family == "rounds":
+            yield from with_bodies(node.attrs.inner.nodes)
 
 
 def leaves_of(node: Node) -> frozenset[int]:

@@ -308,7 +308,9 @@ class Derived:
         stable.names = {first[id]: name for id, name in named_so_far().items() if id in first}
         # The reverse sweep of a function is made of operations of the step, and a loop back reads all rounds of the loop forward.
         roots = [first[value], *(first[id] for id in leaves)]
-        flat, written = written_out_from(stable, roots, [first[id] for id in leaves], "a function of which a gradient is taken")
+        flat, written = written_out_from(
+            stable, roots, [first[id] for id in leaves], "a function of which a gradient is taken"
+        )
         small, second = with_smooth_wholes(flat, [written[id] for id in roots])
         new = {old: second[written[id]] for old, id in first.items() if written.get(id) in second}
         made = [new[id] for id in leaves]

@@ -116,6 +116,11 @@ def of_method(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str,
         first, second = inputs
         return NUMPY_FUNCTIONS[name](np.reshape(first, (*np.shape(first), *(1,) * np.ndim(second))), second)
     if method == "at" and name == "add":
+        if isinstance(inputs[0], np.ndarray):
+            raise cell_error(
+                "np.add.at adds values of the cell to a plain NumPy array",
+                "begin with an array of the cell: np.zeros_like(h), or sb.segment_sum(values, places, count)",
+            )
         return NUMPY_FUNCTIONS["add.at"](*inputs)
     if name in table and set(options) <= {"axis", "keepdims"} and len(inputs) <= 2:
         axis = kwargs["axis"] if "axis" in kwargs else inputs[1] if len(inputs) > 1 else 0

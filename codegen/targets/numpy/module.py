@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 import sympy as sp
@@ -35,8 +36,10 @@ from symbptt.codegen.targets.numpy.embed import embedded
 from symbptt.codegen.targets.numpy.header import UNVERIFIED, docstring, tables
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
 from symbptt.codegen.targets.numpy.text import name_tuple, tuple_text
+from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.range import NONE, OVERFLOW, SCALE, Ranges
+from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
+from symbptt.ir.rounds import graph_of, with_bodies
 from symbptt.language.truncation import Chunked, Window
 
 PUBLIC = ("forward", "backward", "value_and_grad")
@@ -124,7 +127,7 @@ def _files(
     run = whole if memory == "all" else pieces
     found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
     found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
-    found["_part"] = located if any(node.family == "algebra" for node in p.graph) else part
+    found["_part"] = located if any(node.family == "algebra" for node in with_bodies(p.graph)) else part
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
         found |= {
@@ -145,8 +148,8 @@ def _told(p: Program, head: Head | None) -> dict[str, str]:
     """Return the constants that tell a check of the module by itself what no forward pass shows."""
     programs = [p] if head is None else [p, head.program]
     fixed = [a.name for part in programs for a in part.arguments if a.role == "const" and not is_baked(a)]
-    declared = sorted({name for part in programs for node in part.graph for name in _declared(node)})
-    shown = [k for k, id in p.next.items() if not any(_declared(p.graph[i]) for i in p.graph.ancestors([id]))]
+    declared = sorted({name for part in programs for node in with_bodies(part.graph) for name in _declared(node)})
+    shown = [k for k, id in p.next.items() if not any(map(_declared, with_bodies(map(p.graph.__getitem__, p.graph.ancestors([id])))))]
     return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared), "SHOWN": name_tuple(shown)}
 
 
@@ -199,8 +202,17 @@ def _hidden(p: Program, sweep: str) -> tuple[str, ...]:
     The sigmoid overflows to its right limit, and so may a divisor; a branch that is not chosen may have any value.
     """
     nodes = [node for node in p.graph if p.places.get(node.id, "").startswith(sweep)]
-    absorbed = NONE.union(*map(Ranges(p.graph).absorbed, nodes))
+    absorbed = NONE.union(*_absorbed(p.graph, nodes))
     if (sweep == "backward" and p.guarded) or absorbed - {OVERFLOW, SCALE}:
         return '"divide"', '"over"', '"invalid"'
-    overflows = absorbed or any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in nodes)
+    overflows = absorbed or any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in with_bodies(nodes))
     return ('"over"',) if overflows else ()
+
+
+def _absorbed(g: Graph, nodes: Iterable[Node]) -> Iterator[Hazards]:
+    """Yield why what values read may be no finite number where they are, in the bodies of loops also."""
+    ranges = Ranges(g)
+    for node in nodes:
+        yield ranges.absorbed(node)
+        if node.family == "rounds":
+            yield from _absorbed(graph_of(node.attrs.inner), node.attrs.inner.nodes)
