@@ -32,6 +32,8 @@ def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -
     # One function computes both sweeps: without a loop nothing needs to be stored between them.
     back = Sweep("backward", m, storage, w.lowering)
     w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
+    # The last step is another one for each sample with lengths, and no loop tells it.
+    w.lowering.tells_steps = of_all_steps
     for sweep in (w, back):
         sweep.write(ONCE)
         sweep.write(AFTER)
