@@ -247,6 +247,9 @@ class Sweep:
         e, own = self._expressions(), dict.fromkeys(writes(x)[0].buffer for x in s.body)
         arrays = {b: self.account.take(self.scale.bytes(b.shape, b.dtype)) for b in own}
         for x in s.body:
+            if isinstance(x, Scatter):
+                self.account.briefly(*self._scattered(x))
+                continue
             e.drop(e.value(x) if isinstance(x, Map) else Value(frozenset(), e.made(x)))
         found = arrays.pop(s.argument.buffer, None)
         self.account.free(*arrays.values())
