@@ -136,10 +136,10 @@ def written_out_from(g: Graph, roots: Sequence[int], leaves: Iterable[int], name
 
 
 def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
-    """Answer whether a body reads at the number of the round what is not the same in all rounds."""
+    """Answer whether a body reads at the number of the round what is not the same in all rounds, or writes there."""
     _, _, number, following = node.attrs.parts(node.args)
     inside = (g[id] for id in g.ancestors(following) if g[id].family == "gather" and g[id].args[1] == number)
-    return any(depends[gather.args[0]] for gather in inside)
+    return any(depends[gather.args[0]] or gather.attrs.kind == "scatter" for gather in inside)
 
 
 def for_page(step: Step) -> Step:
@@ -320,9 +320,13 @@ class _Writing:
 
     def _copied(self, node: Node, args: tuple[int, ...]) -> int:
         if node.family == "gather" and self.new[args[1]].family == "number":
-            # An array is read at the number of a round: that is known now, and a slice.
-            at, shape = self.new[args[1]].attrs.value, self.new.shape(args[0])
+            # An array is read at the number of a round: that is known now, and a slice; its adjoint lies in zeros.
+            is_scatter = node.attrs.kind == "scatter"
+            at, shape = self.new[args[1]].attrs.value, node.shape if is_scatter else self.new.shape(args[0])
             spans = [(at, 1, 1) if i == node.attrs.axis else (0, n, 1) for i, n in enumerate(shape)]
+            if is_scatter:
+                row = tuple(1 if i == node.attrs.axis else n for i, n in enumerate(shape))
+                return build.pad(self.new, build.reshape(self.new, args[0], row), spans, shape)
             return build.reshape(self.new, build.cut(self.new, args[0], spans), node.shape)
         return copy_node(self.new, node, args)
 

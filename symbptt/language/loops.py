@@ -196,7 +196,8 @@ class _Body:
         for id in range(before, len(self.graph)):
             node = self.graph[id]
             if node.family == "gather" and node.args[1] == number:
-                length = self.graph.shape(node.args[0])[node.attrs.axis]
+                whole = node.shape if node.attrs.kind == "scatter" else self.graph.shape(node.args[0])
+                length = whole[node.attrs.axis]
                 if shapes.sign_of(shapes.size(length - self.count)) not in (0, 1):
                     raise cell_error(
                         f"an axis of size {shapes.size_text(length)} is read at the number of the round, which goes to "

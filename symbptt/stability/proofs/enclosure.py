@@ -111,6 +111,9 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
             return _contract(node, *(found.nodes[arg] for arg in node.args))
         case "gather":
             table = found.nodes[node.args[0]]
+            if node.attrs.kind == "scatter":  # zeros but for one row
+                ends = np.minimum(table.lo, 0), np.maximum(table.hi, 0)
+                return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), shape) for end in ends))
             return Interval(table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis))
     if node.family == "algebra" and node.attrs.name not in MONOTONE:
         return everything(shape)

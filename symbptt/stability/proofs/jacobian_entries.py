@@ -118,6 +118,11 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
             return whole if normed is None else common(whole, _normed(within, normed, found))
         case "contract":
             return _product(of, within, node, found)
+        case "gather" if node.attrs.kind == "scatter":
+            # Any row may be written, and all others are zero.
+            row = found[node.args[0]].each(lambda end: np.expand_dims(end, node.attrs.axis))
+            ends = np.minimum(row.lo, 0), np.maximum(row.hi, 0)
+            return Interval(*(np.broadcast_to(end, (*shape, total)) for end in ends))
         case "gather":
             return _hull(found[node.args[0]], node.attrs.axis)
         case "reduce" if node.attrs.kind != "sum":

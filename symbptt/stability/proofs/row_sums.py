@@ -49,7 +49,9 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
         case "contract":
             return _contract(of, within, node, rows)
         case "gather":
-            # The index is not known here, so that any row of the table may be read.
+            # The index is not known here, so that any row of the table may be read, or written.
+            if node.attrs.kind == "scatter":
+                return np.broadcast_to(np.expand_dims(rows[node.args[0]], node.attrs.axis), shape)
             return rows[node.args[0]].max(node.attrs.axis)
     if node.family == "algebra" and node.attrs.name not in MONOTONE:
         return np.full(shape, np.inf)

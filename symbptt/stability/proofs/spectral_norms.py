@@ -89,6 +89,8 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             return float(sum(_norm(c, base, w, depth + 1) for base, w in _parts(c, node.id, left)))
         case "contract":
             return _contract(c, node, left, depth)
+        case "gather" if node.attrs.kind == "scatter":
+            return _norm(c, node.args[0], left.max(node.attrs.axis), depth + 1)
         case "gather":
             whole = np.broadcast_to(np.expand_dims(left, node.attrs.axis), c.shape(node.args[0]))
             return _norm(c, node.args[0], whole, depth + 1)
