@@ -110,6 +110,8 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     roots = [*step.next.values(), *step.outputs.values()]
     forward = g.ancestors(roots)
     trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")]
+    # What goes round in a loop inside the step has an adjoint on pages, whatever it starts with.
+    trained += [node.id for node in g.leaves("carried")]
     guards = Guards(g)
     guards.ranges.suppose({step.leaves[name]: found for name, found in (hazards or {}).items()})
     context = Context(g, values(g, roots), reached(g, forward, trained), guards)

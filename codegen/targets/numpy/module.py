@@ -149,7 +149,8 @@ def _told(p: Program, head: Head | None) -> dict[str, str]:
     programs = [p] if head is None else [p, head.program]
     fixed = [a.name for part in programs for a in part.arguments if a.role == "const" and not is_baked(a)]
     declared = sorted({name for part in programs for node in with_bodies(part.graph) for name in _declared(node)})
-    shown = [k for k, id in p.next.items() if not any(map(_declared, with_bodies(map(p.graph.__getitem__, p.graph.ancestors([id])))))]
+    read = {k: with_bodies(p.graph[i] for i in p.graph.ancestors([id])) for k, id in p.next.items()}
+    shown = [k for k, nodes in read.items() if not any(map(_declared, nodes))]
     return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared), "SHOWN": name_tuple(shown)}
 
 
@@ -205,7 +206,9 @@ def _hidden(p: Program, sweep: str) -> tuple[str, ...]:
     absorbed = NONE.union(*_absorbed(p.graph, nodes))
     if (sweep == "backward" and p.guarded) or absorbed - {OVERFLOW, SCALE}:
         return '"divide"', '"over"', '"invalid"'
-    overflows = absorbed or any(node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in with_bodies(nodes))
+    overflows = absorbed or any(
+        node.family == "map" and node.attrs.expr.has(ops.sigmoid) for node in with_bodies(nodes)
+    )
     return ('"over"',) if overflows else ()
 
 
