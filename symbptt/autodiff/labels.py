@@ -9,6 +9,7 @@ from typing import NamedTuple
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.subexpressions import is_function
+from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.node import Node, placeholder
@@ -21,7 +22,8 @@ NEXT, LAST, FIRST, START = 1, 2, 3, 4
 
 class Label(NamedTuple):
     """A name; its time: 0 for this step, -1 for the step before, NEXT, LAST, FIRST or START, None for what does not depend on
-    time; whether it is an adjoint; whether the user chose the name; and of a value in a loop inside a step in which `round` it is."""
+    time; whether it is an adjoint; whether the user chose the name; of a value in a loop inside a step in which `round` it is; and
+    whether it is an identity, which is I on a page whatever its name."""
 
     name: str
     time: int | None
@@ -29,6 +31,7 @@ class Label(NamedTuple):
     given: bool = True
     mark: str = "d"
     round: str = ""
+    is_identity: bool = False
 
     @property
     def full(self) -> str:
@@ -147,7 +150,7 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
         if id not in found and id in r.kept:
             name = unique(name, used)
             used.add(name)
-            found[id] = Label(name, 0 if id in varying else None)
+            found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
     for id, name in _preactivations(r, found).items():
         name = unique(name, used)
         used.add(name)

@@ -18,6 +18,7 @@ from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.codegen.targets.numpy.tables import gather
 from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, Written, bracket
 from symbptt.codegen.targets.numpy.views import Scope
+from symbptt.ir.shape import Shape
 
 
 def expression(o: Operands, scope: Scope, s: Statement) -> Written:
@@ -27,7 +28,7 @@ def expression(o: Operands, scope: Scope, s: Statement) -> Written:
             s = ordered(s)
             if not s.args:
                 value = body_text(s.body, [])[0]
-                shape = o.names.shape(s.out.buffer.shape)
+                shape = o.names.shape(_shape_of(s.out))
                 made = f"np.zeros({shape}, {kind(s.out.buffer)})"
                 return made if value == "0" else f"np.full({shape}, {value}, dtype)", ATOM
             written = body_text(s.body, [o.part(scope, arg) for arg in s.args])
@@ -48,6 +49,12 @@ def expression(o: Operands, scope: Scope, s: Statement) -> Written:
         case Algebra():
             return in_memory(o, scope, s), ATOM
     raise AssertionError(s)
+
+
+def _shape_of(out: View) -> Shape:
+    """Return the shape of a number for all of a view: that of its buffer, but of a part of it, as its diagonal is, its own."""
+    long = [[n for n in shape if n != 1] for shape in (out.shape, out.buffer.shape)]
+    return out.buffer.shape if long[0] == long[1] else out.shape
 
 
 def _product(o: Operands, scope: Scope, s: Contract) -> Written:

@@ -580,7 +580,9 @@ def is_one(e: Expr) -> bool:
 
 def transposed(e: Expr) -> Expr:
     """Return a transpose; that of a transpose is what was turned."""
-    # A number is its own transpose.
+    # A number is its own transpose, and so is an identity.
+    if isinstance(e, Symbol) and e.label.is_identity:
+        return e
     return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
 
 

@@ -360,14 +360,14 @@ class Named:
 @dataclass(frozen=True)
 class Used:
     """A name of a page: whether it has a time, whether that is of an argument before the step ("state"), of another argument
-    ("input"), or of what a step computes ("value"); what has none is an argument ("once") or computed once ("made")."""
+    ("input"), or of what a step computes ("value"); what has none is an argument ("once"), computed once ("made"), or an "identity"."""
 
     name: str
     role: str
 
     @property
     def has_time(self) -> bool:
-        return self.role not in ("once", "made")
+        return self.role not in ("once", "made", "identity")
 
 
 @dataclass(frozen=True)
@@ -436,7 +436,7 @@ class Names:
         refused = {sign(x) for x in PAGE | self.reserved | self.sizes} | {"Σ", *sizes.values()} | _FUNCTIONS
 
         def is_of_text(name: str, text: str) -> bool:
-            if self.roles[name].has_time:
+            if self.roles[name].has_time or (self.roles[name].role == "identity" and text == "I"):
                 return False
             head, _, last = text.rpartition("_")
             return text in refused or (bool(head) and (last in TIMES_OF_PAGE or (last.isdigit() and head in timed)))
@@ -456,7 +456,12 @@ class Names:
 
         def is_of_page(name: str, s: Spelling) -> bool:
             written = s.head if not s.subscripts and not s.plain else ""
-            return not self.roles[name].has_time and (written in own or s in sizes or _is_time(s, forms))
+            is_identity = self.roles[name].role == "identity" and written == "I"
+            return (
+                not self.roles[name].has_time
+                and not is_identity
+                and (written in own or s in sizes or _is_time(s, forms))
+            )
 
         def claim(name: str, s: Spelling) -> int:
             # Of τ and tau, both τ, it is the first that has the letter itself; in sans serif the second has its own letters.
@@ -571,7 +576,7 @@ def _is_time(s: Spelling, forms: Collection[tuple[str, tuple[str, ...]]]) -> boo
 
 def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
     """Return the names without what says their time; with it where two would be alike."""
-    bases = {name: without_time(name, u.role) for name, u in roles.items()}
+    bases = {name: "I" if u.role == "identity" else without_time(name, u.role) for name, u in roles.items()}
     count = Counter(bases.values())
     # h_prev and h_new would both be h: then both keep what tells them apart.
     return {

@@ -528,7 +528,8 @@ def _is_whole(e: Expr) -> bool:
 def _named(sections: list[list[Line]], e: Expr, name: str, forms: Mapping[Expr, tuple[Expr, ...]]) -> list[list[Line]]:
     """Return sections with a name for an expression, and entries of it where one of its `forms` stands."""
     times = {x.time for x in e.labels} - {None}
-    label = Label(name, LAST if LAST in times else 0 if times else None, given=False)
+    round_ = _round_of(e)
+    label = Label(name, LAST if LAST in times else 0 if times else None, given=False, round=round_)
     symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
     s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines)
                 if any(x == e or x in forms for x in walk(line.right)))  # fmt: skip
@@ -548,8 +549,25 @@ def _named(sections: list[list[Line]], e: Expr, name: str, forms: Mapping[Expr, 
         for lines, known in zip(sections, tables, strict=True)
     ]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
-    found[s].insert(i, indexed(Line(symbol, e, where)))
+    found[s].insert(i, indexed(Line(symbol, e, where, note=_rounds_of(e, sections) if round_ else "")))
     return found
+
+
+def _round_of(e: Expr) -> str:
+    """Return the letter of the round of a loop inside a step that an expression is of, "" where it is of none or sums over all:
+    w_{t,k} = 1 - z_{t,k}² has a value in each round."""
+    if isinstance(e, SumOver) and not e.indices and e.condition:
+        return ""
+    if isinstance(e, Symbol):
+        return (e.label.round.partition("+")[0] or "") if not e.label.round.isdigit() else ""
+    return next((found for part in e.parts if (found := _round_of(part))), "")
+
+
+def _rounds_of(e: Expr, sections: Iterable[Iterable[Line]]) -> str:
+    """Return the rounds in which an expression has a value: those of the lines of what it reads."""
+    read = {label.name for label in e.labels if label.round}
+    lines = (line for lines in sections for line in lines if line.note)
+    return next((line.note for line in lines if any(x.name in read and x.round for x in line.left.labels)), "")
 
 
 # The user's order.

@@ -20,7 +20,7 @@ def used_names(r: Recursion, labels: Iterable[Label]) -> Iterator[Used]:
     arguments = {a.name for a in r.step.arguments}
     for label in labels:
         if label.name not in arguments:
-            yield Used(label.name, "made" if label.time is None else "value")
+            yield Used(label.name, "identity" if label.is_identity else "made" if label.time is None else "value")
     for a in r.step.arguments:
         yield Used(a.name, ROLES.get(a.role, "once"))
 
