@@ -1,7 +1,7 @@
 """Textbook spellings that overflow, made into their stable forms.
 
 They are: sigmoid, its powers and its derivative, silu, softplus, tanh by exponentials, softmax, logsumexp, log-softmax,
-the absolute value as a root of a square, one over a root as a power.
+the absolute value as a root of a square, the square of a norm, one over a root as a power.
 
 Example: 1 / (1 + exp(-a)) at a = -1000: exp(1000) is inf in float64, so that the value is 0, but its derivative
 exp(-a) / (1 + exp(-a))² is inf / inf = nan. `_sigmoid` sees the quotient 1 / (1 + exp(u)) with u = -a, and puts σ(-u) = σ(a)
@@ -23,7 +23,7 @@ from symbptt.ir.node import Node, Reduction, placeholder
 from symbptt.ir.rewrite import copy_node, rewritten
 from symbptt.ir.step import Step
 
-A, B = placeholder(0), placeholder(1)
+A, B, C = (placeholder(i) for i in range(3))
 
 
 def stable(step: Step) -> Step:
@@ -184,6 +184,26 @@ def _absolute(g: Graph, id: int) -> int | None:
     inside = _argument(g, id, sp.sqrt(A))
     base, count = (None, 0) if inside is None else _whole_power(g, inside)
     return build.map_(g, ops.absolute(A), (base,)) if base is not None and count == 2 else None
+
+
+def _squared_norm(g: Graph, id: int) -> int | None:
+    """Rewrite the square of a norm, which `norm` has as where(s > 0, sqrt(where(s > 0, s, 1)), 0), as its sum of squares s."""
+    norm, count = _whole_power(g, id)
+    if norm is None or count != 2 or _body(g, norm) != ops.where(A, B, C):
+        return None
+    positive, root, _ = g[norm].args
+    chosen = _argument(g, root, sp.sqrt(A))
+    squares = g[positive].args[0]
+    if chosen is None or _body(g, chosen) != ops.where(A, B, C) or g[chosen].args[:2] != (positive, squares):
+        return None
+    return squares if _is_sum_of_squares(g, squares) else None
+
+
+def _is_sum_of_squares(g: Graph, id: int) -> bool:
+    node = g[id]
+    if node.family != "reduce" or node.attrs.kind != "sum":
+        return False
+    return _whole_power(g, node.args[0])[1] == 2
 
 
 def _one_over_root(g: Graph, id: int) -> int | None:
@@ -350,4 +370,4 @@ def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
 
 
 RULES = (_power_of_e, _tanh, _tanh_by_expm1, _sigmoid, _logistic, _log_sigmoid, _softplus, _softmax, _log_softmax,
-         _logsumexp, _absolute, _one_over_root)  # fmt: skip
+         _logsumexp, _absolute, _squared_norm, _one_over_root)  # fmt: skip
