@@ -1,6 +1,7 @@
 """Cells as papers spell them: what their pages and modules got wrong."""
 
 import numpy as np
+import pytest
 
 import symbptt as sb
 from symbptt import Input, Param, State
@@ -57,3 +58,54 @@ def test_a_number_is_written_to_a_diagonal_where_a_slope_is_computed_again() -> 
     kernel = sb.compile(many_identities)
     got = oracle.flat(kernel.backward(kernel.forward(*groups), cotangents))
     oracle.assert_blocks_close(got, oracle.gradients(many_identities, *groups, cotangents, 3), 1e-7)
+
+
+@sb.cell
+def learning(x: Input["m"], M: State["d m"], v: Input["d"]):
+    return M - 0.1 * sb.grad(lambda M: np.linalg.norm(M @ x - v) ** 2)(M)
+
+
+def test_the_square_of_a_norm_is_a_sum_of_squares() -> None:
+    text = sb.derive(learning).text()
+    assert "∇_M ℓ(M_{t-1}; x_t, v_t)" in text and "[" not in text.split("Functions")[0], text
+    assert "ℓ(M; x, v) = ‖M x - v‖²" in text
+    for scale in (1.0, 0.0):  # the slope of a square is zero where the norm is
+        params, inputs, state = oracle.draw(learning, 2, 1, {"m": 2, "d": 1})
+        inputs, state = ({k: scale * v for k, v in group.items()} for group in (inputs, state))
+        kernel = sb.compile(learning)
+        run = kernel.forward(params, inputs, state)
+        M, wanted = state["M"][0], []
+        for x, v in zip(inputs["x"][:, 0], inputs["v"][:, 0], strict=True):
+            M = M - 0.2 * np.outer(M @ x - v, x)
+            wanted.append(M)
+        np.testing.assert_allclose(run.states["M"][:, 0], wanted, rtol=1e-14)
+        assert np.all(np.isfinite(kernel.backward(run, {"M": np.ones((1, 1, 2))}).inputs["x"]))
+
+
+@sb.cell
+def diffusing(x: Input["n"], h: State["n"], W: Param["n n"]):
+    inner = h[2:] - 2 * h[1:-1] + h[:-2] + np.tanh(W @ h)[2:]
+    return np.concatenate([x[:1], inner, x[-1:]]) + h[-2:].sum()
+
+
+def test_slices_of_a_named_size_leave_a_length_that_is_a_condition() -> None:
+    for n in (2, 3, 5):
+        groups = oracle.draw(diffusing, 2, 2, {"n": n})
+        cotangents = oracle.cotangents_of(diffusing, groups, 2)
+        kernel = sb.compile(diffusing)
+        got = oracle.flat(kernel.backward(kernel.forward(*groups), cotangents))
+        oracle.assert_blocks_close(got, oracle.gradients(diffusing, *groups, cotangents, 2))
+    with pytest.raises(sb.ArgumentError, match="n >= 2 is expected, got n = 1"):
+        kernel.forward(*oracle.draw(diffusing, 2, 2, {"n": 1}))
+    assert "n - 2 >= 0" in sb.c_source(diffusing).source
+
+
+def test_slices_whose_length_grows_with_no_size_are_refused() -> None:
+    for part in (lambda h, x: h[h.shape[0] : 3], lambda h, x: h[x.shape[0] : h.shape[0]]):
+
+        @sb.cell
+        def refused(x: Input["m"], h: State["n"]):
+            return h + np.sum(part(h, x))  # noqa: B023
+
+        with pytest.raises(sb.SymbpttError, match="no certain"):
+            sb.derive(refused)

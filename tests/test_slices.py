@@ -196,7 +196,7 @@ def test_slices_that_always_fit_need_nothing() -> None:
     assert whole.needs == () and zoo.lstm.needs == ()
 
 
-@pytest.mark.parametrize("part", [slice(-3, None), slice(2, None), slice(3, 1)])
+@pytest.mark.parametrize("part", [slice(-3, 1), slice(3, 1)])
 def test_slices_of_no_certain_length_are_refused_with_a_cure(part: slice) -> None:
     @sb.cell
     def open_end(x: Input["n"], h: State["n"]):

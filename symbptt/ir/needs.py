@@ -118,11 +118,13 @@ def _follows(need: Need, other: Need) -> bool:
 
 
 def _spares(span: tuple[Size, Size, int], whole: Size) -> Iterator[Size]:
-    """Return how many entries of an axis there are in front of the first one read, and behind the last; a part without entries
-    lies anywhere."""
+    """Return how many entries of an axis are read, how many there are in front of the first one, and how many behind the last; a
+    part without entries lies anywhere."""
     start, length, step = span
     if length == 0:
         return
+    # The length of h[2:] is n - 2, which no axis of one entry has.
+    yield length
     last = size(start + (length - 1) * step)
     first, end = (start, last) if step > 0 else (last, start)
     # Indices start at 0: first >= 0 and end <= whole - 1 are the two conditions.
@@ -142,7 +144,7 @@ def _need(spare: Size, span: tuple[Size, Size, int], axis: int, name: str, whole
     where = f" in {place}" if place else ""
     cut = ", ".join([*[":"] * axis, f"{start}:" if start else ":"])
     is_open = (
-        length != 1 and step == 1 and start in (0, 1)
+        isinstance(length, int) and length != 1 and step == 1 and start in (0, 1)
     )  # of other starts it is not certain that they lie in the axis
     ends = f"where the slice is to end with the axis write [{cut}], else " if is_open else ""
     cure = f"{ends}give larger arrays, or the axis a number as its size"

@@ -134,7 +134,9 @@ def sign_of(value: Size) -> int | None:
 def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     """Return start, length and step of a slice along an axis of `length`, as Python would.
 
-    Raises: ShapeError where named sizes leave the bounds uncertain.
+    The length of h[2:] is n - 2: that n is at least 2 is a condition on the sizes, as that of h[1:3] on entries is.
+
+    Raises: ShapeError where named sizes leave the bounds uncertain otherwise.
     """
     step = 1 if item.step is None else int(item.step)
     if all(isinstance(v, int) or v is None for v in (item.start, item.stop)) and isinstance(length, int):
@@ -145,9 +147,15 @@ def slice_bounds(item: slice, length: Size) -> tuple[Size, Size, int]:
     first, last = (low, high) if step > 0 else (high, low)
     start, stop = _bound(item.start, first, length, low, high), _bound(item.stop, last, length, low, high)
     count = ceiling(size(stop - start if step > 0 else start - stop), abs(step))
-    if sign_of(count) not in (0, 1):
+    # A length as n - 2 is a condition on the size, `needs_of`; one that is never positive, or with a step, says nothing.
+    if sign_of(count) not in (0, 1) and not (step == 1 and _grows(count)):
         raise ShapeError(f"the slice {start}:{stop} of an axis of size {length} has no certain length")
     return start, count, step
+
+
+def _grows(value: Size) -> bool:
+    """Answer whether a size is positive where its named sizes are large, as n - 2 is, and 3 - n or m - n are not."""
+    return not isinstance(value, int) and all(c > 0 for term, c in value.as_coefficients_dict().items() if term != 1)
 
 
 def _bound(value: Size | None, default: Size, length: Size, low: Size, high: Size) -> Size:
@@ -159,7 +167,7 @@ def _bound(value: Size | None, default: Size, length: Size, low: Size, high: Siz
         value = size(length + value)
         if sign_of(value) == -1:
             return low
-    if value != 0 and sign_of(value) is None:
+    if value != 0 and sign_of(value) is None and not _grows(value):
         raise ShapeError(f"the bound {value} of a slice has no certain sign")
     if sign_of(size(high - value)) == -1:
         return high
