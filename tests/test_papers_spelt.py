@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Param, State
+from symbptt import Input, Param, State, zoo
+from symbptt.stability.runs.default_sizes import elements, sizes_for
 from tests import oracle
 
 
@@ -109,3 +110,8 @@ def test_slices_whose_length_grows_with_no_size_are_refused() -> None:
 
         with pytest.raises(sb.SymbpttError, match="no certain"):
             sb.derive(refused)
+
+
+def test_an_analysis_of_matrices_chooses_sizes_that_it_can_end_with() -> None:
+    for cell in (zoo.titans, zoo.mesa_net, zoo.kalman, zoo.conv_lstm):
+        assert elements(cell.arguments, sizes_for(cell, {})) <= 96, cell.name

@@ -19,12 +19,12 @@ from symbptt.language.model import Model
 Arrays = Mapping[str, Any]
 SIZE = 32
 """Of each dimension that nothing says."""
-MOST = 128
+MOST = 96
 
 
 def sizes_for(target: Cell | Model, given: Arrays, known: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return all sizes by name: those known, those that arrays say, behind their axes for steps and samples, and for the
-    rest 32, or half of it and so on until the state has 128 elements at most."""
+    rest 32, or half of it and so on until the state has 96 elements at most."""
     arguments = target.arguments
     axes = axes_of(arguments, {name: _shape(array) for name, array in given.items()})
     axes += [Axis(name, 0, named_size(name), value) for name, value in (known or {}).items()]
