@@ -115,3 +115,26 @@ def test_slices_whose_length_grows_with_no_size_are_refused() -> None:
 def test_an_analysis_of_matrices_chooses_sizes_that_it_can_end_with() -> None:
     for cell in (zoo.titans, zoo.mesa_net, zoo.kalman, zoo.conv_lstm):
         assert elements(cell.arguments, sizes_for(cell, {})) <= 96, cell.name
+
+
+def test_values_written_at_computed_places_have_a_cure_that_works() -> None:
+    @sb.cell
+    def allocated(x: Input["n"], h: State["n"]):
+        order = np.argsort(h)
+        a = np.zeros_like(h)
+        a[order] = x[order] * h
+        return a
+
+    with pytest.raises(sb.CellError, match=r"y = v\[np\.argsort\(places\)\]"):
+        sb.derive(allocated)
+
+    @sb.cell
+    def cured(x: Input["n"], h: State["n"]):
+        order = np.argsort(h)
+        return (x[order] * h)[np.argsort(order)]
+
+    groups = oracle.draw(cured, 1, 1, {"n": 4})
+    x, h = groups[1]["x"][0, 0], groups[2]["h"][0]
+    wanted = np.zeros(4)
+    wanted[np.argsort(h)] = x[np.argsort(h)] * h
+    np.testing.assert_allclose(sb.compile(cured).forward(*groups).states["h"][0, 0], wanted, rtol=1e-14)

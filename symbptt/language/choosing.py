@@ -233,7 +233,11 @@ def _write_computed(x: Array, keys: list[Any], lists: list[int], new: Array) -> 
     at, place = lists[0], keys[lists[0]]
     is_row = all(isinstance(item, slice) and item == slice(None) for i, item in enumerate(keys) if i != at)
     if len(lists) > 1 or place.ndim or not is_row:
-        raise cell_error("values are written at several places that are no constants", "write np.where with a mask")
+        raise cell_error(
+            "values are written at several places that are no constants",
+            "write np.where with a mask; where the places are all that there are in another order, as those of np.argsort, "
+            "y[places] = v is y = v[np.argsort(places)]",
+        )
     if place.limit is None:
         node = x.graph[place.id]
         if node.family != "leaf" or node.attrs.role != "index":
