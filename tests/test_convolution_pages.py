@@ -8,11 +8,10 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.equations.page import legend
-from symbptt.zoo import conv_lstm
 from tests.jacobian_page import assert_jacobians_read
 from tests.readback import Printed, as_latex, as_latex_textbook, assert_model_read, assert_read, sizes_of
 from tests.test_mathml import as_mathml, as_mathml_textbook
-from tests.test_windows import LAYERS, filtered, smoothed
+from tests.test_windows import LAYERS, conv_lstm, filtered, smoothed
 
 
 @sb.cell
