@@ -412,7 +412,7 @@ def test_size_that_the_plan_does_not_have_is_refused_by_name() -> None:
             call(3, 2, m=2, n=3, q=3)
 
 
-@pytest.mark.parametrize("name", ["kalman", "gru_layer_norm", "fast_weights"])
+@pytest.mark.parametrize("name", ["kalman_cell", "gru_layer_norm", "fast_weights"])
 def test_numbers_of_float32_are_no_doubles(name: str) -> None:
     """A number that NumPy computes is a double, and so would be all that it meets."""
     assert not re.search(r"= np\.\w+\([\d.]+, [\d.]+\)", kernel_of(name, "cell", "sqrt").source)

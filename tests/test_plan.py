@@ -23,7 +23,7 @@ from tests.test_memory import least_of
 from tests.test_truncation import MODELS, SIZES
 
 CELLS = zoo.CELLS | unseen.CELLS
-SOME = ("rnn", "lstm", "delta_rule", "min_gru", "scrn", "relational_memory", "embedding_cell", "kalman")
+SOME = ("rnn", "lstm", "delta_rule", "min_gru", "scrn", "relational_memory", "embedding_cell", "kalman_cell")
 EVERY = [name if name in SOME else pytest.param(name, marks=pytest.mark.long) for name in CELLS]
 FUNCTIONS = {"exp", "expm1", "tanh", "sin", "cos", "log", "log1p", "logaddexp", "power", "arctan"}
 

@@ -241,7 +241,7 @@ def test_letters_and_signs_of_theorems() -> None:
         assert "max |g|" in sb.vanishing_condition(per_head, norm=norm).text()
     assert "σ_max(U) < 1/γ" in sb.vanishing_condition(transposed, norm="2").text()
     assert "(-0.9, 0.9)" in sb.vanishing_condition(with_tanh_gate, norm="max").text()
-    assert "(sup ‖k_{1,t}‖₂)²" in sb.vanishing_condition(CELLS["delta_rule"], norm="2").text()
+    assert "(sup ‖k_t‖₂)²" in sb.vanishing_condition(CELLS["delta_rule"], norm="2").text()
 
 
 @sb.cell

@@ -202,7 +202,7 @@ def torch_cells() -> dict[str, Any]:
 
 
 IN_TORCH = ("gated_delta", "wkv", "mamba2", "slstm", "on_lstm", "packed_lstm", "highway", "neural_turing_machine",
-            "relational_memory", "tensor_train", "kalman", "skew_exponential", "gru_d")  # fmt: skip
+            "relational_memory", "tensor_train", "kalman_cell", "skew_exponential", "gru_d")  # fmt: skip
 
 
 @pytest.mark.peers

@@ -364,7 +364,7 @@ def scalar_kalman(
 
 
 @sb.cell
-def kalman(y: Input, m: State["3"], L: State["3 3"], A: Param["3 3"], c: Param["3"], log_q: Param, log_r: Param):
+def kalman_cell(y: Input, m: State["3"], L: State["3 3"], A: Param["3 3"], c: Param["3"], log_q: Param, log_r: Param):
     """A Kalman filter with one observed number: its gain is a division."""
     m, P = A @ m, A @ (L @ L.T) @ A.T + np.exp(log_q) * np.eye(3)
     Pc = P @ c
