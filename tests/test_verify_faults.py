@@ -365,7 +365,7 @@ def test_parameter_changed_in_place_is_refused() -> None:
 
     with pytest.raises(sb.CellError, match=r"'w' is changed in place(?s:.)*name of its own"):
         sb.derive(decays)
-    with pytest.raises(sb.CellError, match="changes 'W' in place"):
+    with pytest.raises(sb.CellError, match="'W' is changed in place"):
         sb.verify(through_a_view)
 
 

@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "a norm changes the adjoint": (gru, "flow[k][t] = _norm(d)", "flow[k][t] = _norm(d); d *= 2", "dh_0"),
     "no batch axis": (gru, "    if not batched:\n        inputs", "    if False:\n        inputs", "dx"),
     "no batch axis of resets": (gru, "reset.ndim == 1", "reset.ndim == 3", "without a batch axis"),
-    "no state": (lstm, "np.zeros((B, *shapes[k]), dtype) for k in STATES if", "np.ones((B, *shapes[k]), dtype) for k in STATES if", "h"),
+    "no state": (lstm, "    value = STARTS.get(name, 0)", "    value = STARTS.get(name, 1)", "h"),
     "the last step of an output": (read, "full[name][-1] = array", "full[name][0] = array", "dx"),
     "final states": (MODEL, "np.maximum(count - 1, 0)", "np.maximum(count - 2, 0)", "final h"),
     "final states of samples without a step": (MODEL, "_where(count > 0, v[at], initial[k])", "v[at]", "final h"),
