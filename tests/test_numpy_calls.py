@@ -509,6 +509,8 @@ AGREE = (
     '(h > 0) ^ (g > 0)',
     'h.astype(float)',
     'h.repeat(2)',
+    'hn[2:]',
+    'hn[-2:]',
 )  # fmt: skip
 REFUSED = (
     'np.take(h, 7, mode="wrap")',
@@ -596,8 +598,6 @@ REFUSED = (
     'h[3]',
     'h[-4]',
     'h[1.0]',
-    'hn[2:]',
-    'hn[-2:]',
     'np.transpose([h, g])',
     '2 ** -i',
     'np.reciprocal(i)',

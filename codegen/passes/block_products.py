@@ -334,9 +334,10 @@ def _of_weight(made: _Spreading, g: Graph, node: Node, weight: int, vector: int,
     turned = build.transpose(g, weight, (1, 0)) if last != (labels == PLAIN) else weight
     # The columns of a weight in the forward sweep are the rows of its product in the backward sweep.
     rows = made.tiles.get(node.id) if labels == PLAIN else made.columns.get(source)
-    if not rows:
-        return _sum_of_products(made, g, turned, vector, labels, source)
     axis = labels.a.index(labels.out[0])
+    # A weight that is read along its rows too has products whose result lies along the axis that was not cut.
+    if not rows or size(sum(rows)) != g.shape(turned)[axis]:
+        return _sum_of_products(made, g, turned, vector, labels, source)
     weights = [_part(g, turned, span, axis) for span in _spans_of(rows)]
     parts = [_sum_of_products(made, g, part, vector, labels, source) for part in weights]
     return _tile(made, g, parts)

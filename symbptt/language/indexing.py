@@ -51,9 +51,10 @@ def basic(x: Array, keys: list[Any]) -> Array:
     for axis, index in reversed(gathers.items()):
         value = _gather(value, index, axis)
     found = _without_integers(value, [item for item in keys if not _is_of_graph(item)])
-    result = Array(
-        x.graph, found.id, x.value[_index_of(keys)] if x.value is not None and not gathers else None, limit=x.limit
-    )
+    known: Any = x.value if not gathers else None
+    # A constant whose one number fills its axes has that number in every part.
+    known = known if known is None or not np.ndim(known) else known[_index_of(keys)]
+    result = Array(x.graph, found.id, known, limit=x.limit)
     if result.ndim:
         result.part = _part(x, keys, spans, x.graph.shape(found.id), gathers)
     return result

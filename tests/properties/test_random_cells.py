@@ -217,6 +217,19 @@ def test_range_of_seeds_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch
 # What random cells have found, each as its shortest cell.
 
 FOUND = {
+    "a number of sizes that both sweeps read": """
+def step(h: State["n+1"], w: Param["n"], U: Param["n+1 n+1"]):
+    v = np.concatenate([w / w.shape[-1] ** 0.5, np.ones(1)])
+    return v + 0.5 * np.tanh(U @ v)
+""",
+    "a weight that is read along rows and columns": """
+def step(h: State["n+1"], U: Param["n n+1"], b: Param["1"], c: Const["2*n n+1"] = 0.4):
+    return sb.softmax(c @ np.hstack((U @ h, b))) @ c
+""",
+    "a part of a constant of one number": """
+def step(h: State["n"], b: Param["n"], c: Const["n+1"] = 0.4):
+    return np.tanh(h + b) * (np.cos(c)[1:] - 0.5 * np.sin(c)[:-1])
+""",
     "an adjoint whose terms cancel": """
 def step(h: State["n"], w: Param["n"]):
     p = w + h

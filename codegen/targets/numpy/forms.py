@@ -21,6 +21,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Buffer,
     Contract,
     Cumulate,
+    Extent,
     Function,
     Gather,
     If,
@@ -147,6 +148,17 @@ class Forms:
         if turned:
             return "np.ascontiguousarray({})" if is_shared else 'np.array({}, order="C")'
         return "np.array({})"
+
+
+def is_number(s: Statement) -> bool:
+    """Answer whether a statement computes one number from sizes and numbers alone, which a backward sweep may read as a residual."""
+    return (
+        isinstance(s, Map)
+        and not s.out.buffer.shape
+        and s.out.buffer.space == "residual"
+        and all(isinstance(x, Extent) or (x.buffer.space == "scalar" and not x.buffer.shape) for x in s.args)
+        and bool(s.args)
+    )
 
 
 def _is_zero(s: Statement) -> bool:

@@ -197,7 +197,8 @@ class Printer:
                 o.ready[buffer] = expression(o, scope, s)
                 return []
             case forms.DEFINE:
-                return [self.named(s, self.forms.copied(s).format(expression(o, scope, s)[0]))]
+                text = self.forms.copied(s).format(expression(o, scope, s)[0])
+                return [self.named(s, f"float({text})" if forms.is_number(s) else text)]
             case forms.ASSIGN:
                 assert isinstance(s, Map)
                 s = ordered(s)
