@@ -104,6 +104,7 @@ def calls_of_unroll(depth):
     return calls_of(lambda: sb.unroll(cell, steps=1, backward=True))[0]
 
 
+@pytest.mark.long
 def test_formulas_are_written_once_not_twice_at_each_level(monkeypatch):
     calls_of_unroll(9)  # SymPy remembers what it has simplified
     assert calls_of_unroll(9) < 4 * calls_of_unroll(6)

@@ -219,6 +219,7 @@ for cell in (lstm, mlstm, retnet):
 """
 
 
+@pytest.mark.long
 def test_graph_equations_and_module_are_the_same_for_every_hash_seed() -> None:
     def printed(seed: str) -> str:
         environment = {"PYTHONHASHSEED": seed, "PATH": "", "PYTHONIOENCODING": "utf-8"}

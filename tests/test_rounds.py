@@ -189,6 +189,7 @@ def test_pages_of_jacobians_grow_little_more_than_the_rounds(make, h, w, page):
     assert len(text) < 9 * 3_000
 
 
+@pytest.mark.long
 def test_values_that_are_looked_for_by_every_path_are_seen_by_the_counts(monkeypatch):
     def calls():
         return calls_of(PAGES["param"], sb.derive(newton(9)), "h", "a")[0]

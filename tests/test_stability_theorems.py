@@ -400,6 +400,7 @@ def test_lstm_has_a_box_where_its_forget_gate_stays_below_one() -> None:
     assert np.all(np.isinf(sb.certified_rate(lstm, open_gate, {"x": (-1, 1)}).box["c"][1]))
 
 
+@pytest.mark.long
 def test_box_of_a_wide_lstm_is_found() -> None:
     """The search ran ahead to |h| of 200, where the forget gates are open and no box of c exists."""
     params = {k: 0.2 * v for k, v in lstm.init({"m": 128, "n": 128}, seed=0).items()}

@@ -50,6 +50,7 @@ def test_threads_may_parse_at_once(many_collections: None) -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython counts for each thread alone")
+@pytest.mark.long
 def test_parser_without_the_lock_is_caught(many_collections: None) -> None:
     with pytest.raises(SystemError, match="recursion depth mismatch"):
         for _ in range(
