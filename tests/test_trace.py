@@ -206,7 +206,6 @@ np.float64(2) * x + np.float32(0.5) * x
 np.pi * x
 True * x - np.True_
 x.conj() + x.copy()
-np.real(x)
 """
 EVERY_EXPRESSION = pytest.mark.parametrize("text", EXPRESSIONS.strip().splitlines())
 NOT_ANALYTIC = ("abs(", "np.sign", "norm", "np.var", "np.std", "np.real", "np.vdot", "logaddexp", ".conj", "np.float32")

@@ -174,7 +174,7 @@ def torch_cells() -> dict[str, Any]:
         full = torch.einsum("k,ij,kar,ribq,qjc->abc", x, h.reshape(2, 2), A, B, C)
         return {"h": tanh(full.sum(2).flatten() + 0.5 * h)}
 
-    def kalman(y: Any, m: Any, L: Any, A: Any, c: Any, log_q: Any, log_r: Any) -> Any:
+    def kalman_cell(y: Any, m: Any, L: Any, A: Any, c: Any, log_q: Any, log_r: Any) -> Any:
         m, P = A @ m, A @ L @ L.T @ A.T + exp(log_q) * torch.eye(3, dtype=L.dtype)
         s = c @ P @ c + exp(log_r)
         e = y - c @ m

@@ -20,7 +20,7 @@ from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
 from symbptt.equations.page.legend import legend, mean_of, named_constants, needed, received, unread
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
-from symbptt.equations.page.masks import PLAIN, Setting, as_set, letters
+from symbptt.equations.page.masks import PLAIN, Setting, as_set, entering, letters
 from symbptt.equations.page.masks import Names as Letters
 from symbptt.equations.page.page import names_of_constants, textbook
 from symbptt.equations.page.slopes import gradients, with_gradients
@@ -197,11 +197,15 @@ class Equations:
 
     def _whole(self, page: Page) -> Page:
         """Return a page with what its setting changes, and with its functions."""
+        recursions = [self.recursion] if self.loss is None else [self.recursion, self.loss.recursion]
+        enters = letters(page, self.setting, recursions).reset
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
         notes = (*page.legend, *received(self._lines, page.sections))
         functions, parts = self._functions(page.sections), [self] if self.head is None else [self, self.head]
         named = gradients([(part.recursion, part.shown_labels) for part in parts], page.sections)
+        if self.setting.reset:  # the gradient is taken at what enters the step, as the line below it says
+            named = named.at(lambda e: entering(e, self.recursion, enters))
         functions = replace(functions, lines=(*named.functions, *functions.lines))
         notes = (*notes, *named.notes)
         sections = (*(with_gradients(section, named.gradients) for section in page.sections), functions)

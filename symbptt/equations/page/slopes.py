@@ -7,7 +7,7 @@ Example: G_t = ∇_M ℓ(M_{t-1}; k_t, v_t), in the next row = 2 (M_{t-1} k_t - 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from symbptt import ops
@@ -35,6 +35,14 @@ class Named:
     gradients: Mapping[Label, Gradient]
     functions: tuple[Line, ...]
     notes: tuple[Note, ...]
+
+    def at(self, f: Callable[[Expr], Expr]) -> Named:
+        """Return them with the gradients taken at what `f` makes of the arguments."""
+
+        def taken(e: Gradient) -> Gradient:
+            return Gradient(e.under, Applied(e.of.name, tuple(map(f, e.of.args)), tuple(map(f, e.of.closed))))
+
+        return replace(self, gradients={label: taken(e) for label, e in self.gradients.items()})
 
 
 def gradients(parts: Sequence[tuple[Recursion, Mapping[int, Label]]], sections: Iterable[Section]) -> Named:
