@@ -62,6 +62,8 @@ def telling(x: Any) -> Any:
 
 
 def multiply_adds(name: str, args: tuple[Any, ...], out: Any) -> int:
+    if name == "einsum" and len(args) == 2:
+        return 0  # a view of one array, as of its diagonal
     if name == "einsum":
         sizes = dict(
             zip(args[0].split("->")[0].replace(",", ""), (*np.shape(args[1]), *np.shape(args[2])), strict=True)

@@ -404,6 +404,8 @@ def _factors(f: Formulas, p: sp.Expr, tree: Tree, kept: tuple[sp.Symbol, ...], a
 
 
 def _product(f: Formulas, of: Monomial) -> str:
+    if any(power == sp.oo for power in of.counts.values()):
+        return "∞"  # no bound is known of one of its factors
     # Whole powers of a size that is a number are part of the number.
     number = of.number * prod(n ** int(power) for n, power in of.counts.items() if isinstance(n, int))
     counts = {n: power % 1 if isinstance(n, int) else power for n, power in of.counts.items()}
