@@ -37,7 +37,7 @@ class Builder:
 
     def name(self, wish: str) -> str:
         """Return a name that is not taken, and take it."""
-        name = unique(wish, self.taken)
+        name = unique(wish.replace(".", "_"), self.taken)  # a field of a group has a dot in its name
         self.taken.add(name)
         return name
 
