@@ -322,6 +322,35 @@ def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
             np.testing.assert_allclose(found.flow[k], norms, rtol=1e-12, atol=1e-14)
 
 
+@sb.cell
+def still(h: State["n"], p: Param["n"]):
+    """The next state is the same at all steps, so that its whole cotangent is a sum over them."""
+    return 1.5 * p
+
+
+@sb.cell
+def still_pushed(e: Input["n"], h: State["n"], p: Param["n"]):
+    return 1.5 * p + e
+
+
+@pytest.mark.filterwarnings("ignore:.*never used")
+@pytest.mark.parametrize("truncation", [None, Window(2), Window(30), Chunked(2, 3), Chunked(3, 2)], ids=repr)
+@pytest.mark.parametrize("masks", MASKS)
+def test_norms_of_a_state_that_is_the_same_at_all_steps_are_those_of_its_steps(truncation: Any, masks: str) -> None:
+    some = {"lengths": np.array([5, 3, 0]), "reset": np.eye(5, 3, -1, dtype=bool)}
+    kinds: dict[str, Any] = {k: v for k, v in some.items() if k in MASKS[masks]}
+    params, state = {"p": np.ones(2)}, {"h": np.zeros((3, 2))}
+    sent = {"h": np.random.default_rng(0).standard_normal((5, 3, 2))}
+    found = []
+    for cell, inputs in ((still, {}), (still_pushed, {"e": np.zeros((5, 3, 2))})):
+        kernel = kernel_of(cell, truncation)
+        found.append(kernel.backward(kernel.forward(params, inputs, state, steps=5, **kinds), sent, monitor=True))
+    wanted = np.sqrt((found[1].inputs["e"] ** 2).sum((1, 2)))
+    for each in found:
+        np.testing.assert_allclose(each.flow["h"], wanted, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found[0].params["p"], found[1].params["p"], rtol=1e-13)
+
+
 @sb.loss
 def pushed_loss(h: State["n"], s: State):
     return sb.sum(h**2) * s

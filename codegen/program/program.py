@@ -91,6 +91,8 @@ class Program:
 def program_of(r: Recursion) -> Program:
     """Return a recursion as a program without places."""
     s = r.step
+    # The cotangent of a next state that is the same at all steps is a sum over them: after one step it is what came in.
+    own = per_sample(r.graph, range(len(r.graph)))
     return Program(
         s.name,
         s.doc,
@@ -105,7 +107,7 @@ def program_of(r: Recursion) -> Program:
         r.recurrent,
         r.inputs,
         r.params,
-        {name: r.adjoint[id] for name, id in s.next.items() if id in r.adjoint},
+        {name: r.adjoint[id] for name, id in s.next.items() if r.adjoint.get(id) in own},
         r.kept,
         guarded=r.guarded,
         needs=s.needs,
