@@ -62,8 +62,6 @@ def telling(x: Any) -> Any:
 
 
 def multiply_adds(name: str, args: tuple[Any, ...], out: Any) -> int:
-    if name == "einsum" and len(args) == 2:
-        return 0  # a view of one array, as of its diagonal
     if name == "einsum":
         sizes = dict(
             zip(args[0].split("->")[0].replace(",", ""), (*np.shape(args[1]), *np.shape(args[2])), strict=True)
@@ -96,6 +94,8 @@ class Telling(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, kinds: Any) -> Any:
         name = function.__name__
         result = function(*plain(args), **plain(kinds))
+        if name == "einsum" and len(args) == 2:
+            return telling(result)  # a view of one array, as of its diagonal
         if name == "einsum":
             told(name, multiply_adds(name, plain(args), result))
         elif name in OF_MATRICES:
