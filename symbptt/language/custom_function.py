@@ -220,19 +220,30 @@ def _of_shape(value: Any, shape: tuple[int, ...]) -> Any:
 
 def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:
     """Return an expression over placeholders on arrays, by the NumPy functions of the table."""
+    return on_values(expr, values, _of_table)
+
+
+def on_values(expr: sp.Expr, values: Sequence[Any], call: Callable[[sp.Expr, list[Any]], Any]) -> Any:
+    """Return an expression over placeholders on arrays; `call` applies its functions and its roots of two."""
     if expr.is_Symbol:
         return values[int(expr.name[1:])]
     if not expr.free_symbols:
         return as_python(expr)
-    parts = [evaluate(part, values) for part in expr.args]
+    parts = [on_values(part, values, call) for part in expr.args]
     if expr.is_Add or expr.is_Mul:
         result = parts[0]
         for part in parts[1:]:
             result = result + part if expr.is_Add else result * part
         return result
-    if expr.is_Pow:
+    if expr.is_Pow and abs(expr.exp) != sp.Rational(1, 2):
         # NumPy refuses integer arrays to negative integer powers.
         return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
+    return call(expr, parts)
+
+
+def _of_table(expr: sp.Expr, parts: list[Any]) -> Any:
+    if expr.is_Pow:
+        return parts[0] ** parts[1]
     if hasattr(expr.func, "expansion"):
         return evaluate(expr.func.expansion, parts)
     if expr.func not in NAME_OF:

@@ -15,9 +15,9 @@ from symbptt import ops
 from symbptt.dense import of_matrices
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
-from symbptt.ir.scalar import NAME_OF, as_python
+from symbptt.ir.scalar import NAME_OF
 from symbptt.ir.shape import Shape
-from symbptt.language.custom_function import on_arrays
+from symbptt.language.custom_function import on_arrays, on_values
 from symbptt.language.functions import ELEMENTWISE
 
 
@@ -55,22 +55,13 @@ def _in_shape(value: Any, shape: Shape) -> Any:
 
 def body_on(expr: sp.Expr, args: list[Any]) -> Any:
     """Return a scalar body on arrays; functions whose derivative is declared hand on tangents by that."""
-    if expr.is_Symbol:
-        return args[int(expr.name[1:])]
-    if not expr.free_symbols:
-        return as_python(expr)
-    if expr.is_Pow and expr.exp in (sp.Rational(1, 2), sp.Rational(-1, 2)):
-        root = ELEMENTWISE["sqrt"](body_on(expr.base, args))
-        return root if expr.exp.is_positive else 1 / root
-    parts = [body_on(part, args) for part in expr.args]
-    if expr.is_Add or expr.is_Mul:
-        result = parts[0]
-        for part in parts[1:]:
-            result = result + part if expr.is_Add else result * part
-        return result
+    return on_values(expr, args, _called)
+
+
+def _called(expr: sp.Expr, parts: list[Any]) -> Any:
     if expr.is_Pow:
-        # NumPy refuses integer arrays to negative integer powers.
-        return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
+        root = ELEMENTWISE["sqrt"](parts[0])
+        return root if expr.exp.is_positive else 1 / root
     if hasattr(expr.func, "expansion"):
         return on_arrays(expr.func.expansion, expr.func.partials, parts)
     return ELEMENTWISE[ops.BY_NAME[NAME_OF[expr.func]].name](*parts)
