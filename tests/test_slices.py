@@ -270,3 +270,15 @@ def test_length_of_a_slice_is_that_of_numpy_for_every_size_or_it_is_refused(key:
         ]
         moved = [cell.function(np.full(length, 0.3), h + 1e-30j * row) for row in np.eye(length)]
         assert np.allclose(found, [(np.sum(m["h"]) + np.sum(m["y"])).imag / 1e-30 for m in moved], rtol=1e-12)
+
+
+@pytest.mark.parametrize("least", [np.max, np.min, lambda v: sb.sum(sb.softmax(v))], ids=["max", "min", "softmax"])
+def test_the_greatest_of_no_entry_is_refused_by_the_size(least: Any) -> None:
+    @sb.cell
+    def step(h: State["n"]):
+        return h * least(h[3:])
+
+    kernel = sb.compile(step)
+    with pytest.raises(sb.ArgumentError, match="n >= 4 is expected, got n = 3"):
+        kernel.forward({}, {}, {"h": np.ones((1, 3))}, steps=1)
+    assert kernel.forward({}, {}, {"h": np.ones((1, 4))}, steps=1).states["h"].shape == (1, 1, 4)

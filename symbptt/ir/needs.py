@@ -1,4 +1,5 @@
-"""Conditions on sizes under which the slices of a step lie inside their axes: NumPy clips a slice, a derivation does not."""
+"""Conditions on sizes under which the slices of a step lie inside their axes, where NumPy clips a slice and a derivation does not, and
+under which the greatest of a slice is a number."""
 
 from __future__ import annotations
 
@@ -88,6 +89,12 @@ def needs_of(g: Graph, axes: Iterable[Size]) -> tuple[Need, ...]:
                     if not _is_certain(spare, certain):
                         name = g.names.get(node.args[0], "an array")
                         found.setdefault(spare, _need(spare, span, axis, name, whole, node.place))
+        if node.family == "reduce" and node.attrs.kind in ("max", "min"):
+            # A sum of nothing is zero; the greatest of nothing is no number.
+            for spare in (size(g.shape(node.args[0])[axis] - 1) for axis in node.attrs.axes):
+                if not _is_certain(spare, certain):
+                    reads = f"the {node.attrs.kind} of at least one entry is taken{f' in {node.place}' if node.place else ''}"
+                    found.setdefault(spare, Need(spare, reads, "give larger arrays, or the axis a number as its size"))
     return halves + strongest(found.values())
 
 
