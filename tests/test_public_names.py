@@ -64,6 +64,23 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])
 
 
+def test_equations_are_derived_without_the_code_generator():
+    """What only numbers and drawings need is not imported before they are asked for; of the library, only the rooms of equations."""
+    check = (
+        "import sys, numpy as np, symbptt as sb; from symbptt.zoo import lstm; d = sb.derive(lstm)\n"
+        "d.text(), d.latex(), d.jacobian().text(), d.paths('h', 'c').text()\n"
+        "print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('symbptt.')}))\n"
+        "assert not {'networkx', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "d.jacobian().evaluate(dict(lstm.init({'n': 2, 'm': 2})), {'x': np.ones(2)}); assert 'symbptt.codegen' in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1], capture_output=True, text=True
+    )
+    rooms = {"autodiff", "derivations", "equations", "ir", "language", "zoo"}
+    files = {"checks", "dense", "errors", "extras", "files", "ops", "special", "syntax", "version"}
+    assert rooms <= set(done.stdout.split()) <= rooms | files
+
+
 def test_zoo_is_found_as_an_attribute_when_it_is_first_used():
     check = "import sys, symbptt as sb; assert 'symbptt.zoo' not in sys.modules; assert sb.zoo.lstm.name == 'lstm'; dir(sb).index('zoo')"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])

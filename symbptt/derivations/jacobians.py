@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from symbptt.autodiff.chain import Chain, chain
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import Block, jacobian
 from symbptt.autodiff.labels import Label
-from symbptt.codegen.targets.numpy.pointwise import evaluator
-from symbptt.derivations.one_sample import Sample, one_sample
 from symbptt.derivations.tables import equation, gathered, said, said_in_latex, text_lines
 from symbptt.derivations.under_setting import entering, kept, of_a_step, said_of_a_step
 from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Expr, Raised, Symbol, Times, normal
@@ -32,6 +30,9 @@ from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
+
+if TYPE_CHECKING:
+    from symbptt.derivations.one_sample import Sample
 
 TIMES = {"state": -1, "input": 0}
 """The times of arguments, by role; parameters have none."""
@@ -141,6 +142,8 @@ class StepJacobian:
 
     @cached_property
     def _evaluate(self) -> Any:
+        from symbptt.codegen.targets.numpy.pointwise import evaluator  # not before numbers come: equations need no code
+
         return evaluator(self._jacobian.step, {"value": self._block.id})
 
     def evaluate(self, params: Mapping[str, Any], inputs: Mapping[str, Any] | None = None,
@@ -166,6 +169,8 @@ class StepJacobian:
 
 def _read(cell: Cell, params: Any, inputs: Any, state: Any) -> Sample:
     """Return the arguments of one step; the evaluator takes states of all steps and samples, (T, B, ...)."""
+    from symbptt.derivations.one_sample import one_sample  # compiles the cell, as above
+
     read = one_sample(cell, params, inputs, state, 'J.evaluate(params, {"x": x}, {"h": h})')
     states = {a.name for a in cell.arguments if a.role == "state"}
     return replace(read, arrays={k: v[None] if k in states else v for k, v in read.arrays.items()})
@@ -301,6 +306,8 @@ class StateJacobian:
 
     @cached_property
     def _evaluate(self) -> Any:
+        from symbptt.codegen.targets.numpy.pointwise import evaluator  # not before numbers come: equations need no code
+
         roots = {f"{to} {of}": block.id for (to, of), block in self._jacobian.blocks.items() if block.id >= 0}
         # Where all blocks are zero or identities there is nothing to evaluate.
         return evaluator(self._jacobian.step, roots) if roots else lambda *_: {}

@@ -15,8 +15,6 @@ from symbptt.autodiff.jacobian import direct
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.routes import Routes, network
 from symbptt.checks import check_count
-from symbptt.codegen.targets.numpy.pointwise import evaluator
-from symbptt.derivations.one_sample import one_sample
 from symbptt.derivations.tables import equation, gathered, said, said_in_latex, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
@@ -312,6 +310,8 @@ def _is_read_again(route: Sequence[Stop], i: int) -> bool:
 
 
 def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
+    from symbptt.derivations.one_sample import one_sample  # generates code, which equations need not pay for
+
     steps = of.steps
     read = one_sample(of.cell, params, inputs, state, 'paths.evaluate(params, {"x": x}, {"h": h})', steps, timed=None)
     if steps > 1 and inputs and not read.timed:
@@ -360,6 +360,8 @@ def _shapes(of: Paths, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> dict[tuple[str, str], Any]:
     """Return the derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
+    from symbptt.codegen.targets.numpy.pointwise import evaluator  # generates code, which equations need not pay for
+
     step = of.cell.step
     nodes = {key: _node(step, key) for p in of.paths for key, _ in p.keys}
     with_blocks, found = direct(step, sorted(set(nodes.values())))

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
-import networkx as nx
-
 from symbptt.ir.node import Mark, Node, Slope, Windowed
 from symbptt.ir.shape import Shape, Size
 
@@ -62,14 +60,6 @@ class Graph:
         other._ids, other._nodes = dict(self._ids), list(self._nodes)
         other._readers.update((id, dict(readers)) for id, readers in self._readers.items())
         return other
-
-    @property
-    def network(self) -> nx.MultiDiGraph:
-        """A networkx.MultiDiGraph from arguments to values, each edge keyed by the argument's position."""
-        network = nx.MultiDiGraph()
-        network.add_nodes_from((node.id, {"node": node}) for node in self._nodes)
-        network.add_edges_from((arg, node.id, i) for node in self._nodes for i, arg in enumerate(node.args))
-        return network
 
     def __getitem__(self, id: int) -> Node:
         return self._nodes[id]

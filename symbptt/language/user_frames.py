@@ -6,20 +6,22 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
-
-import networkx
-import numpy as np
-import sympy as sp
 
 from symbptt.errors import CellError
 
 _HERE = Path(__file__).parent.parent
 # Cells of the zoo lie inside the package but count as the user's code.
 _CELLS = _HERE / "zoo"
-_LIBRARIES = tuple(Path(module.__file__).parent for module in (np, sp, networkx) if module.__file__)
+# Found, not imported: only drawings need networkx.
+_LIBRARIES = tuple(
+    Path(spec.origin).parent
+    for spec in map(find_spec, ("numpy", "sympy", "networkx"))
+    if spec is not None and spec.origin
+)
 _PACKAGES = ("symbptt", "numpy", "sympy", "networkx", "importlib", "zipimport")
 _OURS = (
     _HERE,
