@@ -925,6 +925,10 @@ class Page:
             return 0 * self.timed[name[1:]][self.steps] if is_adjoint else self.timed[name][self.steps]
         return self.timed[name][at]
 
+    def printed(self, name: str) -> Value:
+        """A value of the page, of the first step or of all."""
+        return self.timed[name][1] if name in self.timed else self.once[name]
+
     def names(self, symbol: Symbol) -> list[str]:
         """The names that a symbol may be: that of a family's member has the letter of the member."""
         below = re.fullmatch(r"(.*)(.)([\u0302-\u0308′])", unicodedata.normalize("NFD", symbol.name))
@@ -1024,10 +1028,10 @@ class Page:
         self.reader.shape = None if letters else shape
         if not letters:
             return self.reader.read(text)
-        if text.startswith("-Σ_{t: ") and len(letters) == 1:
-            return -self.rows(shape, text[1:])
-        if text.startswith("Σ_{t: ") and len(letters) == 1:
-            return self.rows(shape, text)
+        factor, sign, of_rows = text.partition("Σ_{t: ")
+        if sign and len(letters) == 1 and not re.search(r"[=\[(]", factor):
+            number = self.reader.read(f"{factor} 1" if factor.strip(" -") else f"{factor}1")
+            return number * self.rows(shape, sign + of_rows)
         text, *ranges = re.split(r",  (?=\w+ < )", text)
         reader = self.reader
         reader.tokens, reader.pos, reader.line = tokens_of(text), 0, text

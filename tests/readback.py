@@ -77,11 +77,12 @@ def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int], n
     """A page with what is given to it."""
     names = names or Spelt()
     cell = target if isinstance(target, sb.Cell) else target.cell
-    limits = {names[a.name]: concrete((a.limit,), {named_size(k): n for k, n in sizes.items()})[0]
-              for a in target.arguments if a.limit is not None}  # fmt: skip
+    bound = {named_size(k): n for k, n in sizes.items()}
+    limits = {names[a.name]: concrete((a.limit,), bound)[0] for a in target.arguments if a.limit is not None}
     page = Page(sizes, data.steps, limits=limits)
     consts = cell.arguments if isinstance(target, sb.Cell) else (*cell.arguments, *target.loss.arguments)
-    page.once |= {names[a.name]: np.asarray(a.default) for a in consts if a.role == "const" and a.default is not None}
+    page.once |= {names[a.name]: np.broadcast_to(a.default, concrete(a.shape, bound)) for a in consts
+                  if a.role == "const" and a.default is not None}  # fmt: skip
     page.once |= {names[name]: value for name, value in data.params.items()}
     for name, value in data.inputs.items():
         page.timed[names[name]] = {t + 1: v[0] for t, v in enumerate(value)}
@@ -176,7 +177,7 @@ def assert_model_read(
         **dict.fromkeys(model.cell.step.outputs),
     }.items():
         found = page.timed.get(f"dL/d{names[name]}", {})
-        zero = np.zeros(shape) if shape is not None else np.zeros_like(page.timed[names[name]][1])
+        zero = np.zeros(shape) if shape is not None else 0.0 * page.printed(names[name])
         sent[name] = {t: zero + found.get(t, 0) for t in range(STEPS + 1)}  # a zero may be a zero vector
     send(page, model.cell, d.mark, sent, names)
     worked_back(page, sections)

@@ -119,7 +119,7 @@ class Lowering:
             return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
         match node.family:
             case "contract":
-                return not (node.attrs.a and node.attrs.b) or _is_scaled(node) or _matrix_form(node) is not None
+                return _matrix_form(node) is not None or _is_entrywise(node)
             case "reduce":
                 return _is_plain_reduction(node, self.shape(node.args[0]))
             case "view":
@@ -300,23 +300,40 @@ def _number(w: Lowering, node: Node) -> Expr:
 
 
 def _contract(w: Lowering, node: Node) -> Expr:
-    (a, b), p = node.args, node.attrs
-    if not p.a or not p.b:
-        return times((w.value(a), w.value(b)))
-    if _is_scaled(node):
-        # Σ over no label, A_ij b_j: columns of A are scaled, A diag(b).
-        return matmul((w.value(a), Diagonal(w.value(b))))
-    form = _matrix_form(node)
-    assert form is not None
+    (a, b), form = node.args, _matrix_form(node)
+    if form is None:
+        return _entrywise(w, node)
     swapped, turn_first, turn_second = form
     first, second = (b, a) if swapped else (a, b)
     return matmul((w.side(first, turn_first), w.side(second, turn_second)))
 
 
-def _is_scaled(node: Node) -> bool:
-    """Answer whether a product scales the columns of a matrix."""
-    p = node.attrs
-    return len(p.a) == 2 and p.out == p.a and p.b == p.a[1:]
+def _labels(node: Node) -> tuple[int, ...]:
+    """Return the labels of a product, those of its result first."""
+    return tuple(dict.fromkeys((*node.attrs.out, *node.attrs.a, *node.attrs.b)))
+
+
+def _entrywise(w: Lowering, node: Node) -> Expr:
+    """Return a product over two labels at most as A ⊙ B, with diag(v) where a vector scales rows or columns; labels that the
+    result does not have are summed over."""
+    labels, sides = _labels(node), list(zip(node.args, (node.attrs.a, node.attrs.b), strict=True))
+    sizes = {x: size for id, own in sides for x, size in zip(own, w.shape(id), strict=True)}
+    whole = [w.side(id, own != labels) for id, own in sides if own and len(own) == len(labels)]
+    part = [(w.value(id), own) for id, own in sides if len(own) < len(labels)]
+    numbers = [value for value, _ in part if not value.shape]
+    left = [Diagonal(value) for value, own in part if value.shape and own == labels[:1]]
+    right = [Diagonal(value) for value, own in part if value.shape and own == labels[1:]]
+    found = times([*numbers, matmul([*left, times(whole), *right]) if left or right else times(whole)])
+    summed = [x for x in labels if x not in node.attrs.out and sizes[x] != 1]
+    if not summed:
+        return found
+    return matmul((found, Ones(sizes[labels[1]]))) if node.attrs.out else algebra.Call("sum", (found,), ())
+
+
+def _is_entrywise(node: Node) -> bool:
+    """Answer whether a product has a form of entries side by side: one of its operands has all labels, which are two at most."""
+    p, labels = node.attrs, _labels(node)
+    return len(labels) < 3 and max(len(p.a), len(p.b)) == len(labels)
 
 
 def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:

@@ -153,10 +153,11 @@ class Lines:
     def backward(self) -> tuple[Line, ...]:
         """Return the recursion of the adjoints."""
         r = self.recursion
+        received = {*r.carry, *r.cotangent}
         read = r.backward_ids  # a branch is passed on under its condition: not all are
         lines = []
         for id, label in sorted(self.labels.items()):
-            shown = label.adjoint and label.time is not None and (label.given or id in read)
+            shown = label.adjoint and label.time is not None and (label.name in received or id in read)
             if shown and r.graph[id].family != "leaf":
                 lines.append(self._whole_or_added(id, label))
         # Rounds go from the last to the first: what is behind the last one comes before them.
@@ -427,13 +428,15 @@ def at_the_end(line: Line) -> Line:
 
 def labelled(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
     """Return of the labels of values those of the values that have lines. The names that symbptt gave to values which no
-    adjoint reads are left out: they stand inside the formulas. Of states whose next value is the same at all steps, the
-    state of a step has its own line."""
+    adjoint reads are left out: they stand inside the formulas. Of states and outputs that are the same at all steps, that
+    of a step has its own line."""
     return _of_steps(r, _visible(r, found))
 
 
 def _of_steps(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
-    return {id: x for id, x in found.items() if x.time is not None or x.name not in r.step.next}
+    # y beside y_t, and their adjoints dy = Σ_t dy_t, would be two values of one name.
+    own = {*r.step.next, *r.step.outputs} - {a.name for a in r.step.of_role("param", "const")}
+    return {id: x for id, x in found.items() if x.time is not None or x.name not in own}
 
 
 def with_arguments(r: Recursion, found: Mapping[int, Label]) -> dict[int, Label]:
