@@ -405,9 +405,8 @@ class Reader:
         start = self.pos
         stem, time = self.stem()
         bare = Stem(stem.letter)
-        if (
-            stem.below and not time and stem not in self.names.known and bare in self.names.known
-        ):  # an entry of an array
+        is_entry = stem.below and not time and stem not in self.names.known and bare in self.names.known
+        if is_entry and bare not in self.names.timed:  # of an array that is the same at all steps
             self.pos = start
             self.letter()
             self.atom(mark + self.names.of(bare, is_adjoint))

@@ -133,6 +133,9 @@ def _ends(x: str, y: str) -> tuple[str, str] | None:
     same = 0
     while same < min(len(x), len(y)) and x[same] == y[same]:
         same += 1
+    # p10 and p11 are p with two numbers, not p1 with two digits.
+    while same and x[same - 1].isdecimal() and (x[same:] + y[same:])[:1].isdecimal():
+        same -= 1
     stem = x[:same].rstrip("_")
     ends = x[same:], y[same:]
     # Names without a common stem, as x and h, are no family: a letter in their place would say nothing.
