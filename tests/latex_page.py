@@ -289,12 +289,14 @@ class Reader:
             if found[-1:] != [sized or "\\right"]:
                 raise ValueError(f"\\left without \\right in {' '.join(self.tokens)}")
             found.pop()
-        at = found.index("\\bmod") if "\\bmod" in found else 0
-        if at and all(found[:at].count(a) == found[:at].count(b) for a, b in ("{}", "()")):
+        pairs = ("{}", "()")
+        signs = [i for i, x in enumerate(found) if x == "\\bmod"]
+        at = next((i for i in signs if all(found[:i].count(a) == found[:i].count(b) for a, b in pairs)), 0)
+        if at:
             self.atom(f"mod({self.inner(found[:at])}, {self.inner(found[at + 1 :])})")
             return
         text = f"{SHOWN.get(opening, opening)}{self.inner(found)}{SHOWN.get(closing, closing)}"
-        if (is_growing or ":" in found) and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
+        if (is_growing or ":" in found or found[0].isdigit()) and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
             self.postfix(text)
         else:
             self.atom(text)

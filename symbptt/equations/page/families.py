@@ -114,7 +114,11 @@ def _differ(a: tuple[Label, ...], b: tuple[Label, ...]) -> tuple[str, str, froze
             return None
         found.add(ends)
         places.append(place)
-    return (*found.pop(), frozenset(places)) if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    # In tanh(s2) - s2 beside tanh(s2) - s0 a letter for both s2 would say tanh(s0) - s0.
+    holes = {a[place] for place in places}
+    return (*found.pop(), frozenset(places)) if sum(x in holes for x in a) == len(places) else None
 
 
 @cache
