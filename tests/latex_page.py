@@ -296,7 +296,11 @@ class Reader:
             self.atom(f"mod({self.inner(found[:at])}, {self.inner(found[at + 1 :])})")
             return
         text = f"{SHOWN.get(opening, opening)}{self.inner(found)}{SHOWN.get(closing, closing)}"
-        if (is_growing or ":" in found or found[0].isdigit()) and self.after_atom and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text):
+        if (
+            (is_growing or ":" in found or found[0].isdigit())
+            and self.after_atom
+            and re.fullmatch(r"\[[a-z0-9 :,+·-]*\]", text)
+        ):
             self.postfix(text)
         else:
             self.atom(text)

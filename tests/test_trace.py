@@ -480,11 +480,7 @@ def test_values_that_nothing_reads_and_results_leave_the_plain_name_to_others() 
         return q
 
     text = sb.derive(step).text(style="loop")
-    assert (
-        "r_{1,t} = exp(h_{t-1})" in text
-        and "r_t     = r_{1,t} ⊙ q_{1,t}" in text
-        and "q_t     = q_{1,t} ⊙ h_{t-1}" in text
-    )
+    assert "r_{1,t} = exp(h_{t-1})" in text and "r_t     = r_{1,t} ⊙ q̃_t" in text and "q_t     = q̃_t ⊙ h_{t-1}" in text
     assert "q_t = tanh(x_t + h_{t-1})" in sb.derive(returned).text(style="loop")
 
 

@@ -11,7 +11,7 @@ from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.subexpressions import is_function
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
-from symbptt.ir.naming import free_letters, unique
+from symbptt.ir.naming import free_letters, next_number, unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import changing
 from symbptt.ir.step import Argument
@@ -148,7 +148,7 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
             found.setdefault(id, Label(name, 0 if id in varying else None))
     for id, name in g.names.items():
         if id not in found and id in r.kept:
-            name = unique(name, used)
+            name = next_number(name, used)
             used.add(name)
             found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
     for id, name in _preactivations(r, found).items():

@@ -16,6 +16,14 @@ def unique(name: str, used: Container[str]) -> str:
     return f"{name}_{number}"
 
 
+def next_number(name: str, used: Container[str]) -> str:
+    """Return `name`, where it is used with the first free number behind it, or after the number that it has: q_2 for q_1."""
+    stem, _, number = name.rpartition("_")
+    if name not in used or not stem or not number.isdecimal():
+        return unique(name, used)
+    return next(new for n in count(int(number) + 1) if (new := f"{stem}_{n}") not in used)
+
+
 def free_letters(preferred: Sequence[str], taken: Container[str]) -> Iterator[str]:
     """Yield the names of some that are not taken, in their order, and then the first of them with numbers behind it, without end."""
     numbered = (f"{preferred[0]}_{number}" for number in count(1))

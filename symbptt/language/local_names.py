@@ -107,8 +107,8 @@ def _watcher(graph: Graph, found: list[Local]) -> Callable[[FrameType, str, Any]
 
 def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results: Collection[int]) -> dict[int, str]:
     """Return one name a node: that of the outermost frame, the first there. Of several values of one variable the last that
-    others read has the plain name, and the earlier ones have numbers behind it. Gradients that no line has named and that the
-    `results` are computed from have a letter.
+    others read has the plain name; one other has a tilde, several others have numbers. Gradients that no line has named and
+    that the `results` are computed from have a letter.
 
     `taken` holds the names of the arguments; their nodes get no other. The results are shown by the names of states and outputs.
     """
@@ -129,7 +129,9 @@ def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results:
     used = {*taken, *chosen.values()}
     for local in locals_:
         if local.id not in chosen:
-            chosen[local.id] = unique(local.name, used)
+            others = [other for other in groups[local.name] if chosen.get(other.id) != local.name]
+            tilde = with_tilde(local.name) if len(others) == 1 else local.name
+            chosen[local.id] = unique(local.name if tilde in used else tilde, used)
             used.add(chosen[local.id])
     names = {local.id: chosen[local.id] for local in locals_}
     for id in _in_order(graph):
@@ -140,6 +142,12 @@ def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results:
             names[id] = unique(name if len(slope.args) == 1 else f"{name}_{slope.number + 1}", used)
             used.add(names[id])
     return names
+
+
+def with_tilde(name: str) -> str:
+    """Return the name of another value of a variable: i_tilde for i, W_tilde_q for W_q."""
+    head, _, rest = name.partition("_")
+    return "_".join([f"{head}_tilde", *[rest] * bool(rest)]) if head else name
 
 
 def _in_order(graph: Graph) -> list[int]:
@@ -186,6 +194,8 @@ def with_parts(step: Step) -> Step:
     # `held` grows while the generator runs, so that each new name shortens the formulas after it.
     for number, id in enumerate(Nesting(graph, held).too_long(), 1):
         graph.names[id] = unique(f"{letter}_{number}", used)
-        parts.append(graph.names[id])
+        parts.append(id)
         held.add(id)
-    return replace(step, parts=frozenset(parts))
+    if len(parts) == 1:
+        graph.names[parts[0]] = letter
+    return replace(step, parts=frozenset(graph.names[id] for id in parts))
