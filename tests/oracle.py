@@ -117,7 +117,7 @@ def draw(cell: sb.Cell, steps: int, batch: int, sizes: Mapping[str, int], seed: 
               if named[k].role == "param" or named[k].default is None}  # fmt: skip
     inputs: Arrays = {k: random.standard_normal((steps, batch, *shape(named[k]))) for k in names_of(cell, "input")}
     for k in names_of(cell, "index"):
-        inputs[k] = random.integers(0, concrete((named[k].limit,), known)[0], (steps, batch))
+        inputs[k] = random.integers(0, concrete((named[k].limit,), known)[0], (steps, batch, *shape(named[k])))
     state = {k: scale * random.standard_normal((batch, *shape(named[k]))) for k in names_of(cell, "state")}
     return params, inputs, state
 

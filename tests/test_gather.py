@@ -16,7 +16,7 @@ from tests.kernels import kernel_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
 
-SIZES = {"m": 2, "n": 3, "v": 4, "w": 3}
+SIZES = {"m": 2, "n": 3, "v": 4, "w": 3, "k": 5, "d": 2, "e": 4}
 
 
 @sb.cell

@@ -294,13 +294,14 @@ def _gather(s: Lowering, node: Node, out: View) -> None:
     """Write elements at indices, or, for the adjoint, zeros with elements added at indices."""
     first, at = node.args
     lead = len(out.axes) - len(node.shape)
-    index = operand(s, at)
     if node.attrs.kind == "gather":
-        table = operand(s, first)
+        table, places = operand(s, first), s.graph.shape(at)
         if first not in s.varying:
             table = repeated(table, (*out.shape[:lead], *table.shape))
-        index = aligned(index, len(s.lead(at)), node.shape)
-        s.builder.add(Gather(out, table, repeated(index, out.shape), node.attrs.axis + lead, (node.id,)))
+        # Each of several integers reads the same table: it repeats along their axes, which stand in front of its own.
+        table = replace(table, axes=(*table.axes[:lead], *map(Axis, places), *table.axes[lead:]))
+        index = repeated(_places(s, at, node.shape), out.shape)
+        s.builder.add(Gather(out, table, index, node.attrs.axis + lead + len(places), (node.id,)))
         return
     s.builder.fill(out, ZERO, (node.id,))
     scatter(s, node, out, (node.id,))
@@ -309,10 +310,18 @@ def _gather(s: Lowering, node: Node, out: View) -> None:
 def scatter(s: Lowering, node: Node, out: View, origin: tuple[int, ...]) -> None:
     """Add a value at its indices; `out` repeats along the axes of steps and samples where these are summed."""
     x, at = node.args
+    lead, places = len(s.frame.lead), s.graph.shape(at)
     shape = (*s.frame.lead, *s.graph.shape(x))
     part = repeated(aligned(operand(s, x), len(s.lead(x)), s.graph.shape(x)), shape)
-    index = repeated(aligned(operand(s, at), len(s.lead(at)), s.graph.shape(x)), shape)
-    s.builder.add(Scatter(out, part, index, node.attrs.axis + len(s.frame.lead), origin))
+    index = repeated(_places(s, at, s.graph.shape(x)), shape)
+    out = replace(out, axes=(*out.axes[:lead], *map(Axis, places), *out.axes[lead:]))
+    s.builder.add(Scatter(out, part, index, node.attrs.axis + lead + len(places), origin))
+
+
+def _places(s: Lowering, at: int, shape: Shape) -> View:
+    """Return integers as a view that repeats along the axes of a value behind their own."""
+    index = operand(s, at)
+    return replace(index, axes=(*index.axes, *(Axis(1) for _ in shape[len(s.graph.shape(at)) :])))
 
 
 def _cumulate(s: Lowering, node: Node, out: View) -> None:

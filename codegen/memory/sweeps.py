@@ -215,6 +215,8 @@ class Sweep:
         table = self.scale.bytes(own)
         if len(own) == len(s.out.axes):
             return (table, self.scale.bytes(s.index.shape, "index"))
+        if any(axis.of for axis in s.out.axes[: s.axis]):  # several integers of each sample: where each element goes
+            return (table, self.scale.bytes(s.x.shape, "index"))
         rows = s.out.axes[s.axis].length
         count = exact_quotient(size(prod(own)), rows)
         sizes = self.scale.sizes

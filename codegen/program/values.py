@@ -18,6 +18,7 @@ import sympy as sp
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, LOOP, NEAR, TAIL, is_near
 from symbptt.codegen.program.remainders import arguments_again
+from symbptt.ir.build import is_index
 from symbptt.ir.node import WITHOUT_COPY, Node, placeholder
 from symbptt.ir.shape import Size, names_in, size
 from symbptt.ir.step import Argument
@@ -128,6 +129,8 @@ def chosen(p: Program) -> list[int]:
             continue
         if node.family == "view" and node.attrs.kind == "slice" and node.args[0] in p.joined:
             continue  # a part of a buffer, wherever it is read
+        if node.family == "view" and is_index(p.graph, id):
+            continue  # integers stay integers where they lie
         named = label is not None and (label.given or label.adjoint)
         # A value that another region reads must outlive its own, also where only the argument of a remainder reads it.
         across = any(p.places[reader] != p.places[id] for reader in readers_of(p, id))

@@ -32,6 +32,19 @@ def _scattered(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Arr
     return out
 
 
+def _rows_added(x: Array, index: Array, shape: tuple[int, ...]) -> Array:
+    """Return zeros for each sample, (..., rows, columns), with the rows of x added at its integers."""
+    own = x.ndim - len(shape) + 1  # the axes of a sample's integers
+    lead = index.ndim - own
+    rows, count = shape[lead], int(np.prod(shape[lead + 1 :]))
+    samples = np.arange(int(np.prod(shape[:lead])), dtype=np.int64).reshape(*shape[:lead], *(1,) * own)
+    places = (samples * rows + index).reshape(-1, 1) * count + np.arange(count)
+    out = np.zeros(shape, x.dtype)
+    # In one axis NumPy adds up far faster than at rows.
+    np.add.at(out.reshape(-1), places.reshape(-1), x.reshape(-1))
+    return out
+
+
 def _collected(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Array:
     """Return the sum over all samples of zeros with x at the sample's integer along an axis.
 

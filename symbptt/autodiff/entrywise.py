@@ -29,6 +29,7 @@ from symbptt.autodiff.term import (
     At,
     Between,
     Bounds,
+    Chosen,
     Entry,
     Factor,
     Inner,
@@ -626,9 +627,27 @@ def _turned_back(node: Node, at: At) -> At:
     return tuple(Around(x, -shift, size) if i == axis and size != 1 else x for i, x in enumerate(at))
 
 
+def _at_several(c: Calculus, node: Node) -> Term:
+    """Return the derivative of rows of a table at an array of integers, and of what is added up there."""
+    table, index = node.args
+    shape, at = c.graph.shape(index), list(legs(node.shape, out))
+    if node.attrs.kind == "gather":
+        length = c.graph.shape(table)[0]
+        row = sp.S.Zero if length == 1 else Chosen(index, 0, length, *at[: len(shape)])
+        return Term(sp.S.One, ((Inner(table, (row, *at[len(shape) :])), 1),))
+    places = tuple(sp.S.Zero if size == 1 else c.fresh(size) for size in shape)
+    sums = tuple(x for x in places if x != 0)
+    length = node.shape[0]
+    here: list[tuple[Factor, int]] = [] if length == 1 else [(Same(at[0], Chosen(index, 0, length, *places)), 1)]
+    return Term(sp.S.One, (*here, (Inner(table, (*places, *at[1:])), 1)), sums)
+
+
 def _gather(c: Calculus, node: Node) -> Iterator[Term]:
     table, index = node.args
     at = list(legs(node.shape, out))
+    if c.graph.shape(index):
+        yield _at_several(c, node)
+        return
     if node.attrs.kind == "scatter":
         row = at.pop(node.attrs.axis)
         here: list[tuple[Factor, int]] = [] if node.shape[node.attrs.axis] == 1 else [(Same(row, taken(index)), 1)]

@@ -32,6 +32,14 @@ class Around(sp.Function):
         return None if least == shift else cls(base, least, size)
 
 
+class Chosen(sp.Function):
+    """The integer at a place in an array of integers of the graph, from 0 up to size; `back` steps before this one."""
+
+    @classmethod
+    def eval(cls, id: sp.Expr, back: sp.Expr, size: sp.Expr, *at: sp.Expr) -> None:
+        """Leave it as it is."""
+
+
 def _least(shift: sp.Expr, size: sp.Expr) -> sp.Expr:
     """Return a shift without whole turns; of known numbers, the shorter way round."""
     if shift.is_Integer and size.is_Integer:
@@ -166,7 +174,7 @@ def extent_of(index: sp.Expr, bounds: Bounds) -> tuple[sp.Expr, sp.Expr] | None:
     """Return the least and the largest value of an index; None where what it is made of has no bounds."""
     low = high = sp.expand(index)
     # A place in a roll is any place of its axis.
-    turned = {x: sp.Symbol(f"_around{i}") for i, x in enumerate(sorted(low.atoms(Around), key=str))}
+    turned = {x: sp.Symbol(f"_around{i}") for i, x in enumerate(sorted(low.atoms(Around, Chosen), key=str))}
     low = high = low.xreplace(turned)
     bounds = {**bounds, **{symbol: x.args[2] for x, symbol in turned.items()}}
     axes = [s for s in low.free_symbols if s.name.startswith("_")]
@@ -226,14 +234,7 @@ def placed(term: Term, at: Mapping[sp.Symbol, sp.Expr]) -> Term:
 
 def symbols_of(factor: Factor) -> set[sp.Symbol]:
     """Return the indices and sizes in a factor."""
-    match factor:
-        case Entry(_, at) | Inner(_, at):
-            return {s for x in at for s in x.free_symbols}
-        case Same(one, other):
-            return one.free_symbols | other.free_symbols
-        case Between(index, low, high):
-            return {s for x in (index, low, high) if x is not None for s in x.free_symbols}
-    raise AssertionError(factor)
+    return {s for x in places_of(factor) for s in x.free_symbols}
 
 
 def in_order(term: Term) -> Term:
@@ -250,10 +251,29 @@ def renamed_like(term: Term, like: Term) -> Term:
     return replace(placed(term, names), sums=like.sums)
 
 
+def _chosen_before(factor: Factor, back: int) -> Factor:
+    """Return a factor with what arrays of integers choose so many steps before."""
+    found = {c: Chosen(c.args[0], c.args[1] + back, *c.args[2:]) for x in places_of(factor) for c in x.atoms(Chosen)}
+    return placed_factor(factor, found) if found else factor
+
+
+def places_of(factor: Factor) -> tuple[sp.Expr, ...]:
+    """Return the places and indices in a factor."""
+    match factor:
+        case Entry(_, at) | Inner(_, at):
+            return at
+        case Same(one, other):
+            return one, other
+        case Between(index, low, high):
+            return tuple(x for x in (index, low, high) if x is not None)
+    raise AssertionError(factor)
+
+
 def shifted(factor: Factor, back: int) -> Factor:
     """Return a factor so many steps before this one."""
     if not back:
         return factor
+    factor = _chosen_before(factor, back)
     if isinstance(factor, Entry | Inner):
         at = {s: taken(t[0], t[1] + back) for x in factor.at for s in x.free_symbols if (t := taken_of(s))}
         return replace(factor, at=tuple(x.xreplace(at) for x in factor.at), back=factor.back + back)

@@ -67,7 +67,7 @@ def _log_softmax(g: Graph, node: Node, bar: int) -> int:
     p = build.whole(g, "softmax", node.args, node.attrs.axes)
     only = g[bar]
     # Cross-entropy of one label: dy is d at the label and zero elsewhere, hence sum(dy) = d.
-    if only.family == "gather" and only.attrs.kind == "scatter" and len(only.shape) == 1:
+    if only.family == "gather" and only.attrs.kind == "scatter" and len(only.shape) == 1 and not g.shape(only.args[1]):
         at = build.scatter(g, build.number(g, 1), only.args[1], 0, only.shape)
         return build.map_(g, A * (B - C), (only.args[0], at, p))
     return build.map_(g, A - B * C, (bar, _along(g, node, "sum", bar), p))

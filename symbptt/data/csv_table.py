@@ -205,19 +205,22 @@ def bind_size(cell: Cell, a: Argument, size: Size, count: int, dims: dict[str, i
 
 
 def _indices(cell: Cell, a: Argument, columns: list[np.ndarray], names: list[str], dims: dict[str, int]) -> np.ndarray:
-    if len(columns) != 1:
+    if not a.shape and len(columns) != 1:
         raise ArgumentError(f"the index {a.name} of {cell.name} takes one column, the data have {', '.join(names)}")
-    values = columns[0]
-    if np.any(values != np.floor(values)) or np.any(values < 0):
-        raise ArgumentError(f"the index {a.name} of {cell.name} takes integers from 0, {names[0]!r} has others")
+    if a.shape:
+        bind_size(cell, a, prod(a.shape), len(columns), dims)
+    for name, column in zip(names, columns, strict=True):
+        if np.any(column != np.floor(column)) or np.any(column < 0):
+            raise ArgumentError(f"the index {a.name} of {cell.name} takes integers from 0, {name!r} has others")
+    values = np.stack(columns, axis=1)
     top = int(values.max()) + 1
     for name in names_in((a.limit,)):
         dims.setdefault(name, top)
     if _value(a.limit, dims) < top:
         raise ArgumentError(
-            f"the index {a.name} of {cell.name} goes to {_value(a.limit, dims) - 1}, {names[0]!r} to {top - 1}"
+            f"the index {a.name} of {cell.name} goes to {_value(a.limit, dims) - 1}, {' and '.join(map(repr, names))} to {top - 1}"
         )
-    return values.astype(np.int64)
+    return values.astype(np.int64).reshape(len(values), *(_value(size, dims) for size in a.shape))
 
 
 def standardised(column: np.ndarray) -> np.ndarray:

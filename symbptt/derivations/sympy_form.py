@@ -354,6 +354,8 @@ def _reshape(f: _Form, node: Node, x: sp.Basic, shape: Shape) -> sp.Basic:
 def _gather(f: _Form, node: Node) -> sp.Basic:
     if node.attrs.kind == "scatter":  # a gradient inside the step has it
         f.refuse(node, "zeros with a value at an index")
+    if f.graph.shape(node.args[1]):
+        f.refuse(node, "rows of a table at several indices")
     table, index = (f.value(arg) for arg in node.args)
     rows, columns = f.rows_and_columns(node.args[0])
     axis, shape = node.attrs.axis, f.graph.shape(node.args[0])

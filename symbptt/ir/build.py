@@ -10,11 +10,13 @@ from symbptt.errors import ShapeError
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import (
+    WITHOUT_COPY,
     Body,
     Convolution,
     Cumulation,
     Gather,
     Leaf,
+    Node,
     Number,
     Product,
     Reduction,
@@ -191,13 +193,46 @@ def _part(g: Graph, x: int, axis: int, start: Size, length: Size) -> int:
     return cut(g, x, [(start, length, 1) if i == axis else (0, size, 1) for i, size in enumerate(g.shape(x))])
 
 
+def index_of(g: Graph, id: int) -> Node:
+    """Return the node that an index is a part of, through views of it."""
+    while g[id].family == "view" and _is_free(g, g[id]):
+        (id,) = g[id].args
+    return g[id]
+
+
+def _is_free(g: Graph, node: Node) -> bool:
+    """Answer whether a view needs no copy wherever its array lies: of those that reshape, where axes of one element come and go."""
+    if node.attrs.kind != "reshape":
+        return node.attrs.kind in WITHOUT_COPY
+    old, new = ([n for n in shape if n != 1] for shape in (g.shape(node.args[0]), node.shape))
+    return old == new
+
+
+def is_index(g: Graph, id: int) -> bool:
+    """Answer whether a value is an Index, or some of the integers of one."""
+    node = index_of(g, id)
+    return node.family == "leaf" and node.attrs.role == "index"
+
+
 def gather(g: Graph, table: int, index: int, axis: int) -> int:
-    """Return the slice of `table` at an integer along an axis, which goes."""
-    return g.add("gather", (table, index), shapes.without(g.shape(table), (axis,)), Gather("gather", axis))
+    """Return the slice of `table` at an integer along an axis, which goes; at an array of integers, its axes take the place of the axis."""
+    shape, rank = g.shape(table), len(g.shape(index))
+    if rank and axis:  # rows of a table alone are read by arrays of integers
+        front = (axis, *(i for i in range(len(shape)) if i != axis))
+        found = gather(g, transpose(g, table, front), index, 0)
+        return transpose(g, found, (*range(rank, rank + axis), *range(rank), *range(rank + axis, len(g.shape(found)))))
+    return g.add("gather", (table, index), (*shape[:axis], *g.shape(index), *shape[axis + 1 :]), Gather("gather", axis))
 
 
 def scatter(g: Graph, x: int, index: int, axis: int, shape: Shape) -> int:
-    """Return zeros of `shape` with x at an integer along an axis."""
+    """Return zeros of `shape` with x at an integer along an axis; at an array of integers, what has the same integer is added up."""
+    rank = len(g.shape(index))
+    if rank and axis:
+        front = (axis, *(i for i in range(len(shape)) if i != axis))
+        count = len(g.shape(x))
+        rows = transpose(g, x, (*range(axis, axis + rank), *range(axis), *range(axis + rank, count)))
+        found = scatter(g, rows, index, 0, tuple(shape[i] for i in front))
+        return transpose(g, found, tuple(front.index(i) for i in range(len(shape))))
     return g.add("gather", (x, index), shape, Gather("scatter", axis))
 
 

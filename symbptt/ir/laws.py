@@ -72,7 +72,9 @@ def _gather(g: Graph, node: Node) -> None:
     whole, part = g.shape(node.args[0]), node.shape
     if node.attrs.kind == "scatter":
         whole, part = part, whole
-    assert part == shapes.without(whole, (node.attrs.axis,)), f"a shape that does not follow: {node}"
+    axis, index = node.attrs.axis, g.shape(node.args[1])
+    assert part == (*whole[:axis], *index, *whole[axis + 1 :]), f"a shape that does not follow: {node}"
+    assert not (index and axis), f"an array of integers along another axis than the first: {node}"
 
 
 def _same(g: Graph, node: Node) -> None:

@@ -90,7 +90,8 @@ WITHOUT_COPY = ("transpose", "reshape", "expand", "slice")
 
 @dataclass(frozen=True)
 class Gather:
-    """Reads along `axis` by an integer: the axis goes; its adjoint ("scatter") writes into zeros."""
+    """Reads along `axis` by an integer: the axis goes; its adjoint ("scatter") writes into zeros. An array of integers reads along the
+    first axis alone, in whose place its own axes are; the adjoint adds up what has the same integer."""
 
     kind: str
     axis: int

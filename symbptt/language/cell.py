@@ -297,12 +297,14 @@ def _argument(
     annotation = _annotation(function, parameter, scope, where)
     shape = parse_dims(annotation.dims, lambda message: f"{message}{where} (argument {name!r})")
     if annotation.role == "index" and "index" in roles:
-        if len(shape) != 1:
+        limit = parse_dims(annotation.limit, lambda message: f"{message}{where} (argument {name!r})")
+        if len(limit) != 1:
             raise CellError(
-                f'Index takes the number of values, got {annotation.dims!r} for {name!r}{where}\n  write Index["v"]'
+                f"Index takes the number of values, got {annotation.limit!r} for {name!r}{where}\n"
+                '  write Index["v"], or Index["v", "k"] for k integers a step'
             )
         given = None if parameter.default is parameter.empty else parameter.default
-        return Argument("index", name, (), _checked_default(given, "index", name, (), where), shape[0])
+        return Argument("index", name, shape, _checked_default(given, "index", name, shape, where), limit[0])
     if annotation.role not in roles:
         raise CellError(
             f"{annotation.role.capitalize()} is a role of {'losses' if roles is CELL_ROLES else 'cells'}, "
@@ -441,15 +443,17 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
     """Raises: ShapeError where a table may have fewer entries than its index has values: NumPy then reads another one."""
     limits = {a.name: a.limit for a in arguments if a.limit is not None}
     for node in graph:
-        if node.family != "gather" or node.attrs.kind != "gather" or graph[node.args[1]].attrs.role == "round":
+        chosen = build.index_of(graph, node.args[1]).attrs if node.family == "gather" else None
+        if chosen is None or chosen.role == "round":
             continue
-        index = graph[node.args[1]].attrs.name
-        length = graph.shape(node.args[0])[node.attrs.axis]
+        index, is_read = chosen.name, node.attrs.kind == "gather"
+        length = (graph.shape(node.args[0]) if is_read else node.shape)[node.attrs.axis]
         # NumPy would read from the end for a negative index, and raise for a large one only at run time.
         if sign_of(length - limits[index]) not in (0, 1):
             line = f", line {node.place}" if node.place else ""
             raise ShapeError(
-                f"{index!r} has {size_text(limits[index])} values, and chooses from an axis of size {size_text(length)}"
+                f"{index!r} has {size_text(limits[index])} values, and {'chooses from' if is_read else 'adds up in'} an axis "
+                f"of size {size_text(length)}"
                 f'{place_of(cell.function)}{line}\n  annotate it as Index["{size_text(length)}"], or give the table that axis'
             )
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ShapeError
+from symbptt.ir import build
+from symbptt.ir.build import is_index
+from symbptt.ir.graph import Graph
 from symbptt.ir.shape import sign_of, size, size_text
-from symbptt.language.array import Array, apply, as_array, check_kept, graph_of, kind
+from symbptt.language.array import Array, apply, as_array, built, check_kept, graph_of, kind
 from symbptt.language.number_kinds import TRUTH
 from symbptt.language.products import tensordot
 from symbptt.language.reductions import cumsum
@@ -239,8 +242,7 @@ def _write_computed(x: Array, keys: list[Any], lists: list[int], new: Array) -> 
             "y[places] = v is y = v[np.argsort(places)]",
         )
     if place.limit is None:
-        node = x.graph[place.id]
-        if node.family != "leaf" or node.attrs.role != "index":
+        if not is_index(x.graph, place.id):
             raise cell_error("an array is indexed by a value that is no Index", 'annotate the argument as Index["v"]')
     else:
         check_limit(place, x, at)
@@ -270,15 +272,32 @@ def one_hot(place: Any, count: Any) -> Any:
     return apply("where", apply("equal", reshape(at, (*at.shape, 1)), np.arange(count)), 1.0, 0.0)
 
 
+def added_rows(graph: Graph, values: Any, segments: Array, count: Any) -> Array:
+    """Return the sum of the values of each segment, for segments that are an Index."""
+    if not is_index(graph, segments.id):
+        raise cell_error(
+            "segments are values of the cell that are no Index",
+            'give them as a constant, a list of whole numbers, or as an argument: segments: Index["count", "edges"]',
+        )
+    rows, rank = as_array(graph, values), segments.ndim
+    if graph.shape(rows.id)[:rank] != graph.shape(segments.id):
+        raise cell_error(
+            f"{rows!r} has no row for each segment of {segments!r}", "give one value a segment", ShapeError
+        )
+    return built(graph, build.scatter, rows.id, segments.id, 0, (private_size(count), *graph.shape(rows.id)[rank:]))
+
+
 def segment_sum(values: Any, segments: Any, count: int) -> Any:
     """Return the sum of the values of each segment: entry s adds up the rows k of `values` for which `segments[k]` is s.
 
     Shapes: `values` (edges, ...), `segments` (edges,) whole numbers known beforehand, the result (count, ...).
-    Raises: CellError where `segments` are no constants, or lie outside.
+    `segments` may be an Index too, of `count` values: other ends of edges at each step.
+    Raises: CellError where `segments` are neither constants nor an Index, or lie outside.
     Example: `sb.segment_sum(np.array([1.0, 2.0, 4.0]), [0, 1, 0], 2)` is (5, 2).
     """
-    if graph_of(segments) is not None:
-        raise cell_error("segments are values of the cell", "give them as a constant: a list of whole numbers")
+    graph = graph_of(segments)
+    if graph is not None:
+        return added_rows(graph, values, as_array(graph, segments), count)
     places = np.asarray(segments)
     if places.ndim != 1 or places.dtype.kind not in "iu" or not isinstance(count, int):
         raise cell_error(

@@ -111,8 +111,17 @@ def _padded(x: Any, where: tuple[slice, ...], shape: Shape) -> Any:
     return found
 
 
+def _added_up(x: Any, index: Any, shape: Shape) -> Any:
+    found = np.zeros_like(x, shape=shape)
+    for place in np.ndindex(*np.shape(index)):
+        found[int(index[place])] = found[int(index[place])] + x[place]
+    return found
+
+
 def _gather(node: Node, args: list[Any]) -> Any:
     x, index = args
+    if np.ndim(index):
+        return x[np.asarray(index, int)] if node.attrs.kind == "gather" else _added_up(x, index, node.shape)
     at = (slice(None),) * node.attrs.axis + (int(index),)
     return x[at] if node.attrs.kind == "gather" else _padded(x, at, node.shape)
 

@@ -28,7 +28,7 @@ from symbptt.language.algebra import (
     trace,
 )
 from symbptt.language.array import Array, apply, as_array, axes_of, check_writable, graph_of, kind, symbolic
-from symbptt.language.choosing import one_hot, segment_sum
+from symbptt.language.choosing import added_rows, one_hot, segment_sum
 from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
 from symbptt.language.indexing import fresh, getitem, setitem, take
 from symbptt.language.number_kinds import BITS, REAL, TRUTH, own_functions
@@ -255,6 +255,9 @@ def _add_at(x: Array, places: Any, values: Any) -> None:
         if isinstance(x.shape[0], int):
             added = segment_sum(wide, _from_front(places, x.shape[0]), x.shape[0])
             setitem(x, Ellipsis, apply("add", x, added))
+    elif isinstance(places, Array) and places.ndim and places.limit is None:
+        wide = broadcast_to(rows, (*places.shape, *x.shape[1:]))
+        setitem(x, Ellipsis, apply("add", x, added_rows(x.graph, wide, places, x.shape[0])))
     else:
         setitem(x, places, apply("add", getitem(x, places), rows))
 

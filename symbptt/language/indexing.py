@@ -42,6 +42,7 @@ def getitem(x: Array, key: Any) -> Array:
 def basic(x: Array, keys: list[Any]) -> Array:
     """Return the part that slices, integers, None and an Index choose: a view, unless it is a number."""
     own = [item for item in keys if item is not None]
+    _check_places(x, keys)
     gathers = {axis: item for axis, item in enumerate(own) if _is_of_graph(item)}
     sizes = enumerate(x.graph.shape(x.id))
     spans = [(0, size, 1) if axis in gathers else _span(own[axis], size) for axis, size in sizes]
@@ -50,14 +51,32 @@ def basic(x: Array, keys: list[Any]) -> Array:
     # From the last axis on: removing an axis does not move the ones before it.
     for axis, index in reversed(gathers.items()):
         value = _gather(value, index, axis)
-    found = _without_integers(value, [item for item in keys if not _is_of_graph(item)])
+    found = _without_integers(value, [kept for item in keys for kept in _axes_left(item)])
     known: Any = x.value if not gathers else None
     # A constant whose one number fills its axes has that number in every part.
     known = known if known is None or not np.ndim(known) else known[_index_of(keys)]
     result = Array(x.graph, found.id, known, limit=x.limit)
-    if result.ndim:
+    # What several integers choose is no view, in NumPy as well.
+    if result.ndim and not any(index.ndim for index in gathers.values()):
         result.part = _part(x, keys, spans, x.graph.shape(found.id), gathers)
     return result
+
+
+def _axes_left(item: Any) -> list[Any]:
+    """Return an index as what is left where integers of the graph have chosen: their own axes, whole."""
+    return [slice(None)] * item.ndim if _is_of_graph(item) else [item]
+
+
+def _check_places(x: Array, keys: list[Any]) -> None:
+    """Raises: CellError where NumPy pairs several integers with others, or puts their axes to the front."""
+    if not any(_is_of_graph(item) and item.ndim for item in keys):
+        return
+    others = [item for item in keys if not (isinstance(item, slice) or item is None)]
+    if len(others) > 1:
+        raise cell_error(
+            f"{x!r} is indexed by an array of integers and by others at once",
+            "choose along one axis after the other: x[0][:, tokens]; pairs x[i, j] are entries of x.reshape(-1)",
+        )
 
 
 def _index_of(keys: list[Any]) -> Any:
@@ -255,10 +274,11 @@ def _gather(x: Array, index: Array, axis: int) -> Array:
             "what a condition chooses of an array has no certain length",
             "write sb.where(condition, a, b), which keeps the shape",
         )
-    if node.family != "leaf" or node.attrs.role not in ("index", "round"):
+    if not build.is_index(x.graph, index.id) and (node.family != "leaf" or node.attrs.role != "round"):
         raise cell_error(
             "an array is indexed by a value that is no Index",
-            'annotate the argument as Index["v"]; places that are computed are those of np.argmax and np.argsort',
+            'annotate the argument as Index["v"], or Index["v", "k"] for k of them; places that are computed are those of np.argmax and '
+            "np.argsort; at the number of a round take rows[k] of rows = table[tokens]",
         )
     return built(x.graph, build.gather, x.id, index.id, axis)
 

@@ -20,10 +20,11 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Annotation:
-    """A role with its dimensions as the user wrote them."""
+    """A role with its dimensions as the user wrote them; `limit` is the number of values of an Index."""
 
     role: str
     dims: str
+    limit: str = ""
 
 
 class Role:
@@ -72,9 +73,18 @@ class Const(Role):
 
 
 class Index(Role):
-    """An integer in [0, v), given from outside: `Index["v"]`."""
+    """An integer in [0, v), given from outside, `Index["v"]`, or an array of them, `Index["v", "k"]`."""
 
     role = "index"
+
+    def __class_getitem__(cls, dims: object) -> Annotation:
+        given = dims if isinstance(dims, tuple) else (dims,)
+        if len(given) > 2 or not all(isinstance(item, str) for item in given):
+            raise CellError(
+                "Index[...] takes the number of values, and the dimensions where it is an array, as strings\n"
+                f'  got {dims!r}\n  write Index["v"], or Index["v", "k"] for k integers a step'
+            )
+        return Annotation(cls.role, " ".join(given[1:]), given[0])
 
 
 class Output(Role):
@@ -108,10 +118,20 @@ def _parse(text: str, scope: dict[str, Any]) -> Any:
     # Annotations are strings under `from __future__ import annotations`; they are parsed, since eval would run any code.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation, quoted once more
         return _parse(node.value, scope)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+    inside = _constants(node.slice) if isinstance(node, ast.Subscript) else None
+    if isinstance(node, ast.Subscript) and inside is not None:
         role = _resolve(node.value, scope)
-        return role.__class_getitem__(node.slice.value) if isinstance(role, type) and issubclass(role, Role) else None
+        return role.__class_getitem__(inside) if isinstance(role, type) and issubclass(role, Role) else None
     return _resolve(node, scope)
+
+
+def _constants(node: ast.expr) -> Any:
+    """Return what stands in the brackets of an annotation, a constant or a tuple of them; None where it is something else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Tuple) and all(isinstance(item, ast.Constant) for item in node.elts):
+        return tuple(item.value for item in node.elts if isinstance(item, ast.Constant))
+    return None
 
 
 def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:

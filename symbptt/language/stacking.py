@@ -137,14 +137,12 @@ def _renamed(
         return None
     if a.name in begun:
         return None  # the state says so again
-    dims = _dims(a.shape, rename)
-    if a.role == "index":
-        dims = size_text(a.limit)
+    dims, limit = _dims(a.shape, rename), size_text(a.limit) if a.role == "index" else ""
     name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"
     given = Param if isinstance(a.start, str) else a.start if a.role == "state" else a.default
     default = inspect.Parameter.empty if given is None else given
     return inspect.Parameter(
-        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims)
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims, limit)
     )
 
 

@@ -21,7 +21,7 @@ from symbptt.codegen.targets.c99.scalar import functions_of, number
 from symbptt.codegen.targets.c99.sizes import size_code
 from symbptt.errors import CellError
 from symbptt.ir.scalar import as_sympy
-from symbptt.ir.shape import Size, sign_of, size, symbols
+from symbptt.ir.shape import Size, prod, sign_of, size, symbols
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def checks(sweep: Sweep, i: Interface) -> list[str]:
     return [
         f"    if (!fits(sizes)) return {i.macro}_WRONG_SIZES;",
         *(_if(missing, f"return {i.macro}_MISSING_ARRAY;") if needed else []),
-        *(line for x in i.given if x.limit is not None for line in _index_check(x.name, x.limit, i)),
+        *(line for x in i.given if x.limit is not None for line in _index_check(x, i)),
     ]
 
 
@@ -131,11 +131,11 @@ def _if(condition: str, then: str) -> list[str]:
     return [f"{lines[0]} {then}"] if len(lines) == 1 and len(lines[0]) < 80 else [*lines, f"        {then}"]
 
 
-def _index_check(name: str, limit: Size, i: Interface) -> list[str]:
+def _index_check(x: Field, i: Interface) -> list[str]:
     names = {s: f"sizes->{text}" for s, text in i.sizes.items()}
     return [
-        "    for (size_t e = 0; e < sizes->T*sizes->B; e++)",
-        f"        if (given->{name}[e] >= {size_code(limit, names)}) return {i.macro}_WRONG_INDEX;",
+        f"    for (size_t e = 0; e < {size_code(prod(x.buffer.shape), names)}; e++)",
+        f"        if (given->{x.name}[e] >= {size_code(x.limit, names)}) return {i.macro}_WRONG_INDEX;",
     ]
 
 

@@ -108,11 +108,18 @@ def _assignment(line: Assign, p: Printer) -> str:
     body, args, add = line.body, line.args, line.add
     if not add and (rest := _added(line)) is not None:
         body, add = rest, True
-    parts = [f"(real)({size_code(x.size, p.names)})" if isinstance(x, Extent) else _element(x, p) for x in args]
+    parts = [_read(x, p) for x in args]
     start = ""
     if line in p.numbers.at:
         start = "const real " if line.out.buffer in p.numbers.once else "real "
     return f"{start}{_element(line.out, p)} {'+=' if add else '='} {expression(body, parts)};"
+
+
+def _read(x: Element | Extent, p: Printer) -> str:
+    """Return the text of a number that is read; whole numbers become numbers with a point, whose quotients are none."""
+    if isinstance(x, Extent):
+        return f"(real)({size_code(x.size, p.names)})"
+    return f"(real){_element(x, p)}" if x.buffer.dtype == "index" else _element(x, p)
 
 
 def _added(line: Assign) -> Tree | None:

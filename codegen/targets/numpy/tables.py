@@ -57,8 +57,11 @@ def elements(o: Operands, scope: Scope, s: Scatter) -> str:
     index = o.text(scope, replace(s.index, axes=s.index.axes[:lead]))
     plain = tuple((i,) for i in range(len(s.x.axes)))
     x, axis = o.text(scope, s.x, plain), s.axis - lead
-    if lead and not any(axis.of for axis in s.out.axes[:lead]):
+    own = sum(bool(a.of) for a in s.out.axes[:lead])
+    if lead and not own:
         return f"_collected({x}, {index}, {axis}, {o.names.shape(s.out.shape[lead:])})"
+    if own < lead:  # several integers of each sample
+        return f"_rows_added({x}, {index}, {o.names.shape((*s.out.shape[:own], *s.out.shape[lead:]))})"
     return f"_scattered({x}, {index}, {axis}, {o.names.shape(s.out.shape)})"
 
 

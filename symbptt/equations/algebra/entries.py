@@ -235,12 +235,26 @@ class EntryMaker:
 
     def _gather(self, node: Node, at: Sequence[Expr]) -> Expr:
         x, index = node.args
-        axis, row = node.attrs.axis, self.value(index, ())
+        axis = node.attrs.axis
+        if rank := len(self.graph.shape(index)):
+            return self._at_several(node, at, rank)
+        row = self.value(index, ())
         if node.attrs.kind == "scatter":
             inner = [i for k, i in enumerate(at) if k != axis]
             # A scatter is zero except in its row: [i = row] x.
             return times((algebra.Call("equal", (at[axis], row)), self.value(x, inner)))
         return self.value(x, [*at[:axis], row, *at[axis:]])
+
+    def _at_several(self, node: Node, at: Sequence[Expr], rank: int) -> Expr:
+        """Return an entry of rows of a table at several integers; of what is added up there, a sum over those that are its row."""
+        x, index = node.args
+        if node.attrs.kind == "gather":
+            return self.value(x, [self.value(index, at[:rank]), *at[rank:]])
+        places = [ZERO if size == 1 else Index(next(self.names), size) for size in self.graph.shape(index)]
+        test = algebra.Call("equal", (self.value(index, places), at[0]))
+        over = tuple(i for i in places if isinstance(i, Index))
+        value = self.value(x, [*places, *at[1:]])
+        return SumOver(over, value, "sum", (test,)) if over else times((test, value))
 
     def _over(self, node: Node, at: Sequence[Expr]) -> Expr:
         return over_rounds(self.graph, node, self.value(node.args[0], at))

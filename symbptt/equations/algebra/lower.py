@@ -112,7 +112,7 @@ class Lowering:
             return False
         # A row of a named table of three axes is a matrix; any other view of three axes needs indices.
         if max([len(self.graph.shape(arg)) for arg in node.args], default=0) > 2:
-            return node.family == "gather" and node.args[0] in self.labels
+            return node.family == "gather" and node.args[0] in self.labels and not self.graph.shape(node.args[1])
         if node.family in ("reduce", "view", "contract", "cumulate", "whole", "algebra") and not all(
             map(self._stands, node.args)
         ):
@@ -126,6 +126,8 @@ class Lowering:
                 return self._is_plain_view(node)
             case "cumulate":
                 return len(node.shape) == 1 and not is_ones(self.graph, self.graph[node.args[0]])
+            case "gather" if self.graph.shape(node.args[1]):
+                return False
             case "gather" if node.attrs.kind == "scatter":
                 size = node.shape[node.attrs.axis]
                 # The unit vector e_i has as many entries as the index has values: only then does it fit the axis.

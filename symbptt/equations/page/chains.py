@@ -20,6 +20,7 @@ from symbptt.autodiff.term import (
     Around,
     At,
     Between,
+    Chosen,
     Entry,
     Factor,
     Inner,
@@ -386,7 +387,7 @@ class _Drawing:
         start."""
         axes = [s for s in x.free_symbols if s.name.startswith("_")]
         # An index that is data (an Index argument), a sum of two indices or a place in a roll has no slice.
-        if any(taken_of(s) for s in axes) or len(axes) > 1 or x.has(Around):
+        if any(taken_of(s) for s in axes) or len(axes) > 1 or x.has(Around, Chosen):
             return None
         if not axes:
             return Span(x, 1, 1, size, alone=True), None
@@ -566,7 +567,10 @@ class _Indexed:
             return self.places[x]
         if isinstance(x, Around):
             return algebra.Call("mod", (self.index(x.args[0] + x.args[1]), number_of(x.args[2])))
-        turned = {a: sp.Symbol(f"_around{i}") for i, a in enumerate(sorted(x.atoms(Around), key=str))}
+        if isinstance(x, Chosen):
+            id, back, _, *at = x.args
+            return entry_of(self.of.before(int(back)), int(id), [self.index(i) for i in at], self.names)
+        turned = {a: sp.Symbol(f"_around{i}") for i, a in enumerate(sorted(x.atoms(Around, Chosen), key=str))}
         if turned:
             places = {**self.places, **{symbol: self.index(a) for a, symbol in turned.items()}}
             return replace(self, places=places).index(x.xreplace(turned))

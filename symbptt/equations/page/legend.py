@@ -189,7 +189,7 @@ def _shapes(lines: Lines, loss: LossLines | None) -> Note:
     for recursion in [lines.recursion] + ([loss.lines.recursion] if loss is not None else []):
         for a in recursion.step.arguments:
             names = shapes.setdefault(a.shape, [])
-            names += [a.name] if a.name not in names and a.role != "index" else []
+            names += [a.name] if a.name not in names and (a.role != "index" or a.shape) else []
             roles.setdefault(a.name, a.role)
             sizes |= set(names_in(a.shape))
     # Arguments of one shape stand together, in the order of the first.

@@ -238,7 +238,7 @@ class Lines:
         if inner.family != "gather" or inner.attrs.kind != "scatter" or inner.attrs.axis or inner.id in self.labels:
             return None
         x, row = inner.args
-        if len(g.shape(x)) > 2:
+        if len(g.shape(x)) > 2 or g.shape(row):
             return None
         v = Index(next(free_names(g, self.labels)), node.shape[0])
         # dE[v] = Σ_{t: i_t = v} x_t: a row of a table gets gradients from the steps that read it.

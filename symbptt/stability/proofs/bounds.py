@@ -180,7 +180,10 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
             sides = ((a, b, p.a, p.b), (b, a, p.b, p.a))
             return plus([times(found[x], Factor(y, mine, theirs, p.out)) for x, y, mine, theirs in sides])
         case "gather":
-            return found[args[0]]
+            # Several indices may be one: rows that are read so often are a repetition, rows written so often a sum.
+            count = prod(g.shape(args[1]))
+            is_repeated = node.attrs.kind == "gather" and norm == "max"
+            return found[args[0]] if is_repeated else times(found[args[0]], _count(count, norm, sp.S.One))
         case "cumulate":
             # The lower triangle of ones has the max-norm n and a 2-norm of about 2n/π: n bounds both.
             return times(found[args[0]], Count(node.shape[node.attrs.axis], sp.S.One))

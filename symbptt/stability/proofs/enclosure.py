@@ -7,6 +7,7 @@ parts by themselves would give 0.9 w + 0.8 v.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -110,11 +111,13 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
         case "contract":
             return _contract(node, *(found.nodes[arg] for arg in node.args))
         case "gather":
-            table = found.nodes[node.args[0]]
-            if node.attrs.kind == "scatter":  # zeros but for one row
-                ends = np.minimum(table.lo, 0), np.maximum(table.hi, 0)
+            table, rank = found.nodes[node.args[0]], len(of.graph.shape(node.args[1]))
+            if node.attrs.kind == "scatter":  # zeros but for one row, of which several indices may be one
+                axes, wider = tuple(range(rank)), 1 + EPS * (math.prod(table.lo.shape[:rank]) - 1)
+                ends = (end.sum(axes) * wider for end in (np.minimum(table.lo, 0), np.maximum(table.hi, 0)))
                 return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), shape) for end in ends))
-            return Interval(table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis))
+            ends = table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis)
+            return Interval(*(np.broadcast_to(end, shape) for end in ends))
     if node.family == "algebra" and node.attrs.name not in MONOTONE:
         return everything(shape)
     parts = [found.nodes[arg] for arg in node.args]

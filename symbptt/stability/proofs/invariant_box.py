@@ -89,7 +89,7 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
     check_mapping("box", box, '{"x": (-1, 1)}, or {}')
     params, box = named(params), named(box)
     of = local_of(cell)
-    known = {a.name: a for a in cell.arguments if a.role in ("input", "state")}
+    known = {a.name: a for a in cell.arguments if a.role in ("input", "index", "state")}
     for name in box:
         if name not in known:
             raise ArgumentError(f"{cell.name} has no input and no state {name!r}" + nearest(name, known))
@@ -99,7 +99,7 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
     sizes = sizes_of(cell, {name: v.lo for name, v in values.items()} | arrays)
     shapes = {name: shape_of(cell, a.name, a.shape, sizes) for name, a in known.items()}
     intervals = {name: interval_of(cell, name, *pair, shapes[name]) for name, pair in ends.items()}
-    inputs = {a.name: intervals.get(a.name, everything(shapes[a.name])) for a in known.values() if a.role == "input"}
+    inputs = {a.name: intervals.get(a.name, everything(shapes[a.name])) for a in known.values() if a.role != "state"}
     start = {a.name: intervals.get(a.name, between(0, 0, shapes[a.name])) for a in known.values() if a.role == "state"}
     return Box(of, values, inputs, start, sizes, _multiplied(of))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -119,12 +120,14 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
         case "contract":
             return _product(of, within, node, found)
         case "gather" if node.attrs.kind == "scatter":
-            # Any row may be written, and all others are zero.
-            row = found[node.args[0]].each(lambda end: np.expand_dims(end, node.attrs.axis))
-            ends = np.minimum(row.lo, 0), np.maximum(row.hi, 0)
-            return Interval(*(np.broadcast_to(end, (*shape, total)) for end in ends))
+            # Any row may be written, by several indices at once, and all others are zero.
+            axes, row = tuple(range(len(of.graph.shape(node.args[1])))), found[node.args[0]]
+            wider = 1 + EPS * (math.prod(row.lo.shape[: len(axes)]) - 1)
+            ends = np.minimum(row.lo, 0).sum(axes) * wider, np.maximum(row.hi, 0).sum(axes) * wider
+            return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), (*shape, total)) for end in ends))
         case "gather":
-            return _hull(found[node.args[0]], node.attrs.axis)
+            row = _hull(found[node.args[0]], node.attrs.axis)
+            return row.each(lambda end: np.broadcast_to(end, (*shape, total)))
         case "reduce" if node.attrs.kind != "sum":
             return _hull(found[node.args[0]], node.attrs.axes)
     if node.family == "algebra" and node.attrs.name not in MONOTONE:

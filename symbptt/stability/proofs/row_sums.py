@@ -49,10 +49,12 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
         case "contract":
             return _contract(of, within, node, rows)
         case "gather":
-            # The index is not known here, so that any row of the table may be read, or written.
+            # The index is not known here, so that any row of the table may be read, or written, all indices may be one.
+            rank = len(of.graph.shape(node.args[1]))
             if node.attrs.kind == "scatter":
-                return np.broadcast_to(np.expand_dims(rows[node.args[0]], node.attrs.axis), shape)
-            return rows[node.args[0]].max(node.attrs.axis)
+                once = rows[node.args[0]].sum(tuple(range(rank)))
+                return np.broadcast_to(np.expand_dims(once, node.attrs.axis), shape)
+            return np.broadcast_to(rows[node.args[0]].max(node.attrs.axis), shape)
     if node.family == "algebra" and node.attrs.name not in MONOTONE:
         return np.full(shape, np.inf)
     own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]

@@ -90,10 +90,15 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
         case "contract":
             return _contract(c, node, left, depth)
         case "gather" if node.attrs.kind == "scatter":
-            return _norm(c, node.args[0], left.max(node.attrs.axis), depth + 1)
+            # Indices that are all the same add up their rows: as many ones in a row have the norm √ of their number.
+            count, row = _read_at_once(c, node), left.max(node.attrs.axis)
+            whole = np.broadcast_to(row, c.shape(node.args[0]))
+            return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
         case "gather":
-            whole = np.broadcast_to(np.expand_dims(left, node.attrs.axis), c.shape(node.args[0]))
-            return _norm(c, node.args[0], whole, depth + 1)
+            count, rank = _read_at_once(c, node), len(c.of.graph.shape(node.args[1]))
+            row = left.max(tuple(range(rank)), initial=0.0) if rank else np.expand_dims(left, node.attrs.axis)
+            whole = np.broadcast_to(row, c.shape(node.args[0]))
+            return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
         case "cumulate":
             n = c.shape(node.id)[node.attrs.axis]
             # A running sum is a product with a lower triangular matrix of ones along the axis.
@@ -117,6 +122,11 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             sum(np.square(_norm(c, base, np.sqrt(w), depth + 1)) for base, w in _gathered(c, node, left**2).items())
         )
     )
+
+
+def _read_at_once(c: _Chains, node: Node) -> int:
+    """Return how many rows of a table are read or written at once."""
+    return int(np.prod(c.within.shape(c.of.graph.shape(node.args[1]))))
 
 
 def _softmax(c: _Chains, known: Softmax, left: Any, depth: int) -> float:

@@ -80,14 +80,15 @@ def _conditions(run: Trajectory) -> Iterator[Theorem]:
         condition = vanishing_condition(run.of.cell, norm=norm)
         # The hypothesis of the theorem; a run that starts elsewhere is not covered by it.
         if all(np.abs(start[name]).max() <= 1 for name in condition.bounded):
-            free = {k: np.full(v.shape[1:], 1.0 if k in condition.bounded else np.inf) for k, v in start.items()}
+            free = {k: np.full(v.shape[2:], np.inf) for k, v in run.inputs.items()}
+            free |= {k: np.full(v.shape[1:], 1.0 if k in condition.bounded else np.inf) for k, v in start.items()}
             bounds = {k: (-v, v) for k, v in free.items()}  # arrays: they tell sizes that no parameter has
             rate = condition.rate(run.of.params, bounds)
             yield _theorem(run, rate, norm, "any inputs", dict.fromkeys(start, 1.0))
 
 
 def _certified(run: Trajectory) -> Iterator[Theorem]:
-    known = [a.name for a in run.of.cell.arguments if a.role in ("input", "state")]
+    known = [a.name for a in run.of.cell.arguments if a.role in ("input", "index", "state")]
     data = {**run.inputs, **{k: v[None] for k, v in run.of.by_name(run.start).items()}}
     box = {name: (data[name].min((0, 1)), data[name].max((0, 1))) for name in known if name in data}
     hypothesis = "inputs and initial states in the range of the run's"

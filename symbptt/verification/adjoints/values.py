@@ -57,7 +57,7 @@ def computation(node: Node, shapes: Sequence[Shape], sizes: Sizes) -> Compute:
             name = node.attrs.name
             return lambda args: of_matrices(name, *args)
         case "gather":
-            return _gather(node, shape)
+            return _rows(node.attrs.kind, shape) if shapes[1] else _gather(node, shape)
         case "whole":
             function, axes = WHOLE[node.attrs.name], tuple(LEAD + i for i in node.attrs.axes)
             return lambda args: np.reshape(found := function(args[0], axes, *args[1:]), (*found.shape[:LEAD], *shape))
@@ -164,6 +164,28 @@ def _number(size: Any, sizes: Sizes) -> int:
 def _joined(args: Sequence[Any], axis: int) -> Any:
     lead = np.broadcast_shapes(*(x.shape[:LEAD] for x in args))
     return np.concatenate([np.broadcast_to(x, (*lead, *x.shape[LEAD:])) for x in args], axis)
+
+
+def _rows(kind: str, shape: tuple[int, ...]) -> Compute:
+    """Return what reads rows of a table at an array of integers, or adds up in zeros of a shape what has the same integer."""
+
+    def places(lead: tuple[int, ...], index: Any) -> tuple[Any, ...]:
+        index = np.broadcast_to(index.astype(int), (*lead, *index.shape[LEAD:]))
+        return (*np.indices(index.shape, sparse=True)[:LEAD], index)
+
+    def read(args: Sequence[Any]) -> Any:
+        table, index = args
+        lead = np.broadcast_shapes(table.shape[:LEAD], index.shape[:LEAD])
+        return np.broadcast_to(table, (*lead, *table.shape[LEAD:]))[places(lead, index)]
+
+    def write(args: Sequence[Any]) -> Any:
+        value, index = args
+        lead = np.broadcast_shapes(value.shape[:LEAD], index.shape[:LEAD])
+        whole = np.zeros((*lead, *shape), value.dtype)
+        np.add.at(whole, places(lead, index), np.broadcast_to(value, (*lead, *value.shape[LEAD:])))
+        return whole
+
+    return read if kind == "gather" else write
 
 
 def _gather(node: Node, shape: tuple[int, ...]) -> Compute:
