@@ -118,7 +118,11 @@ def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
         case "cumulate":
             return np.cumsum(args[0], attrs.axis)
         case "gather" if attrs.kind == "gather":
-            return np.take(args[0], int(args[1]), attrs.axis)
+            return np.take(args[0], np.asarray(args[1], int), attrs.axis)
+        case "gather" if np.ndim(args[1]):
+            whole = np.zeros(tuple(number_of(s, sizes) for s in node.shape))
+            np.add.at(whole, np.asarray(args[1], int), args[0])
+            return whole
         case "gather":
             whole = np.zeros(tuple(number_of(s, sizes) for s in node.shape))
             whole[(slice(None),) * attrs.axis + (int(args[1]),)] = args[0]

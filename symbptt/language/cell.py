@@ -10,8 +10,8 @@ import inspect
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from types import CellType, ModuleType
 from typing import Any
@@ -33,8 +33,9 @@ from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
-from symbptt.language.namespaces import traced_names
+from symbptt.language.namespaces import checked_names, reads_scipy, traced_names
 from symbptt.language.roles import ROLES, Annotation, Param, annotation_of, parse_dims
+from symbptt.language.scipy_names import is_plain
 from symbptt.language.stable_forms import stable
 from symbptt.language.user_frames import user_place
 from symbptt.syntax import as_read
@@ -64,7 +65,8 @@ class Cell:
     def called(self, values: Mapping[str, Any]) -> Any:
         """Return what the function returns of its arguments by name, each field of a group by its own; what a state begins with is none."""
         own = {k: v for k, v in values.items() if k not in self.begun.values()}
-        return self.function(**grouped(self.groups, own), **self.options)
+        with called_with(self, values.values()):
+            return self.function(**grouped(self.groups, own), **self.options)
 
     @property
     def begun(self) -> dict[str, str]:
@@ -131,6 +133,13 @@ class Cell:
         Raises: ArgumentError for sizes that lack or are not positive, and for names that the cell does not have.
         """
         return initial(self, dims, seed, dtype, override)
+
+
+def called_with(target: Any, values: Iterable[Any]) -> AbstractContextManager[None]:
+    """Return where SciPy's names mean what they mean of numbers that carry a tangent, if a cell or a loss is given such."""
+    values = [*values]
+    is_check = graph_of(*values) is None and not is_plain(*values) and reads_scipy(target.function)
+    return checked_names(target.function) if is_check else nullcontext()
 
 
 def by_name(value: Any) -> Any:

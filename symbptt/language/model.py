@@ -21,6 +21,7 @@ from symbptt.language.cell import (
     Cell,
     arguments_of,
     by_name,
+    called_with,
     check_gathers,
     check_option,
     check_repeats,
@@ -56,7 +57,8 @@ class Loss:
 
     def called(self, values: Mapping[str, Any]) -> Any:
         """Return what the function returns of its arguments by name, each field of a group by its own."""
-        return self.function(**grouped(self.groups, values), **self.options)
+        with called_with(self, values.values()):
+            return self.function(**grouped(self.groups, values), **self.options)
 
     def __reduce__(self) -> Any:
         return by_name(self)

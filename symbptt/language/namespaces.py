@@ -4,6 +4,9 @@ np.eye(n) asks n for a number and looks at nothing else, so that no protocol of 
 it is: its compiled code looks up np.empty and would take a symbolic array for memory. What changes is what the user's functions
 find under their own names, `np` above all, in their globals and closures and in those of the functions that they call by name.
 
+SciPy's functions of Python and its sparse constants stand in the same way for what `symbptt.language.scipy_names` says, also where a check
+calls a function with numbers that carry a tangent, of which SciPy knows nothing.
+
 Example: a cell reads `np` and `rng` and calls `mask_of`, a function of the same file that reads `np`. For the time of the trace
 `np` is `Numpy()` and `rng` is `Noise(rng)` there. A thread that traces nothing finds what it always finds behind both.
 """
@@ -13,14 +16,17 @@ from __future__ import annotations
 import functools
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock, local
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from symbptt.language import scipy_names
 from symbptt.language.array import graph_of
 from symbptt.language.creation import CREATORS
 from symbptt.language.functions import as_numbers
@@ -29,9 +35,10 @@ from symbptt.language.user_frames import cell_error, is_user_file
 
 
 class _Here(local):
-    """What a thread does: how many traces are open in it."""
+    """What a thread does: how many traces are open in it, and how many calls of a check."""
 
     traces = 0
+    checks = 0
 
 
 _HERE = _Here()
@@ -87,6 +94,46 @@ class Noise:
         raise _noise(self._name)
 
 
+class Scipy(ModuleType):
+    """SciPy, or a module of it, whose functions mean ours while this thread traces or checks."""
+
+    def __init__(self, of: ModuleType) -> None:
+        super().__init__(of.__name__)
+        self.__dict__["_of"] = of
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._of, name)
+        own = _of_scipy(found) if _HERE.traces or _HERE.checks else None
+        return found if own is None else own
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._of, name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._of)
+
+
+def _of_scipy(value: Any) -> Any:
+    """Return what a module, a function or a sparse constant of SciPy means, None of any other value."""
+    if scipy_names.is_module(value):
+        return Scipy(value)
+    if scipy_names.is_sparse(value):
+        return scipy_names.KeptDense(value)
+    own = scipy_names.own_function(value) if callable(value) else None
+    return None if own is None else _unless_plain(own, value)
+
+
+def _unless_plain(own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return SciPy's function, which is ours where this thread traces or checks and an argument is no plain array."""
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        is_ours = (_HERE.traces or _HERE.checks) and not scipy_names.is_plain(*args, *kwargs.values())
+        return (own if is_ours else plain)(*args, **kwargs)
+
+    return function
+
+
 def _noise(what: str) -> Exception:
     return cell_error(
         f"{what} draws at random in a cell, which is traced once and then computes the same at every step",
@@ -103,9 +150,14 @@ def _meant(name: str, value: Any) -> Any:
     """Return what a name means while its function is traced, or None where that is what it always means."""
     if value is np:
         return Numpy()
-    if value is np.random or value is random or isinstance(value, _GENERATORS):
+    if value is np.random or value is random or isinstance(value, _GENERATORS) or id(value) in _DRAWING:
         return Noise(value, name)
-    return Noise(value, name) if id(value) in _DRAWING else None
+    creator = _CREATORS.get(id(value))
+    return _of_scipy(value) if creator is None else of_sizes(creator, CREATORS[creator], value)
+
+
+_CREATORS = {id(getattr(np, name)): name for name in CREATORS}
+"""NumPy's functions of sizes by what they are, for `from numpy import eye`."""
 
 
 _LOCKS = [RLock()]
@@ -117,19 +169,45 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def traced_names(function: Callable[..., Any]) -> Iterator[None]:
     """Let the names that a function and those that it calls by name find mean what they mean while it is traced."""
+    with _names_changed(function, _meant, "traces"):
+        yield
+
+
+@contextmanager
+def checked_names(function: Callable[..., Any]) -> Iterator[None]:
+    """Let SciPy's names that a function finds mean what they mean of numbers that carry a tangent."""
+    with _names_changed(function, lambda _, value: _of_scipy(value), "checks"):
+        yield
+
+
+def reads_scipy(function: Callable[..., Any]) -> bool:
+    """Answer whether a function, or one that it calls by name, reads a name of SciPy that means something else in a check."""
+    if "scipy" not in sys.modules:
+        return False
+    if function not in _READS:  # asked for each call of a check
+        _READS[function] = any(_of_scipy(value) is not None for _, _, value in _places(function, set()))
+    return _READS[function]
+
+
+_READS: WeakKeyDictionary[Callable[..., Any], bool] = WeakKeyDictionary()
+
+
+@contextmanager
+def _names_changed(function: Callable[..., Any], meant: Callable[[str, Any], Any], counter: str) -> Iterator[None]:
+    """Put what names mean in their places, and back what was there."""
     # Other threads trace functions of the same file at other times: what one puts back another has not put there.
     with _LOCKS[0]:
         changed = []
         for place, name, value in _places(function, set()):
-            other = _meant(name, value)
+            other = meant(name, value)
             if other is not None:
                 changed.append((place, name, value))
                 _put(place, name, other)
-        _HERE.traces += 1
+        setattr(_HERE, counter, getattr(_HERE, counter) + 1)
         try:
             yield
         finally:
-            _HERE.traces -= 1
+            setattr(_HERE, counter, getattr(_HERE, counter) - 1)
             for place, name, value in changed:
                 _put(place, name, value)
 

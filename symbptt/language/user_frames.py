@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from symbptt.errors import CellError
@@ -52,6 +52,10 @@ def is_scipy_file(name: str) -> bool:
 SCIPY = {
     "softmax": "write sb.softmax(x, axis=axis)", "log_softmax": "write sb.log_softmax(x, axis=axis)",
     "logsumexp": "write sb.logsumexp(x, axis=axis)",
+    **dict.fromkeys(
+        ("eig", "eigh", "eigvals", "eigvalsh", "svd", "svdvals", "qr", "lu", "schur", "sqrtm", "logm", "pinv", "lstsq"),
+        "of functions of whole matrices solve, inv, det, slogdet, cholesky and sb.expm are known",
+    ),
 }  # fmt: skip
 """Functions of SciPy that make plain arrays of their arguments, and what to write in their place."""
 
@@ -62,9 +66,17 @@ def _called_in_scipy() -> str:
     names: list[str] = []
     while frame is not None and not is_user_frame(frame):
         if is_scipy_file(frame.f_code.co_filename):
-            names.append(frame.f_code.co_name)
+            names.append(_decorated(frame) or frame.f_code.co_name)
         frame = frame.f_back
     return next((name for name in names if name in SCIPY), names[-1] if names else "")
+
+
+def _decorated(frame: FrameType) -> str:
+    """Return the name of the function that runs inside a decorator's, or nothing."""
+    inside = (
+        [frame.f_locals.get(name) for name in frame.f_code.co_freevars] if frame.f_code.co_name == "wrapper" else []
+    )
+    return next((f.__name__ for f in inside if isinstance(f, FunctionType)), "")
 
 
 def is_user_frame(frame: FrameType) -> bool:

@@ -172,7 +172,7 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     inputs: Arrays = {a.name: draw(a, (size.steps, size.batch), regime.inputs) for a in _of(cell, "input")}
 
     def choose(a: Argument, lead: tuple[int, ...]) -> Any:
-        return random.integers(0, *concrete((a.limit,), numbers), (*lead, *concrete(a.shape, numbers)))
+        return random.integers(0, concrete((a.limit,), numbers)[0], (*lead, *concrete(a.shape, numbers)))
 
     inputs |= {a.name: choose(a, (size.steps, size.batch)) for a in _of(cell, "index")}
     state = {a.name: draw(a, (size.batch,), regime.state) for a in _of(cell, "state")}

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 import scipy.special
 
@@ -19,12 +20,15 @@ from tests.spellings import table
 
 SIZES = {"n": 5, "m": 3}
 ARGUMENTS = {
-    "x": ("input", "m"), "i": ("index", "n"), "h": ("state", "n"), "p": ("param", "n"), "q": ("param", "n"), "W": ("param", "n m"),
+    "x": ("input", "m"), "i": ("index", "", "n"), "j": ("index", "3", "n"), "h": ("state", "n"), "p": ("param", "n"), "q": ("param", "n"), "W": ("param", "n m"),
     "U": ("param", "n n"), "A": ("param", "3 4"), "S": ("param", "3 3"), "C": ("param", "2 3 4"), "v": ("param", "5"),
     "w": ("param", "3"), "s": ("param", ""),
 }  # fmt: skip
 KNOWN = {"np": np, "sb": sb, "math": math, "scipy": scipy, "special": scipy.special, "__name__": __name__}
-GROUPS = ("ELEMENTWISE", "LOGIC", "REDUCTIONS", "PRODUCTS", "SHAPES", "INDEXING", "SCIPY")
+LINKS = scipy.sparse.csr_array(np.diag([1.0, -2.0, 0.5, 0.0], 1) + np.diag([3.0, 0.0], -3))
+KNOWN |= {"LINKS": LINKS, "eye": np.eye, "zeros": np.zeros}
+PLACES = (3, np.array([2, 3, 2]))
+GROUPS = ("ELEMENTWISE", "LOGIC", "REDUCTIONS", "PRODUCTS", "SHAPES", "INDEXING", "TOKENS", "SCIPY")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Idiom:
         for a in self.cell.arguments:
             shape = tuple(number_of(size, SIZES) for size in a.shape)
             found[a.name] = random.uniform(*((0.2, 0.9) if a.name == "p" else (-1.5, 1.5)), shape)
-            found[a.name] = 3 if a.role == "index" else found[a.name][()]
+            found[a.name] = PLACES[len(a.shape)] if a.role == "index" else found[a.name][()]
         return found
 
 
@@ -128,7 +132,7 @@ def misfit(idiom: Idiom, seed: int = 0) -> str:
             return f"shape {np.shape(value)}, not {wanted.shape}"
         if not np.allclose(value, wanted, rtol=1e-12, atol=1e-13):
             return f"value {value}, not {wanted}"
-        along = {k: random.standard_normal(np.shape(v)) for k, v in numbers.items() if k != "i"}
+        along = {k: random.standard_normal(np.shape(v)) for k, v in numbers.items() if k not in ("i", "j")}
         by_rules = sum(float(np.sum(along[k] * gradient)) for k, gradient in gradients.items())
         by_differences = slope(idiom, numbers, along, sent)
     if not abs(by_rules - by_differences) < 1e-8 * (1 + abs(by_differences)):

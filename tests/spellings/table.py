@@ -2,7 +2,7 @@
 
 Each line is the body of a cell, its last part the value; statements before it are separated by semicolons. The letters are
 `x` (m), `h` and `p` (n; p between 0.2 and 0.9), `q` (n), `W` (n m), `U` (n n), `A` (3 4), `S` (3 3), `C` (2 3 4), `v` (5), `w` (3), `s` a number,
-`i` an Index of n values, with n = 5 and m = 3. Behind `!` stands what the refusal says to write instead; `?` marks what is refused
+`i` an Index of n values, `j` three of them, LINKS a sparse array (5 5), with n = 5 and m = 3. Behind `!` stands what the refusal says to write instead; `?` marks what is refused
 or works.
 """
 
@@ -480,13 +480,46 @@ for_ = [h * g for g in (0.1, 0.2)]; for_[0] + for_[1]
 np.stack([h * g for g in v])
 """
 
+TOKENS = """
+U[j]
+U[:, j]
+U[j].sum(0)
+U[j].reshape(-1)
+U[j, None]
+h[j] * w
+h[j[0]] + h[j[-1]]
+U[j[:2]]
+np.take(U, j, axis=0)
+np.take(U, j, axis=1)
+np.take(U, j) ! Index
+U[0][j]
+U[0, j] ! one axis after the other
+h[j].max() - h[j].mean()
+np.outer(h[j], w)
+np.einsum("kn,k->n", U[j], w)
+h[j] @ U[j]
+U[j, j] ! one axis after the other
+j * s
+j / 2 + w
+np.where(j == 3, w, 0.0)
+np.sum(j)
+j @ w
+sb.one_hot(j, 5) @ v
+sb.segment_sum(w, j, h.shape[0])
+y = h * 1.0; np.add.at(y, j, w); y
+y = h * 1.0; y[j] += w; y ! write
+y = h * 1.0; y[j] = w; y ! np.where
+U[2 * j] ! Index
+np.bincount(j) ! shape
+"""
+
 SCIPY = """
 special.expit(h)
-special.softmax(h) ! sb.softmax
-special.softmax(W, axis=1) ! sb.softmax
-special.log_softmax(h) ! sb.log_softmax
-special.logsumexp(h) ! sb.logsumexp
-special.logsumexp(W, axis=1) ! sb.logsumexp
+special.softmax(h)
+special.softmax(W, axis=1)
+special.log_softmax(h)
+special.logsumexp(h)
+special.logsumexp(W, axis=1)
 special.erf(h)
 special.erfc(h) ! sb.erf
 special.ndtr(h) ! sb.erf
@@ -494,6 +527,32 @@ special.xlogy(h, p)
 special.log_expit(h)
 special.logit(p)
 special.gamma(p) ! sb.function
+special.softmax(W)
+special.logsumexp(W, keepdims=True)
+scipy.special.log_softmax(W, axis=-1)
+scipy.linalg.expm(S)
+scipy.linalg.solve(S @ S.T + np.eye(3), w)
+scipy.linalg.solve(S @ S.T + np.eye(3), w, assume_a="pos") ! without it
+scipy.linalg.solve_triangular(S + 4 * np.eye(3), w, lower=True)
+scipy.linalg.inv(S + 4 * np.eye(3))
+scipy.linalg.det(S)
+scipy.linalg.cholesky(S @ S.T + np.eye(3))
+scipy.linalg.cho_solve(scipy.linalg.cho_factor(S @ S.T + np.eye(3)), w)
+scipy.linalg.norm(w)
+scipy.linalg.sqrtm(S @ S.T) ! sb.
+scipy.linalg.eigvalsh(S) ! solve, inv, det
+LINKS @ v
+v @ LINKS
+LINKS.T @ v
+LINKS.dot(v)
+LINKS.multiply(v) @ v
+(LINKS * v) @ v
+LINKS.toarray() @ v
+(LINKS.T * 2.0) @ v
+len(h) ! x.shape[0]
+len(v) * h
+eye(h.shape[0]) @ h
+zeros(h.shape) + h
 np.random.rand(5) * v ! Input
 np.random.default_rng().normal(size=5) * v ! Input
 scipy.sparse.eye(5) @ v ! toarray

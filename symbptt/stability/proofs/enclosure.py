@@ -114,8 +114,8 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
             table, rank = found.nodes[node.args[0]], len(of.graph.shape(node.args[1]))
             if node.attrs.kind == "scatter":  # zeros but for one row, of which several indices may be one
                 axes, wider = tuple(range(rank)), 1 + EPS * (math.prod(table.lo.shape[:rank]) - 1)
-                ends = (end.sum(axes) * wider for end in (np.minimum(table.lo, 0), np.maximum(table.hi, 0)))
-                return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), shape) for end in ends))
+                both = (end.sum(axes) * wider for end in (np.minimum(table.lo, 0), np.maximum(table.hi, 0)))
+                return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), shape) for end in both))
             ends = table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis)
             return Interval(*(np.broadcast_to(end, shape) for end in ends))
     if node.family == "algebra" and node.attrs.name not in MONOTONE:

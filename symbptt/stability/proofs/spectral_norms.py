@@ -91,14 +91,14 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             return _contract(c, node, left, depth)
         case "gather" if node.attrs.kind == "scatter":
             # Indices that are all the same add up their rows: as many ones in a row have the norm √ of their number.
-            count, row = _read_at_once(c, node), left.max(node.attrs.axis)
+            row = left.max(node.attrs.axis)
             whole = np.broadcast_to(row, c.shape(node.args[0]))
-            return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
+            return float(np.sqrt(_read_at_once(c, node))) * _norm(c, node.args[0], whole, depth + 1)
         case "gather":
-            count, rank = _read_at_once(c, node), len(c.of.graph.shape(node.args[1]))
+            rank = len(c.of.graph.shape(node.args[1]))
             row = left.max(tuple(range(rank)), initial=0.0) if rank else np.expand_dims(left, node.attrs.axis)
             whole = np.broadcast_to(row, c.shape(node.args[0]))
-            return float(np.sqrt(count)) * _norm(c, node.args[0], whole, depth + 1)
+            return float(np.sqrt(_read_at_once(c, node))) * _norm(c, node.args[0], whole, depth + 1)
         case "cumulate":
             n = c.shape(node.id)[node.attrs.axis]
             # A running sum is a product with a lower triangular matrix of ones along the axis.
