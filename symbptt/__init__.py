@@ -76,7 +76,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         zeros,
     )
     from symbptt.language.gradient import grad, value_and_grad
-    from symbptt.language.loops import repeat
+    from symbptt.language.loops import fixed_point, repeat
     from symbptt.language.model import Loss, Model, loss, model
     from symbptt.language.stacking import stack
     from symbptt.language.truncation import Chunked, Window
@@ -143,7 +143,8 @@ __all__ = [
     "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell", "certified_rate",
     "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs", "compile",
     "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag", "diagonal", "dot",
-    "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye", "fixed_points", "full",
+    "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye", "fixed_point",
+    "fixed_points", "full",
     "function", "gaussian_weights", "gelu", "grad", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv",
     "kantorovich", "layer_norm", "leaky_relu", "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss",
     "lyapunov_spectrum", "matmul", "matrix_power", "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model",
@@ -170,7 +171,7 @@ _HOME = {
         "symbptt.derivations.derivation": "Derivation Equation derive",
         "symbptt.derivations.cell_comparison": "CellComparison compare",
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
-        "symbptt.language.loops": "repeat",
+        "symbptt.language.loops": "fixed_point repeat",
         "symbptt.language.model": "Loss Model loss model",
         "symbptt.language.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.runs.gain": "recurrent_weights with_gain",

@@ -21,6 +21,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -81,6 +82,9 @@ def _statement(s: Statement) -> list[str]:
             steps = f" by {_size(s.strip)}, each {s.count} steps" if s.count is not None else ""
             way = " backward" if s.reverse else ""
             return [f"loop {s.index} in {_size(s.start)}:{_size(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
+        case Settle():
+            pairs = ", ".join(f"{view_text(a)} = {view_text(b)}" for a, b in zip(s.out, s.new, strict=True))
+            return [f"settle {pairs}, to a change of {s.tolerance:g}"]
         case Scan():
             return _scan(s)
         case If():

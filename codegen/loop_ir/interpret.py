@@ -34,6 +34,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -41,6 +42,7 @@ from symbptt.codegen.loop_ir.nodes import (
 from symbptt.dense import of_matrices
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, whole_power
 from symbptt.ir.shape import Shape, Size
+from symbptt.settling import ROUNDING, has_settled, largest
 
 Env = Mapping[sp.Symbol, int]
 
@@ -101,6 +103,7 @@ class _Machine:
     def __init__(self, arithmetic: Arithmetic, env: Env) -> None:
         self.arithmetic, self.env = arithmetic, dict(env)
         self.arrays: dict[str, Any] = {}
+        self.settled = False
 
     def take(self, buffer: Buffer, value: Any) -> None:
         """Store an argument as a contiguous array of its buffer's type."""
@@ -169,6 +172,8 @@ class _Machine:
                 self._sharpen(s)
             case Loop():
                 self._loop(s)
+            case Settle():
+                self._settle(s)
             case Scan():
                 self._scan(s)
             case If():
@@ -216,6 +221,14 @@ class _Machine:
         tiny = np.real(out) < self.arithmetic.least
         out[tiny] = self.arithmetic.again[s.function](self.read(s.argument)[tiny])
 
+    def _settle(self, s: Settle) -> None:
+        out, new = [self.read(view) for view in s.out], [np.array(self.read(view)) for view in s.new]
+        change, top = largest([np.subtract(b, a) for a, b in zip(out, new, strict=True)]), largest(new)
+        for a, b in zip(out, new, strict=True):
+            a[...] = b
+        self.settled = has_settled(change, s.tolerance, ROUNDING * np.finfo(np.float64).eps * top)
+        assert self.settled or self.size(s.round.size) + 1 < s.most, f"rounds that do not settle: {s}"
+
     def _scan(self, s: Scan) -> None:
         if any(self.read(flag)[()] for flag in s.unless):
             self.run(s.body)
@@ -255,6 +268,8 @@ class _Machine:
             if s.count is not None:
                 self.env[s.count] = count
             self.run(s.body)
+            if s.body and isinstance(s.body[-1], Settle) and self.settled:
+                return
 
 
 def rounds(start: int, stop: int, strip: int, reverse: bool) -> list[tuple[int, int]]:

@@ -33,6 +33,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -72,8 +73,9 @@ def check(f: Function) -> None:
     _body(f, f.body, scope)
 
 
-def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol]) -> None:
-    for s in body:
+def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol], in_loop: bool = False) -> None:
+    for i, s in enumerate(body):
+        assert not isinstance(s, Settle) or (in_loop and i == len(body) - 1), f"a loop ends in its middle: {s}"
         for view in views(s):
             _view(f, view, scope)
         fixed = {*(port.view.buffer for port in f.arguments), *(c.buffer for c in f.constants)}
@@ -86,7 +88,7 @@ def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol]) -
             new = {s.index} if s.count is None else {s.index, s.count}
             assert not new & scope, f"an index that is taken: {s}"
             inner = scope | new
-        _body(f, body_of(s), inner)
+        _body(f, body_of(s), inner, isinstance(s, Loop) and s.count is None)
 
 
 def _view(f: Function, view: View, scope: frozenset[sp.Symbol]) -> None:
@@ -166,6 +168,11 @@ def _loop(s: Loop) -> None:
     assert (s.strip == 1) == (s.count is None), f"steps of a round without a count, or a count of single steps: {s}"
 
 
+def _settle(s: Settle) -> None:
+    assert s.out and [view.shape for view in s.out] == [view.shape for view in s.new], f"values that do not fit: {s}"
+    assert not {view.buffer for view in s.out} & {view.buffer for view in s.new}, f"values in one buffer: {s}"
+
+
 def _if(s: If) -> None:
     assert not s.flag.axes and s.flag.buffer.dtype == "bool", f"a flag that is not one truth: {s}"
 
@@ -180,6 +187,7 @@ LAWS: dict[type, Any] = {
     Algebra: _algebra,
     Sharpen: _sharpen,
     Loop: _loop,
+    Settle: _settle,
     Scan: _scan,
     If: _if,
 }
@@ -243,6 +251,8 @@ class _Follower:
     def step(self, s: Statement) -> None:
         if isinstance(s, Loop):
             start, stop, strip = self.shape((s.start, s.stop, s.strip))
+            if s.body and isinstance(s.body[-1], Settle):
+                stop = min(stop, 2)  # a round, and another that reads what the first one wrote
             for index, count in rounds(start, stop, strip, s.reverse):
                 self.env |= {s.index: index} if s.count is None else {s.index: index, s.count: count}
                 if s.count is not None:

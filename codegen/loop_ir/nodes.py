@@ -248,6 +248,27 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Settle:
+    """The statement out = new, the last one of a loop, which ends there where it changed no element by more than `tolerance`, or by
+    what rounding alone may change. Each view of `new` has the shape of the one in its place in `out`, and no memory of it.
+
+    `round` is the number of the round. Where the last one still changes more, the target tells the `subject`, and the sample: `lead`
+    axes stand before those of the values, and the first of two is that of steps, which begins at `first`; none is known where that
+    is negative.
+    """
+
+    out: tuple[View, ...]
+    new: tuple[View, ...]
+    tolerance: float
+    round: Extent
+    most: int
+    subject: str
+    lead: int
+    first: Extent
+    origin: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Given:
     """A term that is added to an adjoint, where its flag is true or it has none."""
 
@@ -307,7 +328,7 @@ class Runtime:
 
 
 Statement: TypeAlias = (
-    Map | Contract | Reduce | Gather | Scatter | Cumulate | Algebra | Sharpen | Loop | Scan | If | Runtime
+    Map | Contract | Reduce | Gather | Scatter | Cumulate | Algebra | Sharpen | Loop | Settle | Scan | If | Runtime
 )
 KINDS: frozenset[type[Any]] = frozenset(get_args(Statement))
 """The classes of statements, by which one is told from other values in less time than by `isinstance`."""
@@ -385,6 +406,8 @@ def reads(s: Statement) -> tuple[View, ...]:
             return (s.x,)
         case Algebra():
             return s.args
+        case Settle():
+            return (*s.new, *s.out)
         case Sharpen():
             # It reads the remainders to find the tiny ones.
             return (s.out, s.argument)
@@ -405,7 +428,7 @@ def writes(s: Statement) -> tuple[View, ...]:
     match s:
         case Loop() | If():
             return ()
-        case Runtime():
+        case Runtime() | Settle():
             return s.out
         case Scan():
             return (*s.out, *s.carry) if s.reverse else s.out

@@ -10,7 +10,7 @@ Example of z = repeat(lambda z: tanh(U z + x), h, 4), of which all rounds are ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -45,8 +45,8 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     inside = replace(
         s,
         graph=own,
-        varying=_varying(s, own, first),
-        static=_static(own),
+        varying=varying_in(s, own, first),
+        static=static_in(own),
         frame=Frame(lead, lambda stored: stored.view),
         stored=_leaves(s, first, kept, number),
         known={},
@@ -58,10 +58,10 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     with s.builder.inside(body):
         _write_round(inside, loop, kept, number)
     origin = tuple(node.id for node, _ in values)
-    s.builder.add(Loop(number, 0, loop.count, tuple(_nameless(body)), loop.reverse, origin=origin))
+    s.builder.add(Loop(number, 0, loop.count, tuple(nameless(body)), loop.reverse, origin=origin))
 
 
-def _varying(s: Lowering, own: Graph, node: Node) -> frozenset[int]:
+def varying_in(s: Lowering, own: Graph, node: Node) -> frozenset[int]:
     """Return the values of a body that differ between samples or steps: what is carried does where anything does."""
     found = {i for i, arg in enumerate(node.args) if arg in s.varying}
     found |= set(range(node.attrs.carried)) if node.id in s.varying else set()
@@ -71,7 +71,7 @@ def _varying(s: Lowering, own: Graph, node: Node) -> frozenset[int]:
     return frozenset(found)
 
 
-def _static(own: Graph) -> frozenset[int]:
+def static_in(own: Graph) -> frozenset[int]:
     """Return the values of a body that are numbers known before any array."""
     found = set[int]()
     for node in own:
@@ -106,6 +106,12 @@ def _write_round(s: Lowering, loop: Rounds, kept: dict[int, View], number: sp.Sy
     for id, view in kept.items():
         if id >= loop.carried:
             places.setdefault(id, []).append(point(view, lead, number))
+    write_body(s, places, lead)
+
+
+def write_body(s: Lowering, places: Mapping[int, Sequence[View]], lead: int) -> None:
+    """Write the values of a body that have places outside of it, and what these are made of; `lead` is how many axes of steps and
+    samples they have there."""
     needed = s.graph.ancestors(places)
     readers = s.graph.consumers(needed)
     for id in needed:
@@ -133,8 +139,8 @@ def _has_place(s: Lowering, node: Node, readers: int) -> bool:
     return not is_view and (readers > 1 or node.id in s.graph.names)
 
 
-def _nameless(statements: Iterable[Statement]) -> Iterable[Statement]:
+def nameless(statements: Iterable[Statement]) -> Iterable[Statement]:
     """Return statements that stand for no value of the program around the loop, for their values are those of a body."""
     for s in statements:
         s = replace(s, origin=())
-        yield replace(s, body=tuple(_nameless(s.body))) if isinstance(s, Sharpen) else s
+        yield replace(s, body=tuple(nameless(s.body))) if isinstance(s, Sharpen) else s

@@ -13,6 +13,7 @@ from symbptt.codegen.lower.bodies import ZERO
 from symbptt.codegen.lower.families import FAMILIES, Lowering, emit, total
 from symbptt.codegen.lower.frame import COUNT, FRAMES, LO, PLAIN_LOOP, Frame, T
 from symbptt.codegen.lower.rounds import write_loop
+from symbptt.codegen.lower.settled import write_point
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.program.blocks import least_rows, numbers_of_step
 from symbptt.codegen.program.names import Named
@@ -21,6 +22,9 @@ from symbptt.codegen.program.regions import LOOP, ONCE, TAIL
 from symbptt.codegen.program.values import size_names
 from symbptt.ir.rounds import loop_of
 from symbptt.ir.shape import Shape, Size, named_size, size
+
+LOOPS = {"rounds": write_loop, "settled": write_point}
+"""The families whose values are those of one loop."""
 
 
 @dataclass
@@ -62,17 +66,16 @@ class Sweep:
         g, ids = self.module.program.graph, self.ids(region)
         loops = dict[Any, list[int]]()
         for id in ids:
-            if g[id].family == "rounds":
+            if g[id].family in LOOPS:
                 loops.setdefault(loop_of(g[id]), []).append(id)
         for id in ids:
             out = self.lowering.frame.part(self.storage.stored[id])
-            if g[id].family == "rounds":
+            if g[id].family in LOOPS:
                 # All values of a loop are written by it, at the first of them.
                 together = loops.pop(loop_of(g[id]), [])
                 if together:
-                    write_loop(
-                        self.lowering, [(g[i], self.lowering.frame.part(self.storage.stored[i])) for i in together]
-                    )
+                    values = [(g[i], self.lowering.frame.part(self.storage.stored[i])) for i in together]
+                    LOOPS[g[id].family](self.lowering, values)
             elif g[id].family == "total":
                 total(self.lowering, g[id], out, region == TAIL and not at_once)
             else:

@@ -34,6 +34,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -197,6 +198,9 @@ class _Walk:
         """Return the functions that a statement calls, with the operations of each call."""
         if isinstance(s, Runtime):
             return self._runtime(s)
+        if isinstance(s, Settle):
+            names = ("subtract", "max", "min", "max", "min", "copyto")
+            return [(name, elements(view)) for view in s.out for name in names]
         if isinstance(s, Sharpen):
             return [("minimum", elements(s.out))]  # where no element is tiny
         match s:

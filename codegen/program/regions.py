@@ -48,7 +48,7 @@ def _of_loops(g: Graph, places: Mapping[int, str]) -> dict[int, str]:
     the first region that needs one of them."""
     loops: dict[Any, list[int]] = {}
     for node in g:
-        if node.family == "rounds":
+        if node.family in ("rounds", "settled"):
             loops.setdefault(loop_of(node), []).append(node.id)
     found: dict[int, str] = {}
     for ids in loops.values():

@@ -143,7 +143,7 @@ def chosen(p: Program) -> list[int]:
             or long
             or id in roots
             or (len(readers[id]) > 1 and not cheap)
-            or node.family in ("number", "rounds")
+            or node.family in ("number", "rounds", "settled")
         ):
             # From here on the value counts as one operation in the formulas of its readers.
             found.append(id)

@@ -17,6 +17,7 @@ from functools import cached_property
 
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
 from symbptt.autodiff.rounds import Loops, to_rounds
+from symbptt.autodiff.settled import Points, to_points
 from symbptt.autodiff.subexpressions import values
 from symbptt.autodiff.vjp import Context, contributions, passed_on, total
 from symbptt.ir import build
@@ -26,7 +27,7 @@ from symbptt.ir.range import Hazards
 from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.step import Step
 
-PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint", "carried")
+PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint", "carried", "solved")
 """Roles of the leaves that differ between samples or steps."""
 NEVER: frozenset[int] = frozenset()
 """The leaves of bodies on which what stands outside of all loops depends."""
@@ -111,7 +112,7 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     forward = g.ancestors(roots)
     trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")]
     # What goes round in a loop inside the step has an adjoint on pages, whatever it starts with.
-    trained += [node.id for node in g.leaves("carried")]
+    trained += [node.id for role in ("carried", "solved", "solved once") for node in g.leaves(role)]
     guards = Guards(g)
     guards.ranges.suppose({step.leaves[name]: found for name, found in (hazards or {}).items()})
     context = Context(g, values(g, roots), reached(g, forward, trained), guards)
@@ -161,7 +162,7 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded.
     `incoming` is what is known of the seeds."""
     g = context.graph
-    loops = Loops(context, forward, derive)
+    loops, points = Loops(context, forward, derive), Points(context, derive)
     started: set[tuple[int, ...]] = set()
     repeats = [g[id] for id in forward if g[id].family == "repeat"]
     # Each loop is told by the leaf of its round.
@@ -190,8 +191,12 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
             context.flows[id] = merged(flows[id])
         if g[id].family == "rounds":
             found = loops.contributions(g[id], adjoint.get(id))
+        elif g[id].family == "settled":
+            found = points.contributions(g[id], adjoint.get(id))
         elif g[id].family == "repeat":
             found = to_rounds(g, g[id], started)
+        elif g[id].family == "point":
+            found = to_points(g, g[id], started, id in varying)
         elif not parts or g[id].family == "leaf":
             continue
         else:

@@ -47,7 +47,7 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
     """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.
     Names of what stands on the same page, `beside`, have a say in the mark of adjoints."""
     g = r.graph
-    found = _in_rounds(r.graph, _forward(r, taken))
+    found = _of_points(r, _in_rounds(r.graph, _forward(r, taken)))
     varying = per_sample(g, range(len(g)))
     mark = mark_of({label.name for label in found.values()} | set(beside))
     for name, id in (r.carry | r.cotangent).items():
@@ -60,6 +60,8 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
                 if id in r.adjoint:
                     found[r.adjoint[id]] = found[id]._replace(adjoint=True, mark=mark)
     named_leaves = {r.step.leaves[a.name] for a in r.step.arguments}
+    # What a round of a fixed point gives back to it is a part of the equation of its adjoint.
+    named_leaves |= {node.id for role in ("solved", "solved once") for node in g.leaves(role)}
     for id, label in sorted(found.items()):
         bar = r.adjoint.get(id)
 
@@ -86,6 +88,35 @@ def _in_rounds(g: Graph, found: dict[int, Label]) -> dict[int, Label]:
             used.add(name)
             found |= {start: Label(name, 0, round="0"), leaf: Label(name, 0, round=number)}
             found[new] = Label(name, 0, round=f"{number}+1")
+    return found
+
+
+def _of_points(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
+    """Return labels with those of fixed points: in their bodies they have the same name, and the solutions of the equations of their
+    adjoints are called λ."""
+    g = r.graph
+    points = {(node.args, node.attrs.out): node for node in g if node.family == "point"}
+    if not points:
+        return found
+    found, used = dict(found), {label.name for label in found.values()}
+    varying = per_sample(g, range(len(g)))
+    for args in dict.fromkeys(args for args, _ in points):
+        first = next(node for (own, _), node in points.items() if own == args)
+        _, leaves, following = first.attrs.parts(args)
+        for i, (leaf, new) in enumerate(zip(leaves, following, strict=True)):
+            node, time = points.get((args, i)), 0 if new in varying else None
+            label = None if node is None else found.get(node.id)
+            if label is None:
+                label = Label(unique(g[leaf].attrs.name.split(".")[-1], used), time)
+            used.add(label.name)
+            found[leaf] = label
+            if node is not None:
+                found[node.id] = label
+            if new in r.adjoint:
+                alone = len(points) == 1 and len(leaves) == 1
+                name = unique("lambda" if alone else f"lambda_{label.name}", used)
+                used.add(name)
+                found[r.adjoint[new]] = Label(name, time)
     return found
 
 
@@ -168,7 +199,7 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
     """Return names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too:
     `a`, or `a_z` where there are several and the value is z."""
     g = r.graph
-    ids = g.ancestors(r.forward_roots)
+    ids = _on_page(g, r.forward_roots)
     consumers = g.consumers(ids)
     arguments: dict[int, str] = {}
     for id in ids:
@@ -189,6 +220,17 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
         return dict.fromkeys(arguments, letter)
     shown = {owner: without_time(owner, "state" if owner in r.carry else "value") for owner in arguments.values()}
     return {arg: f"{letter}_{shown[owner]}" if owner else letter for arg, owner in sorted(arguments.items())}
+
+
+def _on_page(g: Graph, roots: Iterable[int]) -> list[int]:
+    """Return what values are made of, but for what a fixed point begins with alone: no line tells of that."""
+    found, stack = set[int](), [*roots]
+    while stack:
+        node = g[stack.pop()]
+        if node.id not in found:
+            found.add(node.id)
+            stack += node.args[node.attrs.carried :] if node.family == "point" else node.args
+    return sorted(found)
 
 
 def _is_argument(node: Node) -> bool:

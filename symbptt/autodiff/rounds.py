@@ -109,10 +109,10 @@ def _derived(context: Context, node: Node, derive: Callable[..., Any]) -> Any:
     leaves = [*step.leaves][: len(node.args)]  # behind them an identity, which a body has of its own
     hazards = {name: ranges.hazards(arg) for name, arg in zip(leaves, node.args, strict=True)}
     hazards |= {name: ranges.hazards(node.id) for name in leaves[: node.attrs.carried]}
-    incoming = _of_any(_flows_behind(context, node))
+    incoming = of_any(_flows_behind(context, node))
     r = derive(step, incoming, hazards)
     # What the body itself does not choose is zero in the rounds before. Without what may be infinite nothing is to be guarded.
-    again = _of_any([incoming, *r.flows.values()])
+    again = of_any([incoming, *r.flows.values()])
     return derive(step, again, hazards) if again.wild and again.zeros != incoming.zeros else r
 
 
@@ -124,7 +124,7 @@ def _flows_behind(context: Context, node: Node) -> list[Flow]:
     return [context.flows[view] for view in shown if view in context.flows]
 
 
-def _of_any(flows: Sequence[Flow]) -> Flow:
+def of_any(flows: Sequence[Flow]) -> Flow:
     """Return what is known of values of which each is read by each: a zero of one is followed in all."""
     found = [z.why for flow in flows for z in flow.zeros]
     strongest = max(found, key=STRENGTH.__getitem__, default=None)

@@ -21,6 +21,7 @@ from symbptt.ir.node import (
     Product,
     Reduction,
     Rounds,
+    Settled,
     Total,
     View,
     Whole,
@@ -262,6 +263,11 @@ def rounds(g: Graph, args: Sequence[int], attrs: Rounds) -> int:
     own = attrs.inner.nodes[attrs.out].shape
     rows = shapes.size(attrs.count + 1) if attrs.is_carried() else attrs.count
     return g.add("rounds", tuple(args), (rows, *own), attrs)
+
+
+def settled(g: Graph, args: Sequence[int], attrs: Settled) -> int:
+    """Return a value of the fixed point of a body."""
+    return g.add("settled", tuple(args), attrs.inner.nodes[attrs.out].shape, attrs)
 
 
 def rows(g: Graph, x: int, start: Size, count: Size) -> int:

@@ -123,6 +123,23 @@ def _rounds(g: Graph, node: Node) -> None:
     assert node.shape == (rows, *a.inner.nodes[a.out].shape), f"a shape that does not follow: {node}"
 
 
+def _settled(g: Graph, node: Node) -> None:
+    a = node.attrs
+    leaves = a.inner.nodes[: len(node.args)]
+    assert all(
+        leaf.family == "leaf" and g.shape(arg) == leaf.shape for arg, leaf in zip(node.args, leaves, strict=True)
+    ), f"an argument that does not fit: {node}"
+    for leaf, new in zip(leaves, a.inner.following, strict=False):
+        assert leaf.shape == a.inner.nodes[new].shape, f"a shape that changes from round to round: {node}"
+    assert a.out < a.carried and node.shape == leaves[a.out].shape, f"a shape that does not follow: {node}"
+
+
+def _point(g: Graph, node: Node) -> None:
+    for three in zip(*node.attrs.parts(node.args), strict=True):
+        assert len({g.shape(id) for id in three}) == 1, f"a shape that changes from round to round: {node}"
+    assert node.shape == g.shape(node.args[node.attrs.out]), f"a shape that does not follow: {node}"
+
+
 LAWS = {"map": _map, "contract": _contract, "reduce": _reduce, "view": _view, "gather": _gather, "cumulate": _same,
         "algebra": _algebra, "total": _same, "whole": _whole, "convolution": _convolution,
-        "repeat": _repeat, "rounds": _rounds}  # fmt: skip
+        "repeat": _repeat, "rounds": _rounds, "settled": _settled, "point": _point}  # fmt: skip

@@ -176,6 +176,14 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Settling(Repeat):
+    """Value `out` of those that go through rounds of one body until no entry changes by more than `tolerance`, in `count` rounds at
+    most: a fixed point of the body. The leaf of the round stands in no formula."""
+
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Inner:
     """The body of a loop as nodes of its own: its leaves first, for the values that go from round to round, for those that each
     round has of its own, and for those that are the same in all rounds; `following` are the next values of the first."""
@@ -211,6 +219,39 @@ class Rounds:
     def is_carried(self) -> bool:
         """Answer whether the value is one that goes from round to round."""
         return self.out < self.carried
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Value `out` of the fixed point of a body: the `carried` values that `inner` gives back, to a change of `tolerance`, found in
+    `most` rounds.
+
+    The arguments are those of the leaves of `inner`: where the carried values start, and what the body reads beside them. The fixed
+    point does not depend on the start. `adjoint` is true of the equation of an adjoint.
+    """
+
+    inner: Inner
+    carried: int
+    most: int
+    tolerance: float
+    out: int
+    adjoint: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a fixed point, on a page: the arguments are where each of its `carried` values starts, the leaves that stand for them
+    in the body, and what a round makes of them."""
+
+    tolerance: float
+    most: int
+    out: int
+    carried: int
+
+    def parts(self, args: Sequence[int]) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Return of the arguments the starts, the leaves and the next values."""
+        n = self.carried
+        return args[:n], args[n : 2 * n], args[2 * n :]
 
 
 @dataclass(frozen=True)
@@ -271,7 +312,9 @@ FAMILIES: dict[str, type] = {
     "convolution": Convolution,
     "repeat": Repeat,
     "rounds": Rounds,
+    "settled": Settled,
     "over": Over,
+    "point": Point,
 }
 
 

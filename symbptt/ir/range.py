@@ -219,6 +219,8 @@ class Ranges:
             inner = Ranges(graph_of(node.attrs.inner))
             found = (inner.hazards(id) for id in (node.attrs.out, *node.attrs.inner.following))
             return NONE.union(*found, *(self._hazards[arg] for arg in node.args))
+        if node.family == "settled":  # its entries have settled, so that they are finite
+            return NONE
         if node.family != "map":
             return NONE.union(*(self._hazards[arg] for arg in node.args))
         return self.of_expression(node.attrs.expr, {placeholder(i): arg for i, arg in enumerate(node.args)})[1]

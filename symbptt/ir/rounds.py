@@ -21,11 +21,13 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import unique
 from symbptt.ir.node import Body as Scalar
-from symbptt.ir.node import Inner, Node, Repeat, Rounds, placeholder
+from symbptt.ir.node import Inner, Node, Point, Repeat, Rounds, Settled, Settling, placeholder
 from symbptt.ir.rewrite import copy_node, moved_slopes, rewritten
 from symbptt.ir.shape import Size, size_text
 from symbptt.ir.step import Step
 
+NO_GRADIENT = "sb.grad takes no gradient of a function with a fixed point inside"
+GRADIENT_CURE = "take the gradient inside the body of fixed_point, or write sb.repeat with a fixed number of rounds"
 MOST_VALUES = 10_000
 """Values of a step that has each round written out, beyond which nobody would wait for what is derived of it."""
 
@@ -39,7 +41,7 @@ def with_bodies(nodes: Iterable[Node]) -> Iterator[Node]:
     """Yield nodes, and those of the bodies of the loops among them."""
     for node in nodes:
         yield node
-        if node.family == "rounds":
+        if node.family in ("rounds", "settled"):
             yield from with_bodies(node.attrs.inner.nodes)
 
 
@@ -72,10 +74,16 @@ def changing(g: Graph, ids: Iterable[int]) -> dict[int, frozenset[int]]:
 def written_out(step: Step) -> Step:
     """Return a step without repetitions: each round of each stands there.
 
-    Raises: CellError where the number of rounds is a named size, or the step would have more than MOST_VALUES values.
+    Raises: CellError where the number of rounds is a named size, the step would have more than MOST_VALUES values, or has a fixed point.
     """
     if not has_rounds(step.graph):
         return step
+    fixed = next((node for node in step.graph if isinstance(node.attrs, Settling)), None)
+    if fixed is not None:
+        raise CellError(
+            f"{step.name} has a fixed point, whose rounds nobody knows before it runs{_line(fixed)}\n"
+            "  what writes each round out works with sb.repeat(step, z, times); pages, modules and plans have fixed points"
+        )
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     old = step.graph
     ids = old.ancestors(roots)
@@ -90,7 +98,7 @@ def written_out(step: Step) -> Step:
 
 def as_loops(step: Step) -> Step:
     """Return a step whose repetitions are none inside of another: these are written out, and those whose body reads what it
-    carries at the number of the round.
+    carries at the number of the round, or has a fixed point.
 
     Raises: CellError where one of the latter has no number of rounds.
     """
@@ -101,8 +109,9 @@ def as_loops(step: Step) -> Step:
     ids = old.ancestors(roots)
     depends = changing(old, ids)
     whole = {node.args: node for id in ids if not depends[id] for node in [old[id]] if node.family == "repeat"}
-    kept = {args for args, node in whole.items() if not _reads_at_number(old, depends, node)}
-    writing = _Writing(step.name, old, Graph(), depends, set(old.names.values()) | set(step.leaves), frozenset(kept))
+    kept = {args for args, node in whole.items() if not _is_in_rounds(old, depends, node)}
+    used = set(old.names.values()) | set(step.leaves)
+    writing = _Writing(step.name, old, Graph(), depends, used, frozenset(kept), opened=True)
     new: dict[int, int] = {}
     own = frozenset().union(*(leaves_of(whole[args]) for args in kept))
     writing.write([id for id in ids if depends[id] <= own], new)
@@ -116,7 +125,7 @@ def written_out_from(g: Graph, roots: Sequence[int], leaves: Iterable[int], name
     """Return some values of a graph without repetitions that depend on some leaves, and new ids by old ones; other repetitions stay,
     and what may depend on rounds around these values. `name` is that of what repeats, for an error.
 
-    Raises: CellError where a number of rounds is a named size, or there would be more than MOST_VALUES values.
+    Raises: CellError where a number of rounds is a named size, there would be more than MOST_VALUES values, or one is a fixed point.
     """
     if not has_rounds(g):
         return g, {id: id for id in range(len(g))}
@@ -127,12 +136,21 @@ def written_out_from(g: Graph, roots: Sequence[int], leaves: Iterable[int], name
     while (inside := closed.union(*(leaves_of(node) for node in repeats if node.id in moving))) != closed:
         closed = inside
         moving.update(g.descendants(closed))
+    fixed = next((node for node in repeats if node.id in moving and isinstance(node.attrs, Settling)), None)
+    if fixed is not None:
+        raise CellError(f"{NO_GRADIENT}{_line(fixed)}\n  {GRADIENT_CURE}")
     kept = frozenset(node.args for node in repeats if node.id not in moving)
     writing = _Writing(name, g, Graph(), depends, set(g.names.values()), kept)
     new: dict[int, int] = {}
     writing.write([id for id in ids if not depends[id] & closed], new)
     writing.new.slopes = moved_slopes(g, new)
     return writing.new, new
+
+
+def _is_in_rounds(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
+    """Answer whether a repetition must be written out: its body reads at the number of the round, or has a fixed point of its own."""
+    inside = (g[id] for id in g.ancestors(node.args) if depends[id] & leaves_of(node))
+    return _reads_at_number(g, depends, node) or any(isinstance(inner.attrs, Settling) for inner in inside)
 
 
 def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
@@ -146,10 +164,15 @@ def for_page(step: Step) -> Step:
     """Return a step whose repetitions begin and end with a value of their own, so that each has a line on a page."""
     old = step.graph
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+    solved = _solved(old)
 
     def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+        if node.id in solved:
+            return build.leaf(g, solved[node.id], node.attrs.name, node.shape)
         if node.family != "repeat":
             return copy_node(g, node, args)
+        if isinstance(node.attrs, Settling):
+            return _equation(g, node, args)
         starts, carried, number, following = node.attrs.parts(args)
         first, last = (
             [g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=True)) for id in ids]
@@ -164,6 +187,32 @@ def for_page(step: Step) -> Step:
     return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
 
 
+def _solved(g: Graph) -> dict[int, str]:
+    """Return the roles on a page of the leaves that stand for fixed points: "solved" where these differ between samples or steps."""
+    found: dict[int, str] = {}
+    for node in g:
+        if isinstance(node.attrs, Settling):
+            _, carried, _, following = node.attrs.parts(node.args)
+            read = (g[id] for id in g.ancestors(following) if g[id].family == "leaf")
+            moves = any(leaf.attrs.role in MOVING or found.get(leaf.id) == "solved" for leaf in read)
+            found |= dict.fromkeys(carried, "solved" if moves else "solved once")
+    return found
+
+
+MOVING = ("input", "index", "state", "output", "target")
+"""The roles of what differs between samples or steps."""
+
+
+def _equation(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+    """Return a value of a fixed point as what its own equation says: what a round makes of it, which is read under its name."""
+    starts, carried, _, following = node.attrs.parts(args)
+    i = node.attrs.out
+    # A second value of the first one's: what goes round may be another value of the step as well.
+    new = [g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=True)) for id in following]
+    attrs = Point(node.attrs.tolerance, node.attrs.count, i, len(carried))
+    return g.add("point", (*starts, *carried, *new), node.shape, attrs)
+
+
 def with_closed_bodies(step: Step) -> Step:
     """Return a step with a body of its own for each repetition, none of which is inside of another."""
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
@@ -172,6 +221,7 @@ def with_closed_bodies(step: Step) -> Step:
     depends = changing(old, ids)
     g, new = Graph(), dict[int, int]()
     loops: dict[tuple[int, ...], tuple[tuple[int, ...], Rounds]] = {}
+    points: dict[tuple[int, ...], tuple[int, ...]] = {}
     for id in ids:
         node = old[id]
         if depends[id]:
@@ -179,6 +229,10 @@ def with_closed_bodies(step: Step) -> Step:
         g.locate = lambda place=node.place: place  # type: ignore[misc]
         if node.family != "repeat":
             new[id] = copy_node(g, node, tuple(new[arg] for arg in node.args))
+        elif isinstance(node.attrs, Settling):
+            if node.args not in points:
+                points[node.args] = _Writing(step.name, old, g, depends, set()).settled(node, new)
+            new[id] = points[node.args][node.attrs.out]
         else:
             if node.args not in loops:
                 loops[node.args] = _loop(g, old, depends, node, new)
@@ -291,7 +345,7 @@ def made_in_rounds(node: Node, rows: Node | None) -> int | None:
 @dataclass
 class _Writing:
     """A step whose rounds are written out into another graph; `used` are the names that values have there, `kept` the arguments
-    of repetitions that stay what they are."""
+    of repetitions that stay what they are. Fixed points have a body of their own there, unless they stay `opened`."""
 
     name: str
     old: Graph
@@ -299,6 +353,7 @@ class _Writing:
     depends: dict[int, frozenset[int]]
     used: set[str]
     kept: frozenset[tuple[int, ...]] = frozenset()
+    opened: bool = False
 
     def write(self, ids: Iterable[int], known: MutableMapping[int, int]) -> None:
         """Write values, arguments first; `known` are the new values of old ones, to which these are added."""
@@ -311,7 +366,7 @@ class _Writing:
             if node.family == "repeat" and node.args not in self.kept:
                 # Values that go through the rounds together have the same arguments.
                 if node.args not in ends:
-                    ends[node.args] = self._last(node, known)
+                    ends[node.args] = self._ends(node, known)
                 known[id] = ends[node.args][node.attrs.out]
             else:
                 known[id] = self._copied(node, tuple(known[arg] for arg in node.args))
@@ -363,11 +418,58 @@ class _Writing:
             values = tuple(inside[id] for id in following)
         return values
 
+    def _ends(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
+        """Return what is carried, behind all rounds."""
+        if not isinstance(node.attrs, Settling):
+            return self._last(node, known)
+        return self._open(node, known) if self.opened else self.settled(node, known)
+
+    def _open(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
+        """Return the values of a fixed point whose body stands among all other values, over leaves of its own."""
+        g, (starts, carried, number, following) = self.new, node.attrs.parts(node.args)
+        leaves = {id: self.old[id].attrs for id in (*carried, number)}
+        inside: ChainMap[int, int] = ChainMap({}, known)
+        for id, leaf in leaves.items():
+            place, _, rest = leaf.name.partition(".")
+            inside[id] = build.leaf(g, leaf.role, f"{place}_{len(g)}.{rest}", self.old.shape(id))
+        self.write(self._body(following, known, leaves_of(node)), inside)
+        args = (*(known[id] for id in starts), *(inside[id] for id in (*carried, number, *following)))
+        return tuple(
+            g.add("repeat", args, self.old.shape(id), replace(node.attrs, out=i)) for i, id in enumerate(carried)
+        )
+
+    def settled(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
+        """Return the values of a fixed point, each a node with a body of its own."""
+        repeat: Settling = node.attrs
+        starts, carried, _, following = repeat.parts(node.args)
+        body = self._body(following, known, leaves_of(node))
+        read = dict.fromkeys(arg for id in body for arg in self.old[id].args if arg in known)
+        read |= dict.fromkeys(id for id in following if id in known)
+        closed = [id for id in read if not _is_number(self.new[known[id]])]
+        own, inside = Graph(), dict[int, int]()
+        for role, leaves in (("state", carried), ("input", closed)):
+            inside |= {id: build.leaf(own, role, f"{role}{i}", self.old.shape(id)) for i, id in enumerate(leaves)}
+        inside |= {id: copy_node(own, self.new[known[id]], ()) for id in read if id not in inside}
+        writing = _Writing(self.name, self.old, own, self.depends, set())
+        writing.write(body, inside)
+        names = {inside[id]: self.old[id].attrs.name.split(".")[-1] for id in carried} | own.names
+        inner = Inner(
+            tuple(replace(n, place="") for n in own), tuple(inside[id] for id in following), tuple(names.items())
+        )
+        args = (*(known[id] for id in starts), *(known[id] for id in closed))
+        attrs = Settled(inner, len(carried), _count(repeat), repeat.tolerance, 0)
+        return tuple(build.settled(self.new, args, replace(attrs, out=i)) for i in range(len(carried)))
+
     def _body(self, following: Iterable[int], known: Collection[int], own: frozenset[int]) -> list[int]:
         """Return what is computed in each round: not what is known outside, nor what rounds inside of these compute."""
         outside = {leaf for id in known for leaf in self.depends.get(id, ())}
         inside = self.old.ancestors(following)
         return [id for id in inside if id not in known and self.depends[id] <= own | outside]
+
+
+def _count(repeat: Repeat) -> int:
+    assert isinstance(repeat.count, int), f"a greatest number of rounds that is none: {repeat}"
+    return repeat.count
 
 
 def _line(node: Node) -> str:

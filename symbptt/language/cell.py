@@ -23,7 +23,7 @@ from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, c
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need, needs_of, unmet
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, Settling
 from symbptt.ir.rounds import written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
@@ -96,8 +96,9 @@ class Cell:
 
     @property
     def has_numbers_of_rounds(self) -> bool:
-        """True if each repetition of the body has an integer as its number of rounds, not a named size."""
-        return all(isinstance(n.attrs.count, int) for n in self.looped.graph if n.family == "repeat")
+        """True if each repetition of the body has an integer as its number of rounds, not a named size, and none is a fixed point."""
+        repeats = [n.attrs for n in self.looped.graph if n.family == "repeat"]
+        return all(isinstance(r.count, int) and not isinstance(r, Settling) for r in repeats)
 
     def check_rounds(self) -> None:
         """Raises: CellError where a body is repeated as often as a named size says, so that its rounds cannot be written out."""

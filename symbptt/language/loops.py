@@ -1,4 +1,4 @@
-"""Loops inside a step: one body that is repeated a fixed number of times."""
+"""Loops inside a step: one body that is repeated a fixed number of times, or until its value stays the same."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from symbptt.errors import ShapeError, counted
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Repeat
+from symbptt.ir.node import Repeat, Settling
+from symbptt.ir.rounds import GRADIENT_CURE, NO_GRADIENT
 from symbptt.language.array import Array, Recording, as_array, graph_of
 from symbptt.language.number_kinds import TRUTH, kind_of
 from symbptt.language.sizes import Dim
 from symbptt.language.user_frames import cell_error
+from symbptt.settling import settled_plainly
 
 WRITE = "write sb.repeat(lambda z: np.tanh(U @ z + x), h, 4)"
 
@@ -51,6 +53,70 @@ def repeat(step: Callable[..., Any], z: Any, times: Any) -> Any:
         return _plainly(step, step(z, 0) if takes_number else step(z), count, takes_number)
     found = _Body(step, takes_number, several, graph, count).traced(tuple(z) if several else (z,))
     return found if several else found[0]
+
+
+FIXED = "write sb.fixed_point(lambda z: np.tanh(U @ z + x), h, tolerance=1e-10, most=500)"
+
+
+def fixed_point(step: Callable[..., Any], z: Any, tolerance: float = 1e-12, most: int = 1000) -> Any:
+    """Return the fixed point of a step, z = step(z): z after so many rounds of z = step(z) that no entry changes by more than `tolerance`.
+
+    Shapes: z, where the rounds begin, is an array of any shape, or a tuple of arrays of any shapes; a step returns the same, and so
+    does `fixed_point`. The body may read all that is around it.
+
+    Its gradient is that of the equation z = step(z), by the implicit function theorem, not that of the rounds: λ = dz + (∂step/∂z)ᵀ λ
+    is found by rounds of its own, with the same `tolerance` and `most`, and what the step reads is given what one round from z on
+    gives of λ. So nothing is kept of the rounds, and where they begin has no gradient.
+
+    In modules all samples go through the rounds together, until the last one has settled. So a sample may depend on the others of its
+    batch as far as `tolerance` goes. What rounding alone changes, 32 units in the last place of the largest entry, counts as no
+    change, so that float32 settles too. On plain arrays rounds go on until the digits stay the same, complex ones also.
+
+    Raises: ArgumentError when it runs, where the rounds do not settle within `most`, with the step, the sample and the last change;
+    CellError where the body returns something else than it takes, and for a `tolerance` or a number of rounds that is none.
+
+    Source: Bai, Kolter, Koltun 2019, "Deep equilibrium models", theorem 1; Pineda 1987, "Generalization of back-propagation to recurrent
+    neural networks".
+
+    Example: `fixed_point(lambda z: np.tanh(U @ z + W @ x + b), h)` is a layer of infinite depth.
+    """
+    if not callable(step):
+        raise cell_error(f"the first argument of fixed_point is the body, got {type(step).__name__}", FIXED)
+    limit, count = _tolerance(tolerance), _most(most)
+    if _takes_number(step, "fixed_point"):
+        raise cell_error("the body of fixed_point takes z alone: its rounds have no number that it may read", FIXED)
+    several = isinstance(z, tuple)
+    graph = graph_of(z)
+    if graph is None:
+        # Plain numbers may meet values of a cell in the body: one round tells.
+        graph = graph_of(step(z))
+        if graph is None:
+            return settled_plainly(step, z, limit, count)
+    if isinstance(graph, Recording):
+        raise cell_error(NO_GRADIENT, GRADIENT_CURE)
+    found = _Body(step, False, several, graph, count, limit).traced(tuple(z) if several else (z,))
+    return found if several else found[0]
+
+
+def _tolerance(tolerance: Any) -> float:
+    """Return the change that counts as none."""
+    value = tolerance.value if isinstance(tolerance, Array) else tolerance
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < np.inf:
+        raise cell_error(f"the tolerance of fixed_point is a number of 0 or more, got {tolerance!r}"[:200], FIXED)
+    return float(value)
+
+
+def _most(most: Any) -> int:
+    """Return the greatest number of rounds."""
+    count = _times(most)
+    if not isinstance(count, int) or count < 1:
+        raise cell_error(
+            f"the greatest number of rounds of fixed_point is an integer of 1 or more, got {most!r}"[:200], FIXED
+        )
+    return count
 
 
 def _plainly(step: Callable[..., Any], z: Any, count: Any, takes_number: bool) -> Any:
@@ -89,7 +155,7 @@ def _parameters(step: Callable[..., Any]) -> list[str]:
         return []
 
 
-def _takes_number(step: Callable[..., Any]) -> bool:
+def _takes_number(step: Callable[..., Any], name: str = "repeat") -> bool:
     """Answer whether a body takes the number of the round beside z: it has two arguments without defaults."""
     try:
         parameters = inspect.signature(step).parameters.values()
@@ -100,7 +166,7 @@ def _takes_number(step: Callable[..., Any]) -> bool:
     starred = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(needed) > 2 or (not needed and not starred and not any(p.kind in kinds for p in parameters)):
         raise cell_error(
-            f"the body of repeat takes z, or z and the number of the round, and has {counted(len(needed), 'argument')}",
+            f"the body of {name} takes z, or z and the number of the round, and has {counted(len(needed), 'argument')}",
             "hand several values on as one tuple: def body(z): u, v = z; ...; return u, v",
         )
     return len(needed) == 2
@@ -110,10 +176,17 @@ class _Body:
     """The body of a repetition while it is traced."""
 
     def __init__(
-        self, step: Callable[..., Any], takes_number: bool, several: bool, graph: Graph, count: shapes.Size
+        self,
+        step: Callable[..., Any],
+        takes_number: bool,
+        several: bool,
+        graph: Graph,
+        count: shapes.Size,
+        tolerance: float | None = None,
     ) -> None:
         self.step, self.takes_number, self.several = step, takes_number, several
-        self.graph, self.count = graph, count
+        self.graph, self.count, self.tolerance = graph, count, tolerance
+        self.name = "repeat" if tolerance is None else "fixed_point"
 
     def traced(self, z: Sequence[Any]) -> tuple[Array, ...]:
         """Return the values after the last round."""
@@ -128,11 +201,14 @@ class _Body:
             self._check(i, leaf, new)
         args = (*starts, *leaves, number, *following)
         return tuple(
-            Array(
-                self.graph, self.graph.add("repeat", args, self.graph.shape(leaf), Repeat(self.count, len(leaves), i))
-            )
+            Array(self.graph, self.graph.add("repeat", args, self.graph.shape(leaf), self._of(len(leaves), i)))
             for i, leaf in enumerate(leaves)
         )
+
+    def _of(self, carried: int, out: int) -> Repeat:
+        if self.tolerance is None:
+            return Repeat(self.count, carried, out)
+        return Settling(self.count, carried, out, self.tolerance)
 
     def _once(self, starts: Sequence[int]) -> tuple[list[int], int, list[int]]:
         """Return the leaves of what is carried, that of the round, and what the body makes of them."""
@@ -148,21 +224,22 @@ class _Body:
         before = len(g)
         result = self.step(z, Array(g, number)) if self.takes_number else self.step(z)
         self._check_tables(number, before)
+        self._check_inner(leaves)
         return leaves, number, [as_array(g, part).id for part in self._parts(result, len(leaves))]
 
     def _parts(self, result: Any, wanted: int) -> Sequence[Any]:
         if result is None:
-            raise cell_error("the body of repeat returns None", "does it end with return?")
+            raise cell_error(f"the body of {self.name} returns None", "does it end with return?")
         if self.several != isinstance(result, tuple):
             came = "a tuple" if isinstance(result, tuple) else "one value"
             raise cell_error(
-                f"the body of repeat returns {came} for {'a tuple' if self.several else 'one value'}",
+                f"the body of {self.name} returns {came} for {'a tuple' if self.several else 'one value'}",
                 "it returns what it takes: one array, or a tuple of as many arrays",
             )
         parts = result if self.several else (result,)
         if len(parts) != wanted:
             raise cell_error(
-                f"the body of repeat returns {counted(len(parts), 'value')} for {wanted}",
+                f"the body of {self.name} returns {counted(len(parts), 'value')} for {wanted}",
                 "it returns what it takes: a tuple of as many arrays",
             )
         return parts
@@ -182,13 +259,23 @@ class _Body:
         which = f"value {i} of the tuple" if self.several else "z"
         if g.shape(leaf) != g.shape(new):
             raise cell_error(
-                f"the body of repeat makes {shapes.show(g.shape(new))} of {which}, of shape {shapes.show(g.shape(leaf))}",
+                f"the body of {self.name} makes {shapes.show(g.shape(new))} of {which}, of shape {shapes.show(g.shape(leaf))}",
                 "what goes from round to round keeps its shape",
                 ShapeError,
             )
         if kind_of(g, new) == TRUTH:
             raise cell_error(
-                f"the body of repeat makes truth values of {which}", "write sb.where(condition, 1.0, 0.0) for a number"
+                f"the body of {self.name} makes truth values of {which}",
+                "write sb.where(condition, 1.0, 0.0) for a number",
+            )
+
+    def _check_inner(self, leaves: Sequence[int]) -> None:
+        """Raises: CellError where a body that settles has another one inside, which changes with it."""
+        inside = (self.graph[id] for id in self.graph.descendants(leaves))
+        if self.tolerance is not None and any(isinstance(node.attrs, Settling) for node in inside):
+            raise cell_error(
+                "the body of fixed_point has a fixed point inside that changes with it",
+                "let both settle together: sb.fixed_point(step, (u, v)), where the step returns both",
             )
 
     def _check_tables(self, number: int, before: int) -> None:

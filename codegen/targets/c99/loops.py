@@ -23,6 +23,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -127,6 +128,10 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
             raise CellError(
                 f"{name} needs functions of whole matrices ({RECORDS[s.name].words}), which the C target does not have yet\n"
                 "  use sb.compile, for NumPy"
+            )
+        case Settle():
+            raise CellError(
+                f"{name} has a fixed point, which the C target does not have yet\n  use sb.compile, for NumPy"
             )
         case If() | Runtime():
             raise CellError(

@@ -47,6 +47,7 @@ from symbptt.codegen.runtime import (
     saturation,
     scan,
     selfcheck,
+    settling,
     sweeps,
     watch,
     watch_chunk,
@@ -58,7 +59,8 @@ from symbptt.syntax import statements
 
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, part, located, call, checkpoints, gather,
-    algebra, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full, selfcheck,
+    algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full,
+    selfcheck,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

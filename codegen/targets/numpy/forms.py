@@ -31,6 +31,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     View,
@@ -51,7 +52,7 @@ JOIN, SCATTER, SCALAR, ZEROS, DEFINE, FOLD, ASSIGN, CALL = (
 expression that gets a name; one that stands where it is read; one that is written into an array; calls that write."""
 PLAIN = "{}"
 """The text around an expression that needs no copy."""
-OTHERS = (Loop, If, Runtime, Sharpen, Scan)
+OTHERS = (Loop, If, Runtime, Settle, Sharpen, Scan)
 """Statements whose form does not depend on the place."""
 
 

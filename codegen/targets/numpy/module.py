@@ -127,7 +127,7 @@ def _files(
     run = whole if memory == "all" else pieces
     found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
     found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
-    found["_part"] = located if any(node.family == "algebra" for node in with_bodies(p.graph)) else part
+    found["_part"] = located if any(node.family in ("algebra", "settled") for node in with_bodies(p.graph)) else part
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
         found |= {
@@ -217,5 +217,5 @@ def _absorbed(g: Graph, nodes: Iterable[Node]) -> Iterator[Hazards]:
     ranges = Ranges(g)
     for node in nodes:
         yield ranges.absorbed(node)
-        if node.family == "rounds":
+        if node.family in ("rounds", "settled"):
             yield from _absorbed(graph_of(node.attrs.inner), node.attrs.inner.nodes)

@@ -24,6 +24,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
     used,
@@ -41,6 +42,7 @@ from symbptt.codegen.targets.numpy.forms import Form, Forms
 from symbptt.codegen.targets.numpy.grouping import Allocated, kind
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.scalar_text import body_text
+from symbptt.codegen.targets.numpy.settling import settling
 from symbptt.codegen.targets.numpy.tables import elements
 from symbptt.codegen.targets.numpy.text import ATOM
 from symbptt.codegen.targets.numpy.views import Scope
@@ -114,6 +116,8 @@ class Printer:
                 return [*called, Line("if not scanned:", depth), *self.body(scope, s.body, depth + 1)]
             case Sharpen():
                 return [replace(line, depth=line.depth + depth) for line in self.sharpen(scope, s)]
+            case Settle():
+                return [Line(f"if {settling(self.operands, scope, s)}:", depth, _origin(s)), Line("break", depth + 1)]
         return [replace(line, depth=depth) for line in self.written(scope, s, form)]
 
     def condition(self, scope: Scope, s: If, depth: int) -> list[Item]:

@@ -267,6 +267,9 @@ class EntryMaker:
         # The values of a loop have no formula by their entries: each row follows from the one before.
         return Ellipsis()
 
+    def _point(self, node: Node, at: Sequence[Expr]) -> Expr:
+        return self.value(node.attrs.parts(node.args)[2][node.attrs.out], at)
+
     def _cumulate(self, node: Node, at: Sequence[Expr]) -> Expr:
         axis, x = node.attrs.axis, self.graph[node.args[0]]
         i = at[axis]

@@ -100,7 +100,7 @@ class Lowering:
         return self.plain[node.id]
 
     def _is_plain(self, node: Node) -> bool:
-        if node.family == "leaf":
+        if node.family in ("leaf", "settled"):
             return True
         if node.family == "map":
             return self._is_plain_map(node)
@@ -536,6 +536,11 @@ def _repeat(w: Lowering, node: Node) -> Expr:
     return Symbol(label, normal(node.shape))
 
 
+def _point(w: Lowering, node: Node) -> Expr:
+    # A fixed point is what a round makes of it.
+    return w.value(node.attrs.parts(node.args)[2][node.attrs.out])
+
+
 def _over(w: Lowering, node: Node) -> Expr:
     return over_rounds(w.graph, node, w.value(node.args[0]))
 
@@ -558,7 +563,9 @@ FAMILIES: dict[str, Callable[[Lowering, Node], Expr]] = {
     "whole": _whole,
     "convolution": _convolution,
     "rounds": _rounds,
+    "settled": _rounds,
     "repeat": _repeat,
+    "point": _point,
     "over": _over,
 }
 

@@ -18,7 +18,7 @@ from symbptt.equations.notation.signs import TEXT, Notation, columns, digits, la
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
-from symbptt.equations.page.legend import legend, mean_of, named_constants, needed, received, unread
+from symbptt.equations.page.legend import legend, mean_of, named_constants, needed, received, settling, unread
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, entering, letters
 from symbptt.equations.page.masks import Names as Letters
@@ -235,7 +235,7 @@ class Equations:
         sections = self._sections()
         # Adjoints of what a loss does not read are no argument of a module, and nothing else in it tells of them.
         told = [] if self.head is None else unread(self._lines, self.head.loss_lines(), sections)
-        return Page(tuple(sections), (*needed(steps), *mean_of(self.loss), *told))
+        return Page(tuple(sections), (*needed(steps), *mean_of(self.loss), *settling(self._lines), *told))
 
     @property
     def _loop(self) -> Page:

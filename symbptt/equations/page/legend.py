@@ -35,6 +35,7 @@ from symbptt.equations.algebra.expressions import (
     Transposed,
     Unit,
     Word,
+    normal,
     plus,
     times,
 )  # fmt: skip
@@ -146,6 +147,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *mean_of(loss.of if loss is not None else None),
         *_signs(found, own),
         *_convolutions(lines, loss, found, own),
+        *settling(lines),
         *_families(all_lines, found),
         *_of_parts(found, own),
         *unread(lines, loss, sections),
@@ -172,6 +174,28 @@ def needed(steps: Iterable[Step]) -> Iterable[Note]:
         found += [*([", "] if found else []), partial(condition, test)]
     if found:
         yield ("Sizes: ", *found)
+
+
+def settling(lines: Lines) -> Iterable[Note]:
+    """Yield how the equations of fixed points, and of their adjoints, are solved."""
+    g, labels = lines.recursion.graph, lines.labels
+    for args, node in {node.args: node for node in g if node.family == "point"}.items():
+        starts, leaves, following = node.attrs.parts(args)
+        values = [_symbol_of(lines, leaf) for leaf in leaves]
+        begun = [lines.inside(start) for start in starts]
+        adjoint = lines.recursion.adjoint
+        back = [adjoint[new] for new in following if adjoint.get(new) in labels]
+        ends = f" end at a change of {node.attrs.tolerance:g}, {node.attrs.most} at most"
+        if values[1:]:
+            words, adjoints = " are the fixed points of their equations: rounds from ", "; so are "
+        else:
+            words, adjoints = " is the fixed point of its equation: rounds from ", "; so is "
+        told = [adjoints, *_listed([_symbol_of(lines, bar) for bar in back])] if back else []
+        yield (*_listed(values), words, *_listed(begun), ends, *told)
+
+
+def _symbol_of(lines: Lines, id: int) -> Symbol:
+    return Symbol(lines.labels[id], normal(lines.recursion.graph.shape(id)))
 
 
 def mean_of(loss: Loss | None) -> tuple[Note, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -163,6 +163,7 @@ class Lines:
         # Rounds go from the last to the first: what is behind the last one comes before them.
         at = next((i for i, line in enumerate(lines) if line.left.labels[0].round), len(lines))
         lines[at:at] = self._behind_rounds()
+        lines = _before_readers(lines, [line for line in self._of_points() if line.where == BACKWARD])
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
 
     def _behind_rounds(self) -> Iterator[Line]:
@@ -179,6 +180,21 @@ class Lines:
                     right = ZERO if bar is None else self.inside(bar)
                     yield Line(self._symbol(label, g.shape(new)), right, BACKWARD)
             yield from self._handed_on(node)
+
+    def _of_points(self) -> Iterator[Line]:
+        """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
+        g, r = self.recursion.graph, self.recursion
+        points = {node.args: node for node in g if node.family == "point"}
+        for args, node in points.items():
+            values = {n.attrs.out: n.id for n in g if n.family == "point" and n.args == args}
+            _, leaves, following = node.attrs.parts(args)
+            for i, (leaf, new) in enumerate(zip(leaves, following, strict=True)):
+                if new in r.adjoint:
+                    label = self.labels[r.adjoint[new]]
+                    found = (r.adjoint.get(values.get(i, -1)), r.adjoint.get(leaf))
+                    right = plus([(1, self.inside(bar)) for bar in found if bar is not None])
+                    where = BACKWARD if label.time is not None else ONCE
+                    yield Line(self._symbol(label, g.shape(new)), in_normal_form(right), where)
 
     def _handed_on(self, node: Node) -> Iterator[Line]:
         """Yield the adjoints of carried values that are those of other values, under another name."""
@@ -223,6 +239,7 @@ class Lines:
         inner = [(label, id) for id, label in sorted(self.labels.items()) if label.adjoint and label.time is None]
         own = [(Label(name, None, adjoint=True, mark=self.mark), id) for name, id in r.params.items()]
         lines = [self._line(label, id, ONCE) for label, id in inner]
+        lines = _before_readers(lines, [line for line in self._of_points() if line.where == ONCE])
         lines += [self._gradient(label, id, by_rows) for label, id in own]
         return (*lines, *self._without(r.params, "param", None))
 
@@ -322,6 +339,14 @@ class Lines:
             if leaves and id in self.labels
         }
         return found
+
+
+def _before_readers(lines: list[Line], more: Sequence[Line]) -> list[Line]:
+    """Return lines with more of them, each before the first that reads it."""
+    for line in more[::-1]:
+        (label,) = line.left.labels
+        lines.insert(next((i for i, x in enumerate(lines) if label in x.right.labels), len(lines)), line)
+    return lines
 
 
 def elementwise(e: Expr) -> Expr:
