@@ -98,6 +98,9 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
     from symbptt.stability.spectra.products import product_spectrum
     from symbptt.stability.spectra.transient import transient_growth
+    from symbptt.training.adam import Adam
+    from symbptt.training.batches import last, pad, unpad
+    from symbptt.training.flat import Flat, flat
     from symbptt.verification.checks import check_backward, verify
     from symbptt.verification.gradient_trace import GradientTrace, trace_gradient
 
@@ -137,22 +140,22 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = _VERSION
 
 __all__ = [
-    "ArgumentError", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const", "Derivation",
-    "Equation", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss", "Model", "Output", "Param",
-    "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError",
-    "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell", "certified_rate",
-    "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs", "compile",
-    "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag", "diagonal", "dot",
-    "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye", "fixed_point",
-    "fixed_points", "full",
-    "function", "gaussian_weights", "gelu", "grad", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv",
-    "kantorovich", "layer_norm", "leaky_relu", "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss",
-    "lyapunov_spectrum", "matmul", "matrix_power", "max", "maximum", "mean", "mean_field", "min", "minimum", "mish", "model",
-    "norm", "one_hot", "ones", "outer", "population", "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape",
-    "segment_sum", "selu", "sigmoid", "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve",
-    "solve_triangular", "split", "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh",
-    "trace", "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unroll", "value_and_grad",
-    "vanishing_condition", "verify", "where", "with_gain", "zeros",
+    "Adam", "ArgumentError", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const",
+    "Derivation", "Equation", "Flat", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss",
+    "Model", "Output", "Param", "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError",
+    "Target", "TargetError", "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell",
+    "certified_rate", "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs",
+    "compile", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag",
+    "diagonal", "dot", "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye",
+    "fixed_point", "fixed_points", "flat", "full", "function", "gaussian_weights", "gelu", "grad", "gradient_flow",
+    "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "kantorovich", "last", "layer_norm", "leaky_relu", "linspace",
+    "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max", "maximum",
+    "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "pad", "population",
+    "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu", "sigmoid", "sign", "silu",
+    "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split", "sqrt", "square", "stack",
+    "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "trace", "trace_gradient", "transient_growth",
+    "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad", "vanishing_condition", "verify", "where", "with_gain",
+    "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -194,6 +197,9 @@ _HOME = {
         "symbptt.stability.report.watch": "Watch",
         "symbptt.language.truncation": "Chunked Window",
         "symbptt.drawing.unrolled": "unroll",
+        "symbptt.training.adam": "Adam",
+        "symbptt.training.batches": "last pad unpad",
+        "symbptt.training.flat": "Flat flat",
         "symbptt.verification.checks": "check_backward verify",
         "symbptt.verification.gradient_trace": "GradientTrace trace_gradient",
     }.items()

@@ -46,29 +46,20 @@ def examples(random, count):
     return x, np.sum(x[:, :, :1] * x[:, :, 1:], axis=0)
 
 
-def adam(params, grads, memory, update, rate=RATE):
-    """Return the parameters after one update. Source: Kingma, Ba 2015, "Adam", algorithm 1 in the form of section 2."""
-    rate = rate * (1 - 0.999**update) ** 0.5 / (1 - 0.9**update)
-    for k, g in grads.items():
-        mean, square = memory.get(k, (0, 0))
-        memory[k] = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g * g
-    return {k: p - rate * memory[k][0] / (np.sqrt(memory[k][1]) + 1e-8) for k, p in params.items()}
-
-
 def train(cell, updates):
     """Return the loss of every update, the norms of the adjoints before and after, and the error on new examples."""
     model = sb.model(cell, squared_error, at="last", reduction="mean")
     kernel = sb.compile(model)
     params = model.init({"m": 2, "n": UNITS}, seed=0, dtype=np.float32)
     x_test, y_test = examples(np.random.default_rng(1), 1000)
-    random, memory, losses, norms = np.random.default_rng(0), {}, [], []
+    random, adam, losses, norms = np.random.default_rng(0), sb.Adam(RATE, clip=CLIP), [], []
     watch = sb.Watch(model, {"x": x_test[:, :4]}, targets={"y": y_test[:4]}, every=max(updates // 5, 1), count=1)
     for update in range(1, updates + 1):
         if update == 1:
             norms.append(kernel.value_and_grad(params, {"x": x_test}, {"y": y_test}, monitor=True)[1].flow["h"])
         x, y = examples(random, BATCH)
         loss, grads = kernel.value_and_grad(params, {"x": x}, {"y": y})
-        params = adam(params, sb.clip_by_norm(grads.params, CLIP), memory, update)
+        params = adam.step(params, grads.params)
         watch(params)  # warns where the verdict on its gradients changes
         losses.append(float(loss))
         if update % max(updates // 10, 1) == 0:

@@ -80,34 +80,23 @@ def bits(params, x, y, keep):
     return -float(np.mean(guesses[np.arange(len(y)), y])) / np.log(2)
 
 
-def adam(params, grads, memory, update, rate):
-    """Return the parameters after one update. Source: Kingma, Ba 2015, "Adam", algorithm 1 in the form of section 2."""
-    rate *= (1 - 0.999**update) ** 0.5 / (1 - 0.9**update)
-    for k, g in grads.items():
-        mean, square = memory.get(k, (0, 0))
-        memory[k] = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g * g
-    return {k: p - rate * memory[k][0] / (np.sqrt(memory[k][1]) + 1e-8) for k, p in params.items()}
-
-
 def train(x, y, keep, test, epochs):
     """Return the trained parameters, the bits a character in training and test, and the mean norms of the adjoints."""
     forget = np.repeat([0.0, 1.0, 0.0, 0.0], UNITS)  # the forget gates begin open
     params = model.init({"v": len(alphabet), "n": UNITS}, seed=0, dtype=np.float32, b=forget)
-    calls, memory, curve, norms = len(x) // STEPS, {}, [], []
+    calls, adam, curve, norms = len(x) // STEPS, sb.Adam(RATE, clip=CLIP), [], []
     for epoch in range(epochs):
         state, losses, flows, clipped = None, [], [], 0
         for call in range(calls):
             part = slice(call * STEPS, (call + 1) * STEPS)
             inputs = {"x": x[part], "keep": keep[part]}
             loss, grads = kernel.value_and_grad(params, inputs, {"y": y[part]}, state, monitor=True)
-            # the states that the next call begins with; a `reset=` of the kernel would return to those that this one got
-            state = {k: v[-1] for k, v in kernel.forward(params, inputs, state).states.items()}
+            state = grads.final  # a `reset=` of the kernel would return to the states that this call began with
             losses.append(float(loss) / np.log(2))
             flows.append(grads.flow["c"])
             clipped += np.sqrt(sum(np.sum(g * g) for g in grads.params.values())) > CLIP
-            update = epoch * calls + call + 1
-            rate = RATE * (1 - update / (epochs * calls + 1))
-            params = adam(params, sb.clip_by_norm(grads.params, CLIP), memory, update, rate)
+            adam.lr = RATE * (1 - (epoch * calls + call + 1) / (epochs * calls + 1))
+            params = adam.step(params, grads.params)
         curve.append((np.mean(losses), bits(params, *test)))
         norms.append(np.mean(flows, axis=0))
         print(f"epoch {epoch + 1:2}: {curve[-1][0]:.3f} bits, test {curve[-1][1]:.3f}; "

@@ -23,7 +23,6 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products are small: threads would wait for each other
 
 import numpy as np
-from adding import adam  # the example beside this one
 from matplotlib.figure import Figure
 
 import symbptt as sb
@@ -83,13 +82,13 @@ def design(params):
 
 def train(name, params, years, limit, updates):
     """Return the loss at each update, as far as gradients are finite, and the forecast after it."""
-    memory, losses, found = {}, [], []
+    adam, losses, found = sb.Adam(RATE, clip=limit), [], []
     for update in range(1, updates + 1):
         loss, grads = kernel.value_and_grad(params, {"x": x[years]}, {"y": y[years]})
         if not all(np.isfinite(g).all() for g in (loss, *grads.params.values())):
             print(f"{name}: update {update:4}  the gradient is not finite, training ends")
             break
-        params = adam(params, sb.clip_by_norm(grads.params, limit), memory, update, RATE)
+        params = adam.step(params, grads.params)
         losses.append(float(loss))
         found.append(forecast(params))
         if update % max(updates // 6, 1) == 0:

@@ -27,7 +27,7 @@ import symbptt as sb
 from symbptt import Param, State, Target
 from symbptt.zoo import mgu
 
-UNITS, DECAY, LAGS = 8, 1e-4, 9
+SIZES, DECAY, LAGS = {"m": 1, "n": 8}, 1e-4, 9
 DATA = Path(__file__).parents[1] / "data" / "sunspots.csv"
 
 
@@ -39,6 +39,7 @@ def squared_error(h: State["n"], y: Target["1"], V: Param["1 n"], c: Param["1"])
 
 model = sb.model(mgu, squared_error, reduction="mean")
 kernel = sb.compile(model)
+layout = sb.flat(kernel, SIZES)
 
 # x is a year, y the next one; square roots make the noise of high and low years alike, as for any count
 year, spots = np.loadtxt(DATA, delimiter=",", skiprows=1, unpack=True)
@@ -55,12 +56,6 @@ def error(forecast, years):
     return np.sqrt(np.mean((forecast - truth)[years] ** 2))
 
 
-def unpack(vector, like):
-    """Return the parameters that a vector of SciPy holds."""
-    ends = np.cumsum([value.size for value in like.values()])[:-1]
-    return {k: part.reshape(like[k].shape) for k, part in zip(like, np.split(vector, ends), strict=True)}
-
-
 def forecast(params):
     h = kernel.forward(params, {"x": x}).states["h"]
     return as_spots(h @ params["V"][0] + params["c"])
@@ -68,19 +63,17 @@ def forecast(params):
 
 def fit(years, seed, iterations):
     """Return the forecasts after every iteration of L-BFGS on some years."""
-    start = model.init({"m": 1, "n": UNITS}, seed=seed)
-    found = []
+    mean_error, found = layout.objective({"x": x[years]}, {"y": y[years]}), []
 
     def objective(vector):
-        loss, grads = kernel.value_and_grad(unpack(vector, start), {"x": x[years]}, {"y": y[years]})
-        slope = np.concatenate([grads.params[k].ravel() for k in start])
+        loss, slope = mean_error(vector)
         return loss + DECAY * vector @ vector, slope + 2 * DECAY * vector
 
     def remember(vector):
-        found.append(forecast(unpack(vector, start)))
+        found.append(forecast(layout.unpack(vector)))
 
-    first = np.concatenate([value.ravel() for value in start.values()])
-    minimize(objective, first, jac=True, method="L-BFGS-B", callback=remember, options={"maxiter": iterations})
+    start = layout.pack(model.init(SIZES, seed=seed))
+    minimize(objective, start, jac=True, method="L-BFGS-B", callback=remember, options={"maxiter": iterations})
     return found
 
 
