@@ -21,6 +21,7 @@ from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.plan.plan import Plan, plan_of
 from symbptt.codegen.plan.written import Written
+from symbptt.codegen.program.at_once import program_at_once
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
@@ -144,8 +145,7 @@ class Kernel:
 
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
         """
-        if not isinstance(self.target, Model):
-            raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        self._model()
         check_monitor(monitor)
         params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
         self._check_memory(params, inputs, state, steps, trains=True)
@@ -160,6 +160,60 @@ class Kernel:
             reset=reset,
             monitor=monitor,
         )
+
+    def value(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> Any:
+        """Return the loss of a model alone. Steps are run piece by piece, and nothing is kept of them but the states behind each.
+
+        Shapes: as for `value_and_grad`.
+
+        Raises: ArgumentError as `value_and_grad` does.
+        """
+        self._model()
+        params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
+        masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        return self._checked(self.module.value, params, inputs, targets, state, **masks)
+
+    def predict(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> dict[str, Any]:
+        """Return what the loss of a model returns beside its value, by name: it ends with return {"loss": ..., "logits": z}.
+
+        Shapes: (T, B, ...) of a loss at every step, zeros from the length of a sample on; (B, ...) of one at the last, zeros for
+        samples of length 0.
+
+        Raises: ArgumentError where the loss returns its value alone, and as `forward` does.
+        """
+        loss = self._model().loss
+        if loss.predicted is None:
+            raise ArgumentError(
+                f"the loss {loss.name} returns its value alone, and so predicts nothing by name\n"
+                '  end it with return {"loss": value, "logits": z}'
+            )
+        params, inputs, state = map(self._named, (params, inputs, state))
+        return self._checked(self.module.predict, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+
+    def _model(self) -> Model:
+        """Raises: ArgumentError where the kernel is that of a cell without a loss."""
+        if not isinstance(self.target, Model):
+            raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
+        return self.target
 
     def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None, *, trains: bool) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated; training holds what truncation needs alone."""
@@ -336,7 +390,9 @@ def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kern
 
 def _head(model: Model) -> Head:
     added = model.arguments[len(model.cell.arguments) :]
-    return Head(place(program_of(derive(model.loss.step))), added, model.at, model.reduction)
+    told = model.loss.predicted
+    predicted = None if told is None else program_at_once(told, told.outputs)
+    return Head(place(program_of(derive(model.loss.step))), predicted, added, model.at, model.reduction)
 
 
 @lru_cache(16)

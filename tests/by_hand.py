@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime import chunked, every, last, limit, pieces, reach, root, watch_chunk, whole, window
+from symbptt.codegen.runtime import (
+    chunked,
+    every,
+    last,
+    limit,
+    pieces,
+    reach,
+    root,
+    told_every,
+    told_last,
+    watch_chunk,
+    whole,
+    window,
+)
 from symbptt.codegen.targets.numpy.embed import OWN, definitions, embedded
 
-PUBLIC = ("forward", "backward", "value_and_grad")
+PUBLIC = ("forward", "backward", "value_and_grad", "value", "predict")
 RUNS = {
     "whole": dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), whole),
     "root": {**dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), pieces), "_pieces": root},
@@ -32,6 +45,7 @@ def source(run: str = "whole", at: str = "every") -> str:
     files: dict[str, ModuleType] = {
         **RUNS[run],
         **dict.fromkeys(("_Loss", "_counted"), last if at == "last" else every),
+        **dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at == "last" else told_every),
     }
     own = "\n\n\n".join(d.text for file in OWN for d in definitions(file))
     return f"import numpy as np\n{own}\n\n\n{embedded(own, PUBLIC, files)[0]}"
@@ -47,6 +61,21 @@ def module(run: str = "whole", at: str = "every", planted: tuple[str, str] | Non
     exec(compile(text, f"<by hand, {run}, {at}>", "exec"), vars(found))
     found.LEAD["goal"] = 2 if at == "every" else 1
     vars(found).update(settings)
+    return found
+
+
+def guesses(given: Any, at: str, lengths: Any = None, reset: Any = None) -> Any:
+    """What the loss returns beside its value, sample by sample and step by step."""
+    params, inputs, _, state = given
+    T, B, n = inputs["x"].shape
+    found = np.zeros((T, B, n) if at == "every" else (B, n))
+    for b in range(B):
+        end = T if lengths is None else int(lengths[b])
+        rows = states(params["w"], inputs["x"][:end, b], state["h"][b], None if reset is None else reset[:, b])
+        if at == "every":
+            found[:end, b] = np.reshape([params["v"] * row for row in rows], (end, n))
+        elif end:
+            found[b] = params["v"] * rows[-1]
     return found
 
 

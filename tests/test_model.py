@@ -378,7 +378,7 @@ PLANTED = {
     "a gradient of the readout that is halved": (r"(?m)^    dV = ([^#\n]+)", r"    dV = 0.5 * \1", "dV"),
     "a bias that misses samples": (r"(?m)^    dd = ([^#\n]+)", "    dd = de[:1].sum(0)  ", "dd"),
     "a cotangent that is doubled": (r"return loss, \{\"h\": (\w+)\}", r'return loss, {"h": 2 * \1}', "dW"),
-    "a loss that is doubled": (r"return loss\.value, ", "return 2 * loss.value, ", "loss"),
+    "a loss that is doubled": (r"return loss\.total, ", "return 2 * loss.total, ", "loss"),
     "a step that is skipped": (r"max\(hi - K, 0\)", "max(hi - K, 1)", "dU"),
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symbptt.codegen.runtime import driver
-from tests.by_hand import assert_close, by_name, data, derivatives, module, states, value
+from tests.by_hand import assert_close, by_name, data, derivatives, guesses, module, states, value
 
 T, B = 5, 3
 LENGTHS = np.array([4, 0, 2])
@@ -39,6 +39,58 @@ def test_loss_and_gradients_are_those_of_loops(run: str, at: str, masks: str) ->
         np.testing.assert_allclose(found, value(given, at, reduction == "mean", **MASKS[masks]), rtol=1e-12)
         assert_close(by_name(grads), derivatives(of, given))
         assert grads.flow["h"].shape == (T,)
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.parametrize("run", ["whole", "root", "limit", "window"])
+def test_loss_alone_and_what_it_predicts_are_those_of_loops(run: str, at: str, masks: str) -> None:
+    given = data(T, B, at=at)
+    for pieces in (1, 2, 100):  # several pieces, a last short one, and one
+        m = made(run, at, REDUCTION="mean", _steps=lambda *_: pieces)  # noqa: B023
+        found = m.value(*given, **MASKS[masks])
+        np.testing.assert_allclose(found, value(given, at, True, **MASKS[masks]), rtol=1e-12)
+        told = m.predict(given[0], given[1], given[3], **MASKS[masks])
+        np.testing.assert_allclose(told["guess"], guesses(given, at, **MASKS[masks]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_loss_alone_of_one_sample_without_a_batch_axis(at: str, steps: int) -> None:
+    given = data(steps, 1, 1, at, np.float32)
+    inputs, state = {"x": given[1]["x"][:, 0]}, {"h": given[3]["h"][0]}
+    goal = {"goal": given[2]["goal"][:, 0] if at == "every" else given[2]["goal"][0]}
+    m = made("whole", at)
+    found = m.value(given[0], inputs, goal, state)
+    np.testing.assert_allclose(found, value(given, at), rtol=1e-6)
+    assert found.dtype == np.float32
+    told = m.predict(given[0], inputs, state)["guess"]
+    wanted = guesses(given, at)
+    np.testing.assert_allclose(told, wanted[:, 0] if at == "every" else wanted[0], rtol=1e-6)
+    assert told.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("at", "right", "wrong"),
+    [
+        ("every", "_kept(self.counted[lo:hi], loss) * self.weights[lo:hi]", "loss * self.weights[lo:hi]"),
+        ("every", "room[lo:hi] = _kept(_cut(call.active, lo, hi), v)", "room[lo:hi] = v"),
+        ("every", "start = _final(states, start, _cut(call.active, lo, hi))\n        call.ws", "call.ws"),
+        ("last", "{k: _kept(self.loss.counted, v) for", "{k: v for"),
+    ],
+)
+def test_planted_mistake_in_a_loss_alone_is_caught(at: str, right: str, wrong: str) -> None:
+    given, kinds = data(T, B, at=at), {"lengths": np.array([2, 0, 4])}
+    settings = {
+        "REDUCTION": "mean",
+        "_steps": lambda *_: 2,
+        "_weights": lambda counted, dtype: np.full(counted.shape, 1 / counted.sum()),
+    }
+    m = module("whole", at, planted=(right, wrong), **settings)
+    with np.errstate(all="ignore"), pytest.raises(AssertionError):
+        np.testing.assert_allclose(m.value(*given, **kinds), value(given, at, True, **kinds), rtol=1e-9)
+        told = m.predict(given[0], given[1], given[3], **kinds)["guess"]
+        np.testing.assert_allclose(told, guesses(given, at, **kinds), rtol=1e-9)
 
 
 @pytest.mark.parametrize("masks", MASKS)
@@ -140,7 +192,7 @@ def test_arrays_without_a_batch_axis_give_gradients_without_one(run: str) -> Non
 
 
 PLANTED = [
-    ("whole", "every", "self.weights = _weights(self.counted, call.dtype)", "self.weights = np.ones((call.T, call.B))"),
+    ("whole", "every", "        weights = self.weights[lo:hi]\n", "        weights = np.ones((hi - lo, call.B))\n"),
     (
         "whole",
         "every",

@@ -25,18 +25,13 @@ def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -
     and samples, else of samples only. No buffer has a `reserved` name.
     """
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
-    m = named(p, {*SYMBOLS, *reserved})
-    storage, given = storage_at_once(m, lead)
-    storage.taken |= {*reserved}
-    w = sweep_of(m, storage, "forward")
-    # One function computes both sweeps: without a loop nothing needs to be stored between them.
-    back = Sweep("backward", m, storage, w.lowering)
-    w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
     # The last step is another one for each sample with lengths, and no loop tells it.
-    w.lowering.tells_steps = of_all_steps
-    for sweep in (w, back):
-        sweep.write(ONCE)
-        sweep.write(AFTER)
+    w, given = _at_once(p, lead, of_all_steps, reserved)
+    m = w.module
+    # One function computes both sweeps: without a loop nothing needs to be stored between them.
+    back = Sweep("backward", m, w.storage, w.lowering)
+    back.write(ONCE)
+    back.write(AFTER)
     results: list[Port] = []
     results.append(Port("outputs", "loss", w.result(p.outputs["loss"], "loss", lead, results)))
     for group, roles, ids in (("inputs", ("input", "output"), p.inputs), ("params", ("param",), p.params)):
@@ -57,17 +52,35 @@ def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str
     """Return a function of the arguments of a step at all steps, states before each step among them, whose results are some
     values by name; one that is the same for all samples comes without their axes. No buffer has a `reserved` name."""
     lead: Shape = (STEPS, BATCH)
+    w, given = _at_once(p, lead, False, reserved)
+    results: list[Port] = []
+    for name, id in values.items():
+        shape = (*(lead if id in w.module.varying else ()), *p.graph.shape(id))
+        results.append(Port("outputs", name, w.result(id, "value", shape, results)))
+    return w.function(given, results)
+
+
+def _at_once(p: Program, lead: Shape, tells_steps: bool, reserved: Collection[str]) -> tuple[Sweep, list[Port]]:
+    """Return the sweep forward of a program without a loop for values with axes of samples, and its arguments."""
     m = named(p, {*SYMBOLS, *reserved})
     storage, given = storage_at_once(m, lead)
     storage.taken |= {*reserved}
     w = sweep_of(m, storage, "forward")
     w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
+    w.lowering.tells_steps = tells_steps
     w.write(ONCE)
     w.write(AFTER)
+    return w, given
+
+
+def lower_told(p: Program, values: Mapping[str, int], of_all_steps: bool, reserved: Collection[str] = ()) -> Function:
+    """Return a function of what a loss reads whose results are some of its values by name, of all steps and samples, or of all
+    samples. No buffer has a `reserved` name."""
+    lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
+    w, given = _at_once(p, lead, of_all_steps, reserved)
     results: list[Port] = []
     for name, id in values.items():
-        shape = (*(lead if id in m.varying else ()), *p.graph.shape(id))
-        results.append(Port("outputs", name, w.result(id, "value", shape, results)))
+        results.append(Port("outputs", name, w.result(id, "value", (*lead, *p.graph.shape(id)), results)))
     return w.function(given, results)
 
 

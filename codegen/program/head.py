@@ -10,10 +10,11 @@ from symbptt.ir.step import Argument
 
 @dataclass(frozen=True)
 class Head:
-    """A loss next to the program: its own program, which has no loop, the arguments it adds, and where and how it
-    counts."""
+    """A loss next to the program: its own program, which has no loop, that of what it returns beside its value, the arguments
+    it adds, and where and how it counts."""
 
     program: Program
+    predicted: Program | None
     added: tuple[Argument, ...]
     at: str
     reduction: str

@@ -19,4 +19,4 @@ def _loss_score(call: _Call, values: Arrays, lo: int, hi: int) -> Any:
     """Return the loss of all steps."""
     loss, states = _Loss(call), {k: values[k] for k in STATES}
     loss.of(call, call.a, states, {k: v for k, v in values.items() if k not in states}, lo, hi)
-    return loss.value
+    return loss.total

@@ -10,8 +10,10 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import STARTS, STATES, Array
+from symbptt.codegen.runtime.cell import STARTS, STATES, Array, Arrays
+from symbptt.codegen.runtime.evaluation import _evaluated
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
+from symbptt.codegen.runtime.told_every import _alone, _Prediction, _Value
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
 from symbptt.codegen.runtime.workspace import _workspace
 
@@ -80,6 +82,39 @@ def value_and_grad(
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     value, found, final = _trained(call, plan, flow)
     return value, _grads(*found, flow, batched, final, not call.T, _by_param(state))
+
+
+def value(
+    params: Any,
+    inputs: Any = None,
+    targets: Any = None,
+    state: Any = None,
+    *,
+    steps: Any = None,
+    lengths: Any = None,
+    reset: Any = None,
+    workspace: Any = None,
+) -> Array:
+    """Return the loss alone, of which `value_and_grad` has the gradients too."""
+    call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)
+    return _evaluated(call, _Value(call))
+
+
+def predict(
+    params: Any,
+    inputs: Any = None,
+    state: Any = None,
+    *,
+    steps: Any = None,
+    lengths: Any = None,
+    reset: Any = None,
+    workspace: Any = None,
+) -> Arrays:
+    """Return what the loss returns beside its value, by name: (T, B, ...) or (T, ...) of a loss at every step, zeros behind
+    the end of a sample, (B, ...) or (...) of one at the last."""
+    call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
+    found = _evaluated(call, _Prediction(call))
+    return found if batched else {k: _alone(v) for k, v in found.items()}
 
 
 def _by_param(state: Any) -> tuple[str, ...]:

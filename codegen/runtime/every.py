@@ -20,7 +20,7 @@ class _Loss:
     def __init__(self, call: _Call) -> None:
         self.counted = _counted(call)
         self.weights = _weights(self.counted, call.dtype)
-        self.value = call.dtype.type(0)
+        self.total = call.dtype.type(0)
         self.own: Arrays = {}
 
     def note(self, values: Arrays, lo: int, hi: int) -> None:
@@ -30,6 +30,6 @@ class _Loss:
         """Add the loss of steps lo to hi; return the cotangents of these steps, and those behind the last."""
         weights = self.weights[lo:hi]
         value, full, own = _loss(a, states | outputs, weights, call.sizes, hi - lo, call.B, call.dtype)
-        self.value += np.sum(_kept(self.counted[lo:hi], value) * weights)
+        self.total += np.sum(_kept(self.counted[lo:hi], value) * weights)
         self.own = _added(self.own, own)
         return dict.fromkeys([*states, *outputs]) | full, dict.fromkeys(STATES)

@@ -25,7 +25,7 @@ class _Loss:
         self.counted = np.full(B, T > 0) if active is None else active.any(0)
         self.at = np.full(B, max(T - 1, 0)) if active is None else np.maximum(active.sum(0) - 1, 0)
         self.weights = _weights(self.counted, call.dtype)
-        self.value: Any = None
+        self.total: Any = None
         self.read: Arrays = {}
         self.given: Arrays = {}
         self.own: Arrays = {}
@@ -45,10 +45,10 @@ class _Loss:
         """Compute the loss when its last piece comes, the first that flows back; return the cotangents of steps lo to hi,
         and those behind the last."""
         last: Arrays = dict.fromkeys(STATES)
-        if self.value is None:
+        if self.total is None:
             self.note(states | outputs, lo, hi)
             value, self.given, self.own = _loss(a, self.read, self.weights, call.sizes, hi - lo, call.B, call.dtype)
-            self.value = np.sum(_kept(self.counted, value) * self.weights)
+            self.total = np.sum(_kept(self.counted, value) * self.weights)
             last = {k: self.given.get(k) for k in STATES}
         full: Arrays = dict.fromkeys([*states, *outputs])
         for k in [k for k in outputs if k in self.given]:

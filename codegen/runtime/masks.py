@@ -15,6 +15,11 @@ def _where(mask: Array, a: Any, b: Any) -> Array:
     return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
 
 
+def _end(T: int, active: Mask) -> int:
+    """Return how many steps the longest sample has."""
+    return T if active is None else int(active.any(1).sum())
+
+
 def _kept(mask: Mask, x: Array) -> Array:
     """Return x where a mask is true, else zero; all of it without a mask."""
     return x if mask is None else _where(mask, x, 0)

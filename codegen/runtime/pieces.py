@@ -10,16 +10,11 @@ from symbptt.codegen.runtime.cell import LEAD, STATES, TARGETS, Arrays, Gradient
 from symbptt.codegen.runtime.checkpoints import _schedule, _spanned
 from symbptt.codegen.runtime.every import _Loss
 from symbptt.codegen.runtime.losses import _added
-from symbptt.codegen.runtime.masks import _final
+from symbptt.codegen.runtime.masks import _end, _final
 from symbptt.codegen.runtime.part import _part
 from symbptt.codegen.runtime.parts import _data, _input_sums, _zeros
 from symbptt.codegen.runtime.root import _pieces
 from symbptt.codegen.runtime.sweeps import _backward
-
-
-def _end(T: int, active: Mask) -> int:
-    """Return how many steps the longest sample has."""
-    return T if active is None else int(active.any(1).sum())
 
 
 def _prepared(call: _Call, trains: bool) -> tuple[int, int]:
@@ -107,7 +102,7 @@ def _trained(call: _Call, plan: tuple[int, int], flow: Any) -> tuple[Any, Gradie
         carry = _piece_back(call, sums, tape, full, carry or behind, flow, lo, hi)
         call.ws.give(tape[-1])
         del tape, full
-    return loss.value, (_added(sums[0], loss.own), sums[1], carry, sums[2]), final
+    return loss.total, (_added(sums[0], loss.own), sums[1], carry, sums[2]), final
 
 
 def _ahead_to(call: _Call, start: Arrays, lo: int, hi: int, piece: int, loss: Any) -> Arrays:

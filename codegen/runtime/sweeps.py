@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import STATES, Arrays, Gradients, Mask, Sizes
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Gradients, Mask, Sizes
 from symbptt.codegen.runtime.masks import _adjoints, _buffers, _enter, _kept, _leave, _sent, _wait
 from symbptt.codegen.runtime.watch import _watch
 
@@ -69,6 +69,17 @@ def _loss(a: Arrays, read: Arrays, dloss: Any, sizes: Sizes, T: int, B: int, dty
     error = a["v"] * read["h"] - a["goal"]
     sent = dloss[..., None] * error
     return (error * error).sum(-1) / 2, {"h": sent * a["v"]}, {"v": np.sum(sent * read["h"])}
+
+
+def _loss_value(a: Arrays, read: Arrays, sizes: Sizes, T: int, B: int, dtype: Any) -> Array:
+    """Return the loss of each sample."""
+    error = a["v"] * read["h"] - a["goal"]
+    return (error * error).sum(-1) / 2
+
+
+def _predicted(a: Arrays, read: Arrays, sizes: Sizes, T: int, B: int, dtype: Any) -> Arrays:
+    """Return what the loss returns beside its value, of each sample."""
+    return {"guess": a["v"] * read["h"]}
 
 
 def _needed(steps: int, T: int, B: int, item: int, sizes: Sizes, trains: bool, masks: int) -> int:

@@ -35,4 +35,4 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
     final = _final(states, call.a, call.active)
     params, inputs, state, resets = _backward(tape, full, last, flow, *call.of(0, call.T))
     call.ws.give(tape[-1])
-    return loss.value, (_added(params, loss.own), inputs, state, resets), final
+    return loss.total, (_added(params, loss.own), inputs, state, resets), final

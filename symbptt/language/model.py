@@ -12,6 +12,7 @@ import numpy as np
 
 from symbptt.checks import check_constant, check_function, check_mapping, named
 from symbptt.errors import ArgumentError, CellError, ShapeError
+from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need
 from symbptt.ir.rounds import written_out
 from symbptt.ir.shape import show
@@ -70,9 +71,18 @@ class Loss:
     def name(self) -> str:
         return str(self.function.__name__)
 
-    @functools.cached_property
+    @property
     def step(self) -> Step:
         """The traced loss: one scalar output, `loss`; what it reads of a step has the role of an output."""
+        return self._traced[0]
+
+    @property
+    def predicted(self) -> Step | None:
+        """What the loss returns beside its value, as a step with these outputs; None where it returns its value alone."""
+        return self._traced[1]
+
+    @functools.cached_property
+    def _traced(self) -> tuple[Step, Step | None]:
         return _trace(self)
 
 
@@ -189,25 +199,63 @@ def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
     return (*cell.arguments, *added)
 
 
-def _trace(loss: Loss) -> Step:
+def _trace(loss: Loss) -> tuple[Step, Step | None]:
+    """Return the step of the value of a loss, and that of what it returns beside it."""
     # A loss reads the state after the step and returns none: for its own recursion it is an input with a gradient.
     arguments = tuple(replace(a, role="output") if a.role == "state" else a for a in loss.arguments)
     graph, leaves, values = traced_arguments(arguments)
     with recorded(graph) as found:
         result = run_traced(loss, values)
-    if result is None:
-        raise CellError(f"the loss {loss.name} returns None{place_of(loss.function)}\n  does the body end with return?")
-    value = as_array(graph, result)
+    value, *others = (as_array(graph, item) for item in _returned(loss, result).values())
     if value.ndim:
         raise ShapeError(
             f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
             "  return a scalar: sb.sum(...) over one sample"
         )
+
+    def again(other: Graph, result: Any) -> int:
+        return as_array(other, next(iter(_returned(loss, result).values()))).id
+
     # A loss is traced once as well, and must be a function.
-    check_repeats(loss, graph, value.id, lambda other, again: as_array(other, again).id, arguments)
+    check_repeats(loss, graph, value.id, again, arguments)
     check_gathers(loss, graph, arguments)
-    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves, graph, [value.id])
+    predicted = dict(zip([*_returned(loss, result)][1:], (other.id for other in others), strict=True))
+    _check_untargeted(loss, graph, leaves, predicted)
+    roots = [value.id, *predicted.values()]
+    graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves, graph, roots)
     needs = checked_needs(loss, graph, arguments)
     doc = inspect.getdoc(loss.function) or ""
-    step = Step(loss.name, doc, graph, arguments, leaves, {}, {"loss": value.id}, needs)
-    return written_out(with_parts(stable(step)))
+    told = ({"loss": value.id}, predicted)
+    step, beside = (Step(loss.name, doc, graph, arguments, leaves, {}, outputs, needs) for outputs in told)
+    return written_out(with_parts(stable(step))), written_out(with_parts(stable(beside))) if predicted else None
+
+
+def _returned(loss: Loss, result: Any) -> dict[str, Any]:
+    """Return the value of a loss by the name "loss", first, and what it returns beside it, by name.
+
+    Raises: CellError where it returns neither a value nor a dict with one.
+    """
+    where = place_of(loss.function)
+    if result is None:
+        raise CellError(f"the loss {loss.name} returns None{where}\n  does the body end with return?")
+    if not isinstance(result, Mapping):
+        return {"loss": result}
+    if "loss" not in result or not all(isinstance(name, str) and name.isidentifier() for name in result):
+        names = ", ".join(map(str, result)) or "nothing"
+        raise CellError(
+            f'the loss {loss.name} returns a dict of {names}; "loss" and names of what it predicts are expected{where}\n'
+            '  write return {"loss": value, "logits": z}'
+        )
+    return {"loss": result["loss"], **{name: value for name, value in result.items() if name != "loss"}}
+
+
+def _check_untargeted(loss: Loss, graph: Graph, leaves: Mapping[str, int], predicted: Mapping[str, int]) -> None:
+    """Raises: CellError where what a loss predicts reads what is to be predicted."""
+    targets = {leaves[a.name]: a.name for a in loss.arguments if a.role in ("target", "index")}
+    for name, id in predicted.items():
+        read = [targets[other] for other in graph.ancestors([id]) if other in targets]
+        if read:
+            raise CellError(
+                f"{name} of the loss {loss.name} reads the target {read[0]}, which predict does not have{place_of(loss.function)}\n"
+                "  return what is computed before the target comes in"
+            )

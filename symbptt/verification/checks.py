@@ -29,7 +29,7 @@ from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
 from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.mistakes.explain import Finding, explained
-from symbptt.verification.objective import Truncation, loss_of
+from symbptt.verification.objective import Truncation, loss_of, predictions_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.prove import proof_of
 from symbptt.verification.regimes import GIVEN, REGIMES, Blocks, has_gates, settings_of, size_given, sizes_of
@@ -165,7 +165,7 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
         def run(blocks: Blocks | None = case.size.blocks) -> Kernel:
             return kept[blocks] if blocks in kept else kept.setdefault(blocks, in_blocks(kernel, blocks))
 
-        named = ("loss",) if isinstance(target, Model) else (*target.step.next, *target.step.outputs)
+        named = _names_of_values(target)
         yield from value_rows(case, partial(_values, run), named)
         # Types do not depend on the numbers, so that one case is enough.
         if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
@@ -201,10 +201,39 @@ def _values(run: Callable[[], Kernel], point: Point) -> dict[str, tuple[Any, Any
     """Each state and output, or the loss, by the user's function, and by the kernel."""
     target = run().target
     if isinstance(target, Model):
-        return {"loss": (np.asarray(loss_of(target, point)), np.asarray(_trained(run(), point)[0]))}
+        wanted = np.asarray(loss_of(target, point))
+        found = {
+            "loss": (wanted, np.asarray(_trained(run(), point)[0])),
+            "value": (wanted, np.asarray(_evaluated(run(), point))),
+        }
+        return found | _predictions(run(), point)
     states, outputs = oracle.run(target, point)
     found = _forward(run(), point)
     return {name: (reference, (found.states | found.outputs)[name]) for name, reference in (states | outputs).items()}
+
+
+def _names_of_values(target: Cell | Model) -> tuple[str, ...]:
+    """Return the blocks that `_values` compares."""
+    if isinstance(target, Cell):
+        return (*target.step.next, *target.step.outputs)
+    predicted = target.loss.predicted
+    return ("loss", "value", *(predicted.outputs if predicted is not None else ()))
+
+
+def _predictions(kernel: Kernel, point: Point) -> dict[str, tuple[Any, Any]]:
+    """What a loss returns beside its value, by the user's function, and by the kernel."""
+    target = kernel.target
+    if not isinstance(target, Model) or target.loss.predicted is None:
+        return {}
+    groups = (point.params, point.inputs, point.state)
+    found = kernel.predict(*map(_fixed, groups), steps=point.steps, **point.masks)
+    wanted = predictions_of(target, point)
+    return {name: (wanted.get(name, np.zeros_like(value)), value) for name, value in found.items()}
+
+
+def _evaluated(kernel: Kernel, point: Point) -> Any:
+    groups = (point.params, point.inputs, point.targets, point.state)
+    return kernel.value(*map(_fixed, groups), steps=point.steps, **point.masks)
 
 
 def _gradients(run: Callable[[], Kernel], point: Point, cotangents: Arrays) -> tuple[Arrays, Arrays, Arrays]:

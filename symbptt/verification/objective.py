@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,6 +138,24 @@ def loss_of(model: Model, point: Point) -> Any:
     return _loss(model, _parts(model.cell, point, None))(point)
 
 
+def predictions_of(model: Model, point: Point) -> Arrays:
+    """Return what the loss of a model returns beside its value, by the user's functions alone.
+
+    Shapes: (T, B, ...) of a loss at every step, (B, ...) of one at the last; zeros where none counts.
+    """
+    states, outputs = oracle.run(model.cell, point)
+    shared, batch = _shared(model, point), len(point.active.T)
+    lead = (point.steps, batch) if model.at == "every" else (batch,)
+    found: Arrays = {}
+    for t, b in _counted(model, point.active.sum(0)):
+        returned = _returned_at(model, shared, states | outputs, point, (t, b), t)
+        for name in [name for name in returned if name != "loss"]:
+            value = np.asarray(returned[name])
+            room = found.setdefault(name, np.zeros((*lead, *value.shape), value.dtype))
+            room[(t, b) if model.at == "every" else b] = value
+    return found
+
+
 def cotangents_of_loss(model: Model, point: Point) -> Arrays:
     """Return the derivatives of the loss by all states and outputs of every step, (T, B, ...), by complex steps."""
     states, outputs = oracle.run(model.cell, point)
@@ -190,6 +208,12 @@ def _counted(model: Model, ends: Any) -> list[tuple[int, int]]:
 
 
 def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: tuple[int, int], step: int) -> Any:
+    returned = _returned_at(model, shared, values, point, place, step)
+    return returned["loss"] if isinstance(returned, Mapping) else returned
+
+
+def _returned_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: tuple[int, int], step: int) -> Any:
+    """Return what the user's loss returns at a step and a sample, whose values are those of `step`."""
     targets = {k: v[place if model.at == "every" else place[1:]] for k, v in point.targets.items()}
     read = {
         a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")

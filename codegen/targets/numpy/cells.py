@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,10 +11,11 @@ from symbptt.codegen.loop_ir.views import is_whole, point, span
 from symbptt.codegen.lower.backward import backward
 from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.lower.forward import forward
-from symbptt.codegen.lower.loss import lower_loss
+from symbptt.codegen.lower.loss import lower_loss, lower_told
 from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import Storage
 from symbptt.codegen.memory.runs import LEAST
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
@@ -30,6 +31,8 @@ FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset, ws):"
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):"
 PULL = "def _pull(tape, carry, full, sums, sizes, T, B, dtype):"
 LOSS = "def _loss(a, read, dloss, sizes, T, B, dtype):"
+LOSS_VALUE = "def _loss_value(a, read, sizes, T, B, dtype):"
+PREDICTED = "def _predicted(a, read, sizes, T, B, dtype):"
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,33 @@ def loss_text(p: Program, of_all_steps: bool) -> tuple[str, dict[str, float]]:
         return [f"return {value}, {_results(f, 'inputs', text.names)}, {_results(f, 'params', text.names)}"]
 
     return function_text(LOSS, f, text, first, behind), constants_of(f)
+
+
+def loss_texts(head: Head, of_all_steps: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the functions of a loss, each with the numbers that it reads at the head of the module: with gradients, its value
+    alone, and what it returns beside its value."""
+    yield loss_text(head.program, of_all_steps)
+    # A loss at the last step is one there, also where truncation takes it at all steps for its gradients.
+    at_every = head.at == "every"
+    yield _told_text(LOSS_VALUE, head.program, at_every, lambda values: values["loss"])
+    if head.predicted is not None:
+        yield _told_text(PREDICTED, head.predicted, at_every, dict_text)
+
+
+def _told_text(
+    head: str, p: Program, of_all_steps: bool, returned: Callable[[dict[str, str]], str]
+) -> tuple[str, dict[str, float]]:
+    """Return the function of all outputs of a loss, and the numbers that it reads at the head of the module."""
+    n = named(p, RESERVED)
+    f = ready(lower_told(p, p.outputs, of_all_steps, RESERVED))
+    text = Text(names_of(n.sizes), equations_of(n), {}, (), None, frozenset(constants_of(f)))
+    used = {view.buffer for s in walk(f.body) for view in views(s)} | {port.view.buffer for port in f.results}
+    ports = [q for q in f.arguments if q.view.buffer in used and q.group != "cotangent"]
+    first = taken("a", [q for q in ports if q.group != "output"]) + taken(
+        "read", [q for q in ports if q.group == "output"]
+    )
+    results = {port.name: view_text(Shown(port.view), text.names) for port in f.results}
+    return function_text(head, f, text, first, lambda _: [f"return {returned(results)}"]), constants_of(f)
 
 
 def constants_of(f: Function) -> dict[str, float]:

@@ -28,6 +28,7 @@ from symbptt.codegen.runtime import (
     chunked,
     driver,
     errors,
+    evaluation,
     every,
     full,
     gather,
@@ -49,6 +50,8 @@ from symbptt.codegen.runtime import (
     selfcheck,
     settling,
     sweeps,
+    told_every,
+    told_last,
     watch,
     watch_chunk,
     whole,
@@ -58,9 +61,9 @@ from symbptt.codegen.runtime import (
 from symbptt.syntax import statements
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, root, limit, chunked, window, every, last, losses, parts, part, located, call, checkpoints, gather,
-    algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments, results, workspace, errors, full,
-    selfcheck,
+    driver, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts, part,
+    located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments,
+    results, workspace, errors, full, selfcheck,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
@@ -191,16 +194,18 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _read(node: ast.AST) -> set[str]:
-    """Return the names that a piece of a program reads."""
-    found, todo = set[str](), [node]
+    """Return the names that a definition takes from outside: what it binds itself is its own, whatever else has that name."""
+    found, own, todo = set[str](), set[str](), [node]
     while todo:
         piece = todo.pop()
-        if isinstance(piece, ast.Name) and isinstance(piece.ctx, ast.Load):
-            found.add(piece.id)
+        if isinstance(piece, ast.Name):
+            (found if isinstance(piece.ctx, ast.Load) else own).add(piece.id)
+        elif isinstance(piece, ast.arg):
+            own.add(piece.arg)
         # The parts as they lie in a node: `ast.walk` looks each of them up by its name, which takes three times as long.
         for value in vars(piece).values():
             todo += [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, ast.AST)]
-    return found
+    return found - own
 
 
 def _plain(text: str) -> str:

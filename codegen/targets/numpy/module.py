@@ -26,6 +26,8 @@ from symbptt.codegen.runtime import (
     pieces,
     reach,
     root,
+    told_every,
+    told_last,
     watch,
     watch_chunk,
     whole,
@@ -42,7 +44,7 @@ from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
 from symbptt.ir.rounds import graph_of, with_bodies
 from symbptt.language.truncation import Chunked, Window
 
-PUBLIC = ("forward", "backward", "value_and_grad")
+PUBLIC = ("forward", "backward", "value_and_grad", "value", "predict")
 MAIN = """if __name__ == "__main__":
     import hashlib
     import sys
@@ -90,11 +92,11 @@ def source(
     tape = found.tape
     constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape}
     if head is not None:
-        text, more = cells.loss_text(head.program, "T" in _lead(head, truncation))
-        sweeps.append(text)
-        constants |= more
+        for text, more in cells.loss_texts(head, "T" in _lead(head, truncation)):
+            sweeps.append(text)
+            constants |= more
     quiet = _quiet(p, head, pulled)
-    public = PUBLIC[: 2 if head is None else 3]
+    public = PUBLIC[: 2 if head is None else 4 if head.predicted is None else 5]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
     carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory))
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
@@ -141,6 +143,7 @@ def _files(
         found
         | {"_pieces": limit if isinstance(memory, int) else root}
         | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
+        | dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at_last else told_every)
     )
 
 

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.labels import Label
-from symbptt.autodiff.subexpressions import values
 from symbptt.codegen.lower.loss import lower_values
+from symbptt.codegen.program.at_once import program_at_once
 from symbptt.codegen.program.names import named
-from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.cells import constants_of, taken
 from symbptt.codegen.targets.numpy.embed import embedded
 from symbptt.codegen.targets.numpy.functions import Text, function_text
@@ -20,7 +17,6 @@ from symbptt.codegen.targets.numpy.index import Shown, names_of, view_text
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.text import dict_text, number_text
-from symbptt.ir.nesting import Nesting
 from symbptt.ir.step import Step
 
 
@@ -30,7 +26,7 @@ def pointwise(step: Step, roots: Mapping[str, int]) -> str:
     `a` holds the arguments, states before the step among them, with axes (T, B) where they differ between samples. A
     value that is the same for all samples comes without these axes.
     """
-    p = _program(step, roots)
+    p = program_at_once(step, roots)
     n = named(p, RESERVED)
     f = ready(lower_values(p, roots, RESERVED))
     text = Text(names_of(n.sizes), lambda _: "", {}, numbers=frozenset(constants_of(f)))
@@ -50,32 +46,3 @@ def evaluator(step: Step, roots: Mapping[str, int]) -> Callable[..., dict[str, A
     exec(compile(pointwise(step, roots), f"<symbptt {step.name} pointwise>", "exec"), space)
     evaluate: Callable[..., dict[str, Any]] = space["evaluate"]
     return np.errstate(all="ignore")(evaluate)
-
-
-def _program(step: Step, roots: Mapping[str, int]) -> Program:
-    g = step.graph
-    kept = values(g, roots.values())
-    labels = {id: Label(name, None) for name, id in step.leaves.items()}
-    labels |= {id: Label(name, 0) for id, name in g.names.items() if id in kept and id not in labels}
-    for number, id in enumerate(Nesting(g, labels).too_long(), 1):
-        # A value with a label has a line of its own, which keeps formulas short.
-        labels[id] = Label(f"term{number}", 0)
-    nothing: dict[str, int] = {}
-    program = Program(
-        step.name,
-        "",
-        step.arguments,
-        g,
-        labels,
-        step.leaves,
-        nothing,
-        dict(roots),
-        nothing,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
-        frozenset(kept),
-    )
-    return place(program)

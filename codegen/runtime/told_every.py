@@ -1,0 +1,54 @@
+"""What a loss at every step of each sample tells without gradients: its value, and what it predicts."""
+
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.runtime.call import _Call, _cut
+from symbptt.codegen.runtime.cell import TARGETS, Array, Arrays
+from symbptt.codegen.runtime.every import _counted
+from symbptt.codegen.runtime.losses import _weights
+from symbptt.codegen.runtime.masks import _kept
+from symbptt.codegen.runtime.parts import _data
+from symbptt.codegen.runtime.sweeps import _loss_value, _predicted
+
+
+class _Value:
+    """The value of the loss, of the pieces so far."""
+
+    def __init__(self, call: _Call) -> None:
+        self.counted = _counted(call)
+        self.weights = _weights(self.counted, call.dtype)
+        self.total = call.dtype.type(0)
+
+    def add(self, call: _Call, values: Arrays, lo: int, hi: int) -> None:
+        """Add the loss of steps lo to hi."""
+        loss = _loss_value(call.a | _data(call, TARGETS, lo, hi), values, call.sizes, hi - lo, call.B, call.dtype)
+        self.total += np.sum(_kept(self.counted[lo:hi], loss) * self.weights[lo:hi])
+
+    def end(self, call: _Call) -> Any:
+        """Return the loss of all steps."""
+        return self.total
+
+
+class _Prediction:
+    """What the loss returns beside its value, at the steps so far."""
+
+    def __init__(self, call: _Call) -> None:
+        self.found: Arrays = {}
+
+    def add(self, call: _Call, values: Arrays, lo: int, hi: int) -> None:
+        """Write what is predicted at steps lo to hi, zeros behind the end of a sample."""
+        for k, v in _predicted(call.a, values, call.sizes, hi - lo, call.B, call.dtype).items():
+            v = np.broadcast_to(v, (hi - lo, call.B, *v.shape[2:]))
+            room = self.found.setdefault(k, np.zeros((call.T, *v.shape[1:]), v.dtype))
+            room[lo:hi] = _kept(_cut(call.active, lo, hi), v)
+
+    def end(self, call: _Call) -> Arrays:
+        """Return what is predicted at all steps."""
+        return self.found
+
+
+def _alone(v: Array) -> Array:
+    """Return what is predicted of the one sample of a call without a batch axis."""
+    return v[:, 0]
