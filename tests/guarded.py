@@ -17,7 +17,7 @@ from symbptt.stability.runs.trajectory import trajectory
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.stability.spectra.products import product_spectrum
 from tests.properties.bench import data_of
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 
 STEPS, BATCH = 10, 2
 LAGS = (1, 2, 3, 5, STEPS)

@@ -1011,7 +1011,7 @@ class Page:
     def member(self, symbol: Symbol) -> Symbol:
         """The member of a family that a line defines: the name whose value stands on the page, or one with an underscore."""
         names = self.names(symbol)
-        known = [name for name in names if self.is_primal(name)]
+        known = [name for name in names if self.is_primal(name) or name in self.timed]
         self.others = [] if known else names
         return Symbol((known or names[-1:])[0], symbol.time)
 

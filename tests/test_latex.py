@@ -12,7 +12,7 @@ import symbptt as sb
 from symbptt import ArgumentError, Const, Input, Param, State, zoo
 from symbptt.equations.notation.measure import width
 from tests import tex, unseen
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 from tests.readback import Read, as_latex, as_latex_textbook, assert_model_read, assert_read, read_latex, sizes_of
 from tests.test_names_on_pages import as_people_write
 from tests.test_page import constants, flattened, of_output, read_out, repeated, rows, summed
@@ -77,9 +77,7 @@ def assert_random_read(seed: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
-@pytest.mark.parametrize(
-    "seed", [0, 1, 18, 32]
-)  # of 18 the loss has an argument by a name that the cell has; of 32 a function twice
+@pytest.mark.parametrize("seed", [3, 94, 142, 159])
 def test_latex_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 

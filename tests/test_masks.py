@@ -11,7 +11,7 @@ from symbptt import Chunked, Input, Output, Param, State, Target, Window, zoo
 from symbptt.errors import ArgumentError
 from tests import unseen
 from tests.masked import assert_masked
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 from tests.readback import sizes_of
 
 CELLS = {**zoo.CELLS, **unseen.CELLS}

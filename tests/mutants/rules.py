@@ -46,14 +46,14 @@ from symbptt.verification.regimes import REGIMES
 from symbptt.verification.requests import NOTHING
 from tests.cells import odd, vanilla
 from tests.mutants.edits import Edit, _edits, _put
-from tests.properties.wild import case_of, functions_of
+from tests.properties.cases import case_of, functions_of
 
 ROOT = Path(sb.__file__).parents[1]
 FILES = [*sorted(ROOT.glob("symbptt/autodiff/*.py")), *sorted(ROOT.glob("codegen/passes/*.py")), *sorted(ROOT.glob("codegen/lower/*.py")), ROOT / "symbptt/ops.py"]  # fmt: skip
 PATIENCE = 120
 """Seconds of processor time after which a mutant counts as caught: it does not end."""
 SEEDS = (3, 7)
-"""Random cells of `tests/properties/wild.py`."""
+"""Random cells of `tests/properties/grammar.py`."""
 
 
 @sb.cell

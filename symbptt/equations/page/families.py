@@ -39,7 +39,8 @@ class Letters:
             letter = next((x for x in LETTERS if x not in used), None)
             if letter is None:
                 return None
-            self.found[key] = (letter, values)
+            is_counted = all(value.isdecimal() for value in values)
+            self.found[key] = (letter, tuple(sorted(values, key=int)) if is_counted else values)
         return self.found[key]
 
 
