@@ -6,6 +6,7 @@ number. Arrays of rank three and more are read as NumPy reads them. A line that 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -272,13 +273,27 @@ class Reader:
     families: Mapping[str, Sequence[str]] = field(default_factory=dict)
     convolutions: Mapping[str, Callable[..., Value]] = field(default_factory=dict)
     shape: tuple[int, ...] | None = None
+    eye: int = 0
 
     def read(self, line: str) -> Value:
         self.tokens, self.pos, self.line = tokens_of(line), 0, line
+        if ("I" in {token for token, _ in self.tokens}) and not self.eye and not self.is_known("I"):
+            return self.with_identity(line)
         value = self.sum()
         if self.pos < len(self.tokens):
             raise ValueError(f"{self.tokens[self.pos][0]!r} is left over in {line!r}")
         return value
+
+    def with_identity(self, line: str) -> Value:
+        """A line with an identity of the one size that fits: no two sizes are equal."""
+        found = []
+        for self.eye in sorted({*self.sizes.values()}):
+            with contextlib.suppress(ValueError):
+                found.append(self.read(line))
+        self.eye = 0
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} sizes of an identity fit in {line!r}")
+        return found[0]
 
     def peek(self) -> str:
         return self.tokens[self.pos][0] if self.pos < len(self.tokens) else ""
@@ -621,8 +636,8 @@ class Reader:
                 return np.asarray(float(plain_number(token)))
             case _ if token.startswith("einsum("):
                 return self.einsum(token[len("einsum('") : -1])
-            case "I":
-                raise ValueError("an identity")
+            case "I" if self.eye:
+                return np.eye(self.eye)
         if self.peek() == "(" and not self.tokens[self.pos][1]:
             base, over = split(token)
             if base in OF_ARRAYS and over not in ("", "rows", "columns"):

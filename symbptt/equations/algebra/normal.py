@@ -415,7 +415,15 @@ def _inverse(e: Inverse) -> Expr:
         return with_sign(sign, transposed(Inverse(inner.inner)))
     if isinstance(inner, Inverse):
         return with_sign(sign, inner.inner)
+    # (C Sᵀ Cᵀ + R Rᵀ)⁻¹ = (C S Cᵀ + R Rᵀ)⁻ᵀ: a matrix and its transpose have one inverse on a page.
+    other = turned(inner) if isinstance(inner, Sum | Matmul) else inner
+    if _transposes(other) < _transposes(inner):
+        return with_sign(sign, transposed(Inverse(other)))
     return with_sign(sign, e if inner is e.inner else Inverse(inner))
+
+
+def _transposes(e: Expr) -> int:
+    return sum(1 for _ in every(e, Transposed)) if e.kinds & Transposed.bit else 0
 
 
 def renamed(e: Expr) -> Expr:
@@ -496,7 +504,7 @@ def _reads_better_turned(e: Sum) -> bool:
     """Answer whether the terms of a sum are turned one by one: those of a matrix that has products or transposes in it, and of a
     vector that has a transpose; else the sum stands in brackets, (v - S k)ᵀ."""
     kinds = Transposed | Total if len(e.shape) == 1 else Transposed | Matmul | Total
-    return any(isinstance(term, kinds) for _, term in e.terms)
+    return any(isinstance(_numbers_apart(term)[1], kinds) for _, term in e.terms)
 
 
 def _total(e: Total) -> Expr:
@@ -729,7 +737,9 @@ def _of_multiple(e: Call) -> Expr:
 def _call(e: Call) -> Expr:
     match e.name:
         case "expm1":
-            return _sum(Sum(((1, Call("exp", e.args)), (-1, ONE))))
+            return _sum_of([(1, _call(Call("exp", e.args))), (-1, ONE)])
+        case "exp":
+            return _of_softplus(e)
         case "log1p":
             # log1p and expm1 are for floating-point accuracy; in exact arithmetic a textbook writes log(1 + x) and exp(x) - 1.
             return Call("log", (_sum_of([(1, ONE), (1, e.args[0])]),))
@@ -739,6 +749,14 @@ def _call(e: Call) -> Expr:
             return _of_outer_product(e)
         case "roll" | "roll_rows" | "roll_columns" | "cumsum" | "reverse_cumsum":
             return _of_multiple(e)
+    return e
+
+
+def _of_softplus(e: Call) -> Expr:
+    """Return exp(-softplus(x)), as which a slope is computed, as 1 - σ(x)."""
+    sign, inner = signed(e.args[0])
+    if sign < 0 and isinstance(inner, Call) and inner.name == "softplus":
+        return plus([(1, ONE), (-1, Call("sigmoid", inner.args))])
     return e
 
 

@@ -178,7 +178,10 @@ def _sum(e: Sum, n: Notation) -> Written:
 def _times(e: Times, n: Notation) -> Written:
     """Numbers side by side before arrays; ⊙ between two arrays. Behind numbers, a product of matrices needs no brackets."""
     text = "".join([sign + at(factor, n, least) for sign, factor, least in signed_factors(e, n)])
-    return text, PRODUCT if _is_open(e.factors[-1]) or sum([bool(factor.shape) for factor in e.factors]) > 1 else MATRIX
+    arrays = sum([bool(factor.shape) for factor in e.factors])
+    # Inside a product of matrices it would not be told where 2 aᵀ b ends.
+    is_open = _is_open(e.factors[-1]) or (not arrays and isinstance(e.factors[-1], Matmul))
+    return text, PRODUCT if is_open or arrays > 1 else MATRIX
 
 
 def _is_open(e: Expr) -> bool:
@@ -191,8 +194,8 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     arrays = sum([bool(factor.shape) for factor in e.factors])
     found: list[tuple[str, Expr, int]] = []
     for i, factor in enumerate(e.factors):
-        last = i == len(e.factors) - 1 and arrays == 1
-        # A single array at the end of a product may be a product of matrices: 2 W h needs no brackets, W h ⊙ x would be ambiguous.
+        last = i == len(e.factors) - 1 and arrays < 2
+        # A product of matrices at the end, behind numbers: 2 W h and 2 aᵀ b need no brackets, W h ⊙ x would be ambiguous.
         least = MATRIX if last or isinstance(factor, Number) else POWER
         if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
             least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show

@@ -11,7 +11,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.bptt import Recursion
-from symbptt.equations.algebra.expressions import Call, Expr, Number, Over, Power, Word, plus
+from symbptt.equations.algebra.expressions import ONE, Call, Expr, Number, Over, Power, Word, plus, times
 from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.traversal import every
 from symbptt.equations.algebra.wholes import NAMES
@@ -27,6 +27,8 @@ from symbptt.language.custom_function import derivative_mark
 A, B, C = map(placeholder, range(3))
 LETTERS = "abcuvwz"
 """Names of arguments in definitions, of which those are taken that the page does not have."""
+EPSILONS = {"ε", "ϵ", "eps", "epsilon", "varepsilon"}
+"""Names that would be read as the ε of a definition."""
 _SHOWN = ops.SHOWN
 
 ELEMENTWISE: dict[tuple[str, int], sp.Expr] = {
@@ -73,6 +75,19 @@ def _share(name: str, a: Expr) -> Expr:
     return Over(is_one, _total(is_one))
 
 
+TWO = Number(sp.Integer(2))
+IN_ORDER: dict[str, Callable[[Expr], Expr]] = {
+    "silu": lambda a: times((a, Call("sigmoid", (a,)))),
+    "mish": lambda a: times((a, Call("tanh", (Call("softplus", (a,)),)))),
+    "gelu": lambda a: times((a, Call("normal_share", (a,)))),
+    "normal_share": lambda a: Over(plus([(1, ONE), (1, Call("erf", (Over(a, Number(sp.sqrt(2))),)))]), TWO),
+    "normal_density": lambda a: Over(
+        Call("exp", (plus([(-1, Over(_square(a), TWO))]),)), Call("sqrt", (Number(2 * sp.pi),))
+    ),
+}
+"""Functions whose factors and quotients SymPy would write in another order than a textbook."""
+
+
 ARRAYS: dict[str, Callable[..., Expr]] = {
     "softmax": lambda a: Over(Call("exp", (a,)), _total(Call("exp", (a,)))),
     "logsoftmax": lambda a: Call("log", (Call("softmax", (a,)),)),
@@ -106,7 +121,9 @@ def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: I
         most = max([MOST_OF_ARRAYS, *(count for _, count in calls)])
         args = [Word(letter) for letter in islice(free_letters(LETTERS, taken), most)]
     lines = [line for function, count in calls for line in _of_call(function, count, args)]
-    lines += [_of_array(name, args) for name in arrays]
+    # The second argument of a normalisation is its ε.
+    of_arrays = [*args[:1], *([] if EPSILONS & {*names} else [Word("ε")]), *args[1:]]
+    lines += [_of_array(name, of_arrays) for name in arrays]
     lines = list(dict.fromkeys(lines))  # a function and its stable form have one name
     return Section("Functions", tuple(lines), tuple(_remarks(in_bodies, any(r.guarded for r in recursions), halved)))
 
@@ -147,6 +164,8 @@ def _of_call(function: Any, count: int, args: list[Word]) -> Iterator[Line]:
 
 
 def _line(name: str, body: sp.Expr, args: list[Word], is_surrogate: bool) -> Line:
+    if name in IN_ORDER and not is_surrogate:
+        return Line(Call(name, tuple(args)), IN_ORDER[name](args[0]), ONCE)
     g = Graph()
     value = build.map_(g, body, [build.leaf(g, "const", arg.text, ()) for arg in args])
     # A definition has a graph of its own, with the letters of its arguments as leaves.
