@@ -177,9 +177,14 @@ def _evaluate_minimum(a: Any, b: Any) -> Any:
     return _ahead(np.less, a, b) if np.iscomplexobj(a) or np.iscomplexobj(b) else np.minimum(a, b)
 
 
+def is_number(x: Any) -> bool:
+    """Answer whether an argument is a number that stands in a body, which wins at a tie: no array, truth value or index."""
+    return isinstance(x, int | float | np.floating)
+
+
 def _ahead(is_ahead: Any, a: Any, b: Any) -> Any:
-    """The value ahead by its real part; at a tie the one that is a real number, of two complex ones the mean."""
-    tied = (a + b) / 2 if np.iscomplexobj(a) and np.iscomplexobj(b) else b if np.iscomplexobj(a) else a
+    """The value ahead by its real part; at a tie a number, of two values the mean."""
+    tied = a if is_number(a) else b if is_number(b) else (a + b) / 2
     x, y = np.real(a), np.real(b)
     return np.where(is_ahead(x, y), a, np.where(x == y, tied, b))
 
@@ -296,7 +301,7 @@ def _slope_at_minimum(a: sp.Expr, b: sp.Expr) -> sp.Expr:
 
 
 def _slope_clip(x: sp.Expr, low: sp.Expr, high: sp.Expr, y: sp.Expr) -> sp.Expr:
-    return greater(x, low) * less(x, high)
+    return _slope_at_maximum(x, low) * _slope_at_minimum(x, high)
 
 
 def _between(low: int, high: int, slope: sp.Expr) -> Callable[..., sp.Expr]:

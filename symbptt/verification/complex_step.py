@@ -90,7 +90,9 @@ class Analytic(np.ndarray):
             # otherwise than the plain function does.
             result.real = np.real(getattr(ufunc, method)(*map(_real, plain), **kwargs))
             result = result if ufunc in EXACT else _rounded(result)
-        return analytic(result)
+        # A sign is a value too, which is no number of the body at a tie.
+        is_flat = "out" not in kwargs and np.asarray(result).dtype.kind == "f" and any(map(np.iscomplexobj, plain))
+        return analytic(result + 0j if is_flat else result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if Array in types:

@@ -159,7 +159,7 @@ def predictions_of(model: Model, point: Point) -> Arrays:
 def cotangents_of_loss(model: Model, point: Point) -> Arrays:
     """Return the derivatives of the loss by all states and outputs of every step, (T, B, ...), by complex steps."""
     states, outputs = oracle.run(model.cell, point)
-    values = states | outputs
+    values, near = states | outputs, replace(point, params=oracle.as_complex(point.params))
     read = [a.name for a in model.loss.arguments if a.role in ("state", "output")]
     sent = {name: np.zeros(v.shape) for name, v in values.items()}
     counted = _counted(model, point.active.sum(0))
@@ -169,7 +169,7 @@ def cotangents_of_loss(model: Model, point: Point) -> Arrays:
                 moved = {k: np.asarray(v, complex) for k, v in values.items()}
                 moved[name][(t, b, *place)] += 1j * oracle.STEP
                 sent[name][(t, b, *place)] = (
-                    np.imag(_loss_at(model, _shared(model, point), moved, point, (t, b), t)) / oracle.STEP
+                    np.imag(_loss_at(model, _shared(model, near), moved, near, (t, b), t)) / oracle.STEP
                 )
     return {k: v / _divisor(model, counted) for k, v in sent.items()}
 
@@ -177,7 +177,7 @@ def cotangents_of_loss(model: Model, point: Point) -> Arrays:
 def _shared(model: Model, point: Point) -> Arrays:
     """Return what the loss of every step is given: its constants and the parameters."""
     consts = {a.name: a.default for a in model.loss.arguments if a.role == "const" and a.default is not None}
-    return consts | oracle.prepared(point.params, point)
+    return oracle.prepared(consts | point.params, point)
 
 
 def _divisor(model: Model, counted: list[tuple[int, int]]) -> int:
@@ -214,7 +214,8 @@ def _loss_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: 
 
 def _returned_at(model: Model, shared: Arrays, values: Arrays, point: Point, place: tuple[int, int], step: int) -> Any:
     """Return what the user's loss returns at a step and a sample, whose values are those of `step`."""
-    targets = {k: v[place if model.at == "every" else place[1:]] for k, v in point.targets.items()}
+    whole = oracle.prepared(point.targets, point)
+    targets = {k: v[place if model.at == "every" else place[1:]] for k, v in whole.items()}
     read = {
         a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")
     }

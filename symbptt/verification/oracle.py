@@ -63,10 +63,11 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     and its outputs are zero.
     """
     names = [a.name for a in cell.arguments if a.role == "state"]
-    consts = constants(cell, point)
-    groups = (point.params, point.inputs, point.state, point.state if point.initial is None else point.initial)
+    given = constants(cell, point) | point.params  # a check may give constants of its own kind
+    # A whole number that is a constant is a value, as an index is, and may be the number of rounds of a loop.
+    params = {k: np.int64(v) if isinstance(v, int) else v for k, v in given.items()}
+    groups = (params, point.inputs, point.state, point.state if point.initial is None else point.initial)
     params, inputs, start, initial = (prepared(group, point) for group in groups)
-    params = consts | params  # a check may give constants of its own kind
     active = point.active
     found: dict[str, dict[tuple[int, int], Any]] = {}
     for b in range(point.batch):
@@ -101,6 +102,14 @@ def constants(cell: Cell, point: Point) -> Arrays:
     return {k: np.full(concrete(a.shape, point.sizes), a.default) if k in one else a.default for k, a in known.items()}
 
 
+def with_constants(point: Point, target: Cell | Model) -> Point:
+    """Return the point with the constants that have a default, those of a loss too, among the parameters."""
+    if isinstance(target, Cell):
+        return replace(point, params=constants(target, point) | point.params)
+    of_loss = {a.name: a.default for a in target.loss.arguments if a.role == "const" and a.default is not None}
+    return replace(point, params=constants(target.cell, point) | of_loss | point.params)
+
+
 def _no_steps(cell: Cell, point: Point) -> Arrays:
     """States and outputs where no sample has a step, which are those that samples begin with, and zeros."""
     lead = (point.steps, point.batch)
@@ -127,10 +136,16 @@ def _padded(found: dict[tuple[int, int], Any], active: Any, start: Any) -> Any:
 
 
 def prepared(arrays: Arrays, point: Point) -> Arrays:
-    """All floats are complex where one is, so that none is in the way of an assignment in place."""
+    """All floats are complex where one is, so that none is in the way of an assignment in place, and a constant is a value as others
+    are, which shares a slope at a tie: a number that stands in the body wins there."""
     groups = (point.params, point.inputs, point.state, point.initial or {})
     if not any(np.iscomplexobj(array) for group in groups for array in group.values()):
         return arrays
+    return as_complex(arrays)
+
+
+def as_complex(arrays: Arrays) -> Arrays:
+    """Return arrays of which all floats are complex."""
     return {
         k: analytic(as_like(np.asarray(v, complex), v)) if np.asarray(v).dtype.kind in "fc" else v
         for k, v in arrays.items()

@@ -48,12 +48,12 @@ def in_field(point: Point, random: np.random.Generator) -> Point:
 
 def with_constants(point: Point, target: Cell | Model) -> Point:
     """Return the point with the constants that have a default, as elements, among the parameters."""
-    found: Arrays = dict(oracle.constants(target.cell if isinstance(target, Model) else target, point))
-    if isinstance(target, Model):
-        found |= {a.name: a.default for a in target.loss.arguments if a.role == "const" and a.default is not None}
     # A whole number is an element as it stands, and may be a number of rounds of a loop.
-    changed = {k: v if isinstance(v, int) else residues(elements(v)) for k, v in found.items()}
-    return replace(point, params=changed | point.params)
+    changed = {
+        k: v if isinstance(v, int) or k in point.params else residues(elements(v))
+        for k, v in oracle.with_constants(point, target).params.items()
+    }
+    return replace(point, params=changed)
 
 
 def regular(

@@ -18,6 +18,7 @@ import numpy as np
 from symbptt.dense import SignAndLog, factored
 from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
+from symbptt.ops import is_number
 from symbptt.verification.complex_step import Kept
 from symbptt.verification.proof import matrices
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
@@ -168,8 +169,8 @@ def _ufunc(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, An
         return call(*map(elements, inputs))
     if name not in VALUES:
         raise UnknownError(f"np.{name} has no version over a field")
-    if name in ("maximum", "minimum") and not all(isinstance(x, Residues) or np.ndim(x) for x in inputs):
-        return _bounded(name, *sorted(inputs, key=lambda x: isinstance(x, Residues) or np.ndim(x) > 0, reverse=True))
+    if name in ("maximum", "minimum"):
+        return _first_of_two(name, *inputs)
     return _atom(name, *map(elements, inputs))
 
 
@@ -218,10 +219,13 @@ def _atom(name: str, *args: Any) -> Any:
     return _with_slopes(value, slopes, args)
 
 
-def _bounded(name: str, x: Any, number: Any) -> Any:
-    """Return the greater or the smaller of elements and a number: nothing flows to elements that are equal to it."""
-    sign = character(reduced(_real(elements(x)) - elements(number)))
-    return _chosen(sign > 0 if name == "maximum" else sign < 0, x, number)
+def _first_of_two(name: str, a: Any, b: Any) -> Any:
+    """Return the greater or the smaller of two: equal elements share what flows back; to one that equals a number nothing flows."""
+    x, y = sorted((a, b), key=is_number)
+    if not is_number(y):
+        return _atom(name, elements(a), elements(b))
+    sign = character(reduced(_real(elements(x)) - elements(y)))
+    return _chosen(sign > 0 if name == "maximum" else sign < 0, x, y)
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -273,8 +277,8 @@ def _element_power(memory: Atoms, x: int, k: int) -> int:
 
 
 def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    x = x if low is None else _bounded("maximum", x, low)
-    return x if high is None else _bounded("minimum", residues(x), high)
+    x = x if low is None else _first_of_two("maximum", residues(x), low)
+    return x if high is None else _first_of_two("minimum", residues(x), high)
 
 
 def _sum(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None, where: Any = True) -> Any:

@@ -19,6 +19,7 @@ from symbptt.verification.rounding.functions import OF_NUMPY, OWN, TRUTHS
 
 NATIVE = ("add", "subtract", "multiply", "negative", "positive", "matmul", "vecdot")
 COMPARED = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
+EXTREMES = ("maximum", "minimum", "fmax", "fmin", "clip")
 LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
 CALLS = {name: np.frompyfunc(call, count, 1) for name, (count, call) in OF_NUMPY.items()}
 ROOTS = ("norm", "std", "argmax", "argmin", "sort", "argsort", "median")
@@ -171,11 +172,17 @@ def _called(name: str, ufunc: Any, method: str, plain: list[Any], kwargs: dict[s
         return _truth(ufunc(*plain, **kwargs)) if "out" not in kwargs else ufunc(*plain, **kwargs)
     if name in CALLS and method in ("__call__", "outer", "accumulate", "reduce"):
         kwargs.pop("dtype", None)
+        plain = [_valued(x) for x in plain] if name in EXTREMES else plain
         found = getattr(CALLS[name], method)(*plain, **kwargs)
         return _truth(found) if name in TRUTHS and "out" not in kwargs else found
     if name in NATIVE or name.endswith("(vectorized)"):
         return getattr(ufunc, method)(*plain, **kwargs)
     raise UnknownError(f"np.{name} has no version of {DIGITS} digits")
+
+
+def _valued(x: Any) -> Any:
+    """Return a number of the body as it is, of which a tie tells, and what is none with elements of 50 digits."""
+    return x if ops.is_number(x) else _plain(_lifted(x))
 
 
 def _truth(x: Any) -> Any:
@@ -195,7 +202,7 @@ def _extreme(name: str, x: Any, axis: Any = 0, dtype: Any = None, out: Any = Non
     rest = tuple(i for i in range(x.ndim) if i not in axes)
     rows = x.transpose(*rest, *axes).reshape(*(x.shape[i] for i in rest), -1)
     found = np.empty(rows.shape[:-1], object)
-    known = [] if initial is None or initial is np._NoValue else [exact(initial)]
+    known = [] if initial is None or initial is np._NoValue else [initial]
     for place in np.ndindex(*found.shape):
         found[place] = _first(name, [*map(exact, rows[place]), *known])
     found = np.expand_dims(found, axes) if keepdims else found
@@ -204,14 +211,14 @@ def _extreme(name: str, x: Any, axis: Any = 0, dtype: Any = None, out: Any = Non
     return found[()]
 
 
-def _first(name: str, values: list[Exact]) -> Exact:
-    best = (max if name == "maximum" else min)(x.value for x in values)
-    return chosen([x for x in values if x.value == best])
+def _first(name: str, values: list[Any]) -> Exact:
+    best = (max if name == "maximum" else min)(exact(x).value for x in values)
+    return chosen([x for x in values if exact(x).value == best])
 
 
 def _of_language(name: str, *args: Any) -> Any:
     """Return a function of the language that is made of NumPy's."""
-    found = ops.BY_NAME[name].evaluate(*(exactly(exact(x)) for x in args))
+    found = ops.BY_NAME[name].evaluate(*(exactly(x) for x in args))
     return bool(found) if np.asarray(found).dtype == bool else exact(found)
 
 

@@ -167,15 +167,13 @@ def made(value: Decimal, pairs: Sequence[Pair], lost: Decimal = ONE) -> Exact:
     return Exact(value)
 
 
-def chosen(values: Sequence[Exact]) -> Exact:
-    """Return one of equal numbers: at a tie a number that is on no tape wins, others have equal shares of the derivative."""
-    apart = {x.node: x for x in values if x.tape is not None}
-    tape = next((x.tape for x in values if x.tape is not None), None)
-    if tape is None or any(x.tape is None for x in values):
-        return Exact(values[0].value)
-    if len(apart) == 1:
-        return values[0]
-    return tape.passed(values[0].value, [(x, ONE / len(values)) for x in values])
+def chosen(values: Sequence[Any]) -> Exact:
+    """Return one of equal values: a number of the body, which has no 50 digits yet, wins; others have equal shares of the derivative."""
+    numbers, value = [x for x in values if type(x) is not Exact], exact(values[0]).value
+    tape = next((x.tape for x in values if type(x) is Exact and x.tape is not None), None)
+    if numbers or tape is None:
+        return Exact(value)
+    return tape.passed(value, [(x, ONE / len(values)) for x in values])
 
 
 def _divided(a: Exact, b: Exact) -> Exact:

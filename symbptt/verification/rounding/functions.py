@@ -130,13 +130,13 @@ def maximum(x: Any, y: Any) -> Exact:
     """Return the greater number; of a NaN a NaN."""
     a, b = exact(x), exact(y)
     if a.value == b.value:
-        return chosen((a, b))
+        return chosen((x, y))
     return a if a.value > b.value or a.value.is_nan() else b
 
 
 def minimum(x: Any, y: Any) -> Exact:
     """Return the smaller number; of a NaN a NaN."""
-    return -maximum(-exact(x), -exact(y))
+    return -maximum(-x, -y)
 
 
 def absolute(x: Any) -> Exact:

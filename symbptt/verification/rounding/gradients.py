@@ -40,9 +40,10 @@ def gradients_of(
     target: Cell | Model, point: Point, sent: Arrays, truncation: Truncation, tape: Tape
 ) -> dict[Group, Any]:
     """Return the gradients of the user's function at a point by the operations on a tape, which none of ours has derived."""
-    taped = exact_point(point, tape)
+    whole = oracle.with_constants(point, target)
+    taped = exact_point(whole, tape)
     # The states at which a truncation cuts are constants: those of a run without a tape.
-    value = value_of(_with_lossy_loss(target, tape), exact_arrays(sent), exact_point(point), truncation)(taped)
+    value = value_of(_with_lossy_loss(target, tape), exact_arrays(sent), exact_point(whole), truncation)(taped)
     bars = tape.pulled(exact(np.asarray(value, object)))
     wanted = oracle.differentiable(target)
     found: dict[Group, Any] = {}
