@@ -145,6 +145,22 @@ softplus = scalar_function("softplus", 1, lambda x, y: -expm1(-y))
 expm1: Any = scalar_function("expm1", 1, lambda x, y: sp.exp(x))  # y + 1 has no digits of exp(-40)
 log1p = scalar_function("log1p", 1, lambda x, y: 1 / (1 + x))
 
+
+def _one(*_: sp.Expr) -> sp.Expr:
+    return sp.S.One
+
+
+conj = scalar_function("conj", 1, _one)
+as_complex = scalar_function("as_complex", 1, _one)
+"""A real number as a complex one, where an argument or a result is an array of these."""
+real_part, imaginary_part = scalar_function("real", 1, _one), scalar_function("imag", 1, _one)
+modulus = scalar_function("modulus", 1, lambda z, y: z / _apart(y))
+angle = scalar_function("angle", 1, lambda z, y: sp.I * z / _apart(modulus(z)) ** 2)
+REAL_VALUED = (real_part, imaginary_part, modulus, angle)
+"""Functions of a complex number that are real. None is holomorphic: their adjoints are those of their real Jacobians, and `partials`
+of them hold what a real cotangent is multiplied by. A body has none of them, nor `conj`, inside of another function."""
+OF_COMPLEX = (*REAL_VALUED, conj, as_complex)
+
 tanh_rest, sigmoid_rest = scalar_function("tanh_rest", 2), scalar_function("sigmoid_rest", 2)
 
 
@@ -402,9 +418,23 @@ OPS: tuple[Op, ...] = (
     Op("stop_gradient", stop_gradient, np.real, "{0}", r"\mathrm{{sg}}({0})"),
 )  # fmt: skip
 
-BY_NAME: dict[str, Op] = {op.name: op for op in OPS}
+COMPLEX_OPS: tuple[Op, ...] = (
+    Op("real", real_part, np.real, "{0}.real", r"\mathrm{{Re}}({0})"),
+    Op("imag", imaginary_part, np.imag, "{0}.imag", r"\mathrm{{Im}}({0})"),
+    Op("conj", conj, np.conj, "np.conj({0})", r"\overline{{{0}}}"),
+    Op("modulus", modulus, np.abs, "np.abs({0})", r"\left| {0} \right|"),
+    Op("angle", angle, np.angle, "np.arctan2({0}.imag, {0}.real)", r"\arg({0})"),
+    Op("as_complex", as_complex, lambda x: x + 0j, "({0} + 0j)", "{0}"),
+)
+"""Functions of complex numbers alone: of real arrays tracing makes none of them."""
+HOLOMORPHIC = ("add", "subtract", "multiply", "divide", "power", "negative", "positive", "reciprocal", "square", "exp", "sin",
+               "cos", "sinh", "cosh", "tanh", "where")  # fmt: skip
+"""Functions whose rules are proved for complex numbers too: f(z̄) is the conjugate of f(z), and df = f'(z) dz. Of a power the
+exponent is an integer, of a choice the condition is real."""
+
+BY_NAME: dict[str, Op] = {op.name: op for op in OPS + COMPLEX_OPS}
 BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
-PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS if op.code and op.name != "sqrt"}
+PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS + COMPLEX_OPS if op.code and op.name != "sqrt"}
 """The record of each SymPy function class that generated code can write."""
 SHOWN: dict[str, Any] = {
     op.name: scalar_function(op.name, (op.arity, len(op.slopes)), *op.slopes) for op in OPS if op.slopes

@@ -291,12 +291,12 @@ WRONG: dict[str, tuple[str, str, str]] = {
         @sb.cell
         def step(h: State["n"]):
             return h * 1j  # here
-        """, "a cell computes with real numbers", "1j"),
+        """, "is complex, the state is real", "complex]"),
     "text in arithmetic": ("""
         @sb.cell
         def step(h: State["n"]):
             return h + "1"  # here
-        """, "a cell computes with real numbers", "'1'"),
+        """, "a cell computes with numbers", "'1'"),
     "an exception of the body": ("""
         @sb.cell
         def step(h: State["n"]):

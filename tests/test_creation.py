@@ -156,7 +156,7 @@ def test_our_functions_of_numbers_are_those_of_numpy(own: Any) -> None:
 
 BAD = {
     "a size that is no integer": (lambda h: np.zeros((h.shape[0], 2.5)), "a size must be an integer"),
-    "complex numbers": (lambda h: np.zeros(h.shape, complex) + h, "real numbers"),
+    "complex numbers": (lambda h: np.zeros(h.shape, complex) + h, "is complex, the state is real"),
     "a length that is not certain": (lambda h: np.arange(3, h.shape[0]), "no certain length"),
     "a step that is no integer": (lambda h: np.arange(0, h.shape[0], 0.5), "integers and sizes"),
     "a diagonal that is no integer": (lambda h: np.tril(np.outer(h, h), 0.5), "an integer as its diagonal"),

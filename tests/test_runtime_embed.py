@@ -144,7 +144,7 @@ def test_names_of_its_own_are_told() -> None:
 
 def test_roots_that_a_text_reads_are_carried_in_the_order_of_the_files() -> None:
     text, own = embedded("_watch(flow, t, adjoints); _clip(adjoints, 1.0)")
-    assert top_names(text) == ["_watch", "_norms", "_norm", "_clip"] and own == {"STATES"}
+    assert top_names(text) == ["_watch", "_reals", "_norms", "_norm", "_clip"] and own == {"STATES"}
 
 
 def test_text_is_the_file_without_types() -> None:

@@ -29,9 +29,9 @@ class Builder:
         self.buffers.append(buffer)
         return buffer
 
-    def constant(self, name: str, shape: Shape, values: Any) -> Buffer:
+    def constant(self, name: str, shape: Shape, values: Any, dtype: str = "float") -> Buffer:
         """Return a buffer of numbers of the program."""
-        buffer = Buffer(self.name(name), shape, "constant")
+        buffer = Buffer(self.name(name), shape, "constant", dtype)
         self.constants.append(Constant(buffer, values))
         return buffer
 

@@ -38,8 +38,9 @@ residual: written by the forward sweep, read by the backward sweep; block: value
 of one step or of the whole sweep; scalar: a number without axes, the same for all samples, which a target may store in
 double precision.
 """
-DTYPES = ("float", "index", "bool")
-"""The types of elements. float: the type of the data of a call; index: integers; bool: truth values."""
+DTYPES = ("float", "complex", "index", "bool")
+"""The types of elements. float: the type of the data of a call; complex: complex numbers of two of these; index: integers; bool:
+truth values."""
 
 
 def index_symbol(name: str) -> sp.Symbol:

@@ -121,7 +121,7 @@ def _fits_in_place(w: Sweep, id: int, out: View) -> bool:
 
 def _aside(w: Sweep, id: int) -> View:
     """Write a value into a temporary of its own and return it."""
-    out = room(w.lowering, "s", w.lowering.frame.lead, w.lowering.graph.shape(id))
+    out = room(w.lowering, "s", w.lowering.frame.lead, w.lowering.graph.shape(id), dtype=w.lowering.type_of(id))
     emit(w.lowering, id, out)
     return out
 

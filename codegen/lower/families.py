@@ -90,6 +90,10 @@ class Lowering:
         """Return the axes that a value has before its own in this frame."""
         return self.frame.lead if id in self.varying else ()
 
+    def type_of(self, id: int) -> str:
+        """Return the type of the numbers of a value."""
+        return "complex" if self.graph.is_complex(id) else "float"
+
     def shape(self, id: int) -> Shape:
         """Return the shape that a value has in this frame."""
         return (*self.lead(id), *self.graph.shape(id))
@@ -133,7 +137,7 @@ def _temporary(s: Lowering, id: int) -> View:
     """Write a value into a new temporary and return it."""
     own = s.graph.shape(id)
     space = "scalar" if id in s.static and not own else "temporary"
-    out = room(s, "s", s.lead(id), own, space, id in s.front, id in s.by_round)
+    out = room(s, "s", s.lead(id), own, space, id in s.front, id in s.by_round, s.type_of(id))
     emit(s, id, out)
     return out
 
@@ -146,11 +150,12 @@ def room(
     space: str = "temporary",
     front: bool = False,
     by_round: bool = False,
+    dtype: str = "float",
 ) -> View:
     """Return a new buffer for a value of this shape, long enough for the longest block where steps go by blocks."""
     # The buffer is allocated before the loop over blocks, where the number of steps of a round is not known.
     longest = tuple(BLOCK if n == COUNT else n for n in lead)
-    out = arranged(s.builder.name(name), longest, own, front, space, by_round)
+    out = arranged(s.builder.name(name), longest, own, front, space, by_round, dtype)
     s.builder.buffers.append(out.buffer)
     lengths = (*lead, *own)
     return replace(out, axes=tuple(replace(axis, length=n) for axis, n in zip(out.axes, lengths, strict=True)))
@@ -277,7 +282,7 @@ def _product(s: Lowering, node: Node, out: View, kept: int, origin: tuple[int, .
 
 
 def _summed(s: Lowering, x: View, axes: tuple[int, ...], origin: tuple[int, ...]) -> View:
-    out = room(s, "s", (), tuple(n for i, n in enumerate(x.shape) if i not in axes))
+    out = room(s, "s", (), tuple(n for i, n in enumerate(x.shape) if i not in axes), dtype=x.buffer.dtype)
     s.builder.add(Reduce(out, "sum", x, axes, False, origin))
     return out
 
@@ -379,10 +384,10 @@ def _number(s: Lowering, node: Node, out: View) -> None:
         s.builder.fill(out, number(node.attrs.value), (node.id,))
         return
     values = _nested(node.attrs.value, node.shape)
-    s.builder.copy(out, whole(s.builder.constant("numbers", node.shape, values)), (node.id,))
+    s.builder.copy(out, whole(s.builder.constant("numbers", node.shape, values, s.type_of(node.id))), (node.id,))
 
 
-def _nested(values: tuple[int | float, ...], shape: Shape) -> object:
+def _nested(values: tuple[complex, ...], shape: Shape) -> object:
     """Return numbers as nested tuples of a shape."""
     if len(shape) <= 1:
         return tuple(values)
@@ -439,7 +444,7 @@ def _reshape(s: Lowering, node: Node, out: View, lead: int) -> None:
     if found is not None:
         s.builder.copy(out, found, (node.id,))
         return
-    row = room(s, "s", s.lead(node.id), (prod(node.shape),))
+    row = room(s, "s", s.lead(node.id), (prod(node.shape),), dtype=s.type_of(node.id))
     to, back = (
         replace(row, axes=(*row.axes[:-1], *split(row.axes[-1], shape))) for shape in (s.graph.shape(x), node.shape)
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Constant, Function, Port
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.lower.frame import FRAMES, SYMBOLS, Frame, Stored
-from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of
+from symbptt.codegen.lower.storage import Storage, arranged, is_looked_at, names_of, type_of_argument, type_of_value
 from symbptt.codegen.lower.sweep import Sweep, sweep_of
 from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program
@@ -90,21 +90,28 @@ def storage_at_once(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
     for a in p.arguments:
         leaf, name = p.leaves[a.name], m.of_argument(a.name)
         if is_baked(a):
-            buffer = Buffer(name, a.shape, "constant")
+            buffer = Buffer(name, a.shape, "constant", type_of_argument(a))
             found.constants.append(Constant(buffer, a.default))
         else:
-            buffer = Buffer(name, _shape(m, a, lead), "argument", "index" if a.role == "index" else "float")
+            buffer = Buffer(name, _shape(m, a, lead), "argument", type_of_argument(a))
             given.append(Port(a.role, a.name, whole(buffer)))
         found.stored[leaf] = Stored(whole(buffer), "none")
     for name, leaf in p.cotangent.items():
-        buffer = Buffer(m.variables[leaf], lead, "argument")
+        buffer = Buffer(m.variables[leaf], lead, "argument", type_of_value(m, leaf))
         given.append(Port("cotangent", name, whole(buffer)))
         found.stored[leaf] = Stored(whole(buffer), "none")
     own = {*p.outputs.values(), *p.inputs.values(), *p.params.values()}
     for id in sorted(m.variables):
         if id in p.places and p.graph[id].family != "leaf" and not is_looked_at(m, id):
             space = "result" if id in own else "temporary"
-            view = arranged(m.variables[id], lead if id in m.varying else (), p.graph.shape(id), False, space)
+            view = arranged(
+                m.variables[id],
+                lead if id in m.varying else (),
+                p.graph.shape(id),
+                False,
+                space,
+                dtype=type_of_value(m, id),
+            )
             found.forward.append(view.buffer)
             found.stored[id] = Stored(view, "none")
     return found, given

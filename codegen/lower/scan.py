@@ -29,9 +29,9 @@ Value: TypeAlias = int | sp.Expr | None
 
 def recurrences(v: Values) -> tuple[Affine, Affine] | None:
     """Return the affine recurrences of both sweeps, where no other value of each step is stored."""
-    found = recursions(v.program)
-    if found is None:
-        return None
+    found, g = recursions(v.program), v.program.graph
+    if found is None or len({g.is_complex(leaf) for leaf in v.program.carry.values()}) > 1:
+        return None  # a scan has rooms of one type
     # A scan joins steps to pairs and pairs to fours, and computes states alone. Where something else of each step is
     # stored, a loop would have to follow, which costs what the scan has spared.
     kept = {"forward": {*v.program.next.values()}, "backward": {*found[1].cut}}
@@ -102,8 +102,8 @@ def _adjoints(w: Sweep, cut: int, name: str) -> View:
     stored = w.storage.stored.get(cut)
     if stored is not None and stored.steps != "none":
         return w.lowering.frame.part(stored)
-    shape = w.lowering.graph.shape(w.module.program.carry[name])
-    return room(w.lowering, f"{w.storage.carries[name].name}_all", w.lowering.frame.lead, shape)
+    shape, carry = w.lowering.graph.shape(w.module.program.carry[name]), w.storage.carries[name]
+    return room(w.lowering, f"{carry.name}_all", w.lowering.frame.lead, shape, dtype=carry.dtype)
 
 
 def _rows(w: Sweep, a: Affine, out: Sequence[View]) -> tuple[tuple[View | None, ...], ...]:

@@ -85,6 +85,16 @@ class Masks:
     resets: dict[str, Buffer] = field(default_factory=dict)
 
 
+def type_of_value(m: Named, id: int) -> str:
+    """Return the type of the numbers of a value."""
+    return "complex" if m.program.graph.is_complex(id) else "float"
+
+
+def type_of_argument(a: Argument) -> str:
+    """Return the type of the entries of an argument."""
+    return "index" if a.role == "index" else "complex" if a.complex else "float"
+
+
 def after_steps(states: Buffer) -> View:
     """Return the states after each step: a buffer may have a row more, for the state before the first one."""
     return whole(states) if states.shape[0] == STEPS else span(whole(states), 0, 1, STEPS)
@@ -113,17 +123,18 @@ def storage_of(
         _argument(m, found, a, in_pieces)
     for name, leaf in m.program.cotangent.items():
         shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
-        buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument")
+        kind = type_of_value(m, leaf)
+        buffer = found.cotangents[name] = Buffer(m.variables[leaf], shape, "argument", kind)
         if absent:
             found.there[name] = Buffer(found.name(f"has_{buffer.name}"), (), "argument", "bool")
         if absent or (found.masks is not None and not pulled):
-            buffer = found.kept[name] = Buffer(found.name(f"{buffer.name}_kept"), shape, "temporary")
+            buffer = found.kept[name] = Buffer(found.name(f"{buffer.name}_kept"), shape, "temporary", kind)
             found.backward.append(buffer)
         found.stored[leaf] = Stored(whole(buffer), "all")
     for name, leaf in m.program.carry.items():
         if pulled:
             shape = (STEPS, BATCH, *m.program.graph.shape(leaf))
-            buffer = found.carries[name] = Buffer(m.variables[leaf], shape, "argument")
+            buffer = found.carries[name] = Buffer(m.variables[leaf], shape, "argument", type_of_value(m, leaf))
             found.stored[leaf] = Stored(whole(buffer), "all")
         else:
             _carry(m, found, name, leaf, absent, in_pieces)
@@ -133,23 +144,23 @@ def storage_of(
 
 def _argument(m: Named, found: Storage, a: Argument, in_pieces: bool) -> None:
     """Add the buffers of an argument."""
-    leaf, name = m.program.leaves[a.name], m.of_argument(a.name)
+    leaf, name, kind = m.program.leaves[a.name], m.of_argument(a.name), type_of_argument(a)
     if is_baked(a):
-        buffer = Buffer(name, a.shape, "constant")
+        buffer = Buffer(name, a.shape, "constant", kind)
         found.constants.append(Constant(buffer, a.default))
     elif a.role == "state":
         space = "result" if found.masks is None else "residual"
-        buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), space)
-        initial = Buffer(found.name(f"{name}_0"), (BATCH, *a.shape), "argument")
+        buffer = found.states[a.name] = Buffer(name, (size(STEPS + 1), BATCH, *a.shape), space, kind)
+        initial = Buffer(found.name(f"{name}_0"), (BATCH, *a.shape), "argument", kind)
         found.initial[a.name] = found.start[a.name] = initial
         if in_pieces:
-            found.start[a.name] = Buffer(found.name(f"{name}_start"), (BATCH, *a.shape), "argument")
+            found.start[a.name] = Buffer(found.name(f"{name}_start"), (BATCH, *a.shape), "argument", kind)
         found.forward.append(buffer)
         if found.masks is not None:
-            found.masks.stopped[a.name] = Buffer(found.name(f"{name}_stopped"), buffer.shape, "result")
+            found.masks.stopped[a.name] = Buffer(found.name(f"{name}_stopped"), buffer.shape, "result", kind)
             found.forward.append(found.masks.stopped[a.name])
-            buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual")
-            found.masks.held[a.name] = Buffer(found.name(f"{name}_held"), (BATCH, *a.shape), "argument")
+            buffer = found.masks.before[a.name] = Buffer(m.previous[leaf], buffer.shape, "residual", kind)
+            found.masks.held[a.name] = Buffer(found.name(f"{name}_held"), (BATCH, *a.shape), "argument", kind)
             found.forward.append(buffer)
         # The state before step t is row t of the states, or row t + 1 of `before`, whose first row is that of ended
         # samples.
@@ -157,8 +168,7 @@ def _argument(m: Named, found: Storage, a: Argument, in_pieces: bool) -> None:
         return
     else:
         lead = (STEPS, BATCH) if a.role in STEPPED else ()
-        dtype = "index" if a.role == "index" else "float"
-        buffer = found.given[a.name] = Buffer(name, (*lead, *a.shape), "argument", dtype)
+        buffer = found.given[a.name] = Buffer(name, (*lead, *a.shape), "argument", kind)
     found.stored[leaf] = Stored(whole(buffer), "all" if a.role in STEPPED else "none")
 
 
@@ -167,40 +177,44 @@ def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_piec
 
     Where a value behind the loop reads it, it is stored for all steps, or for those of a block.
     """
-    p, shape, variable = m.program, m.program.graph.shape(leaf), m.variables[leaf]
+    p, shape, variable, kind = m.program, m.program.graph.shape(leaf), m.variables[leaf], type_of_value(m, leaf)
     # One array for each state holds the adjoint that goes from step to step, whatever the number of steps. It is a
     # result too: what it holds in front of the first step is the gradient of the initial state.
-    carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result")
-    found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument")
+    carry = found.carries[name] = Buffer(variable, (BATCH, *shape), "result", kind)
+    found.direct[name] = Buffer(found.name(f"{variable}_in"), (STEPS, BATCH, *shape), "argument", kind)
     found.backward.append(carry)
     if absent:
         found.there[name] = Buffer(found.name(f"has_{found.direct[name].name}"), (), "argument", "bool")
     if in_pieces:
-        found.after[name] = Buffer(found.name(f"{variable}_after"), (BATCH, *shape), "argument")
+        found.after[name] = Buffer(found.name(f"{variable}_after"), (BATCH, *shape), "argument", kind)
     if found.masks is not None:
         for aside, end in ((found.masks.waiting, "waiting"), (found.masks.resets, "resets")):
-            aside[name] = Buffer(found.name(f"{variable}_{end}"), (BATCH, *shape), "temporary")
+            aside[name] = Buffer(found.name(f"{variable}_{end}"), (BATCH, *shape), "temporary", kind)
             found.backward.append(aside[name])
     if leaf in m.collected or leaf in p.inputs.values():
         found.stored[leaf] = _new(
-            found.backward, found.name(f"{variable}_all"), (STEPS, BATCH), shape, False, "temporary"
+            found.backward, found.name(f"{variable}_all"), (STEPS, BATCH), shape, False, "temporary", dtype=kind
         )
     elif any(p.places[reader] == f"backward {TAIL}" for reader in readers_of(p, leaf)):
-        found.stored[leaf] = _new(found.backward, found.name(f"{variable}_all"), (BLOCK, BATCH), shape, False, "block")
+        found.stored[leaf] = _new(
+            found.backward, found.name(f"{variable}_all"), (BLOCK, BATCH), shape, False, "block", dtype=kind
+        )
     else:
         found.stored[leaf] = Stored(whole(carry), "none")
 
 
 def _new(
-    buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False
-) -> Stored:
+    buffers: list[Buffer], name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False, dtype: str = "float",
+) -> Stored:  # fmt: skip
     """Return the storage of a new buffer, whose first own axis may come before that of samples."""
-    view = arranged(name, lead, shape, front, space, by_round)
+    view = arranged(name, lead, shape, front, space, by_round, dtype)
     buffers.append(view.buffer)
     return Stored(view, {STEPS: "all", BLOCK: "block"}.get(lead[0], "none") if lead else "none")
 
 
-def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False) -> View:
+def arranged(
+    name: str, lead: Shape, shape: Shape, front: bool, space: str, by_round: bool = False, dtype: str = "float"
+) -> View:
     """Return a view of a new buffer with the axes of steps and samples first.
 
     In memory, with `front`, the axis of gates comes before that of samples, and in a block of steps before that of
@@ -213,7 +227,7 @@ def arranged(name: str, lead: Shape, shape: Shape, front: bool, space: str, by_r
         # all steps, the part of one step is contiguous.
         order.insert(0 if lead[0] == BLOCK and not by_round else len(lead) - 1, gates)
     axes = (*lead, *shape)
-    buffer = Buffer(name, tuple(axes[i] for i in order), space)
+    buffer = Buffer(name, tuple(axes[i] for i in order), space, dtype)
     return View(buffer, (0,) * len(axes), tuple(Axis(n, (order.index(i),)) for i, n in enumerate(axes)))
 
 
@@ -244,7 +258,10 @@ def _values(m: Named, found: Storage, pulled: bool) -> None:
             # The name itself is that of the incoming cotangent.
             name = found.name(f"{m.variables[id]}_all") if goes_on else m.variables[id]
             buffers = found.forward if sweep == "forward" else found.backward
-            found.stored[id] = _new(buffers, name, lead, p.graph.shape(id), id in p.front, space, id in p.by_round)
+            kind = type_of_value(m, id)
+            found.stored[id] = _new(
+                buffers, name, lead, p.graph.shape(id), id in p.front, space, id in p.by_round, kind
+            )
             if id in p.joined:
                 _parts(m, found, id)
 

@@ -118,7 +118,8 @@ class Sweep:
         taken = {port.view.buffer for port in others}
         if stored is not None and _is_own(stored.view, shape) and stored.view.buffer not in taken:
             return stored.view
-        out = whole(self.builder.buffer(name, shape, "result"))
+        kind = "float" if id is None else self.lowering.type_of(id)
+        out = whole(self.builder.buffer(name, shape, "result", kind))
         if id is None:
             self.builder.fill(out, ZERO)
         else:

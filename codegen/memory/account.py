@@ -24,7 +24,7 @@ from symbptt.ir.shape import Shape, Size, prod
 
 ITEM = sp.Symbol("item", integer=True, positive=True)
 """The bytes of a float."""
-ITEMS: Mapping[str, Any] = {"float": ITEM, "double": 8, "index": 8, "bool": 1}
+ITEMS: Mapping[str, Any] = {"float": ITEM, "complex": 2 * ITEM, "double": 8, "index": 8, "bool": 1}
 """The bytes of an element, by its type."""
 
 BUFFER = 2**13

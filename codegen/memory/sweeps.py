@@ -262,7 +262,7 @@ def is_room(buffer: Buffer) -> bool:
     """Answer whether a buffer of a loop comes from the workspace. Results must not, for later calls use it again; what one step
     needs of all samples is small."""
     is_small = BATCH in buffer.shape and not {STEPS, BLOCK} & {*buffer.shape}
-    return buffer.space != "result" and not is_small and buffer.dtype == "float"
+    return buffer.space != "result" and not is_small and buffer.dtype in ("float", "complex")
 
 
 def _is_whole(s: Statement) -> bool:

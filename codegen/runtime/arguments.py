@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import (
+    COMPLEX,
     INDICES,
     INPUTS,
     LEAD,
@@ -24,6 +25,7 @@ from symbptt.codegen.runtime.cell import (
 )
 from symbptt.codegen.runtime.errors import ArgumentError
 from symbptt.codegen.runtime.masks import _after_end, _held, _kept
+from symbptt.codegen.runtime.types import _type_of
 
 
 def _plain(name: str, value: Any) -> Array:
@@ -44,10 +46,11 @@ def _array(name: str, value: Any, rank: int, lead: int) -> Array:
     if name in INDICES:
         if array.dtype.kind not in "iu":
             raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
-    elif array.dtype not in (np.float32, np.float64):
-        cure = "; write .astype(np.float64)" if array.dtype.kind in "biuf" else ""
+    elif array.dtype not in [_type_of(name, known) for known in (np.float32, np.float64)]:
+        wanted = ("complex64", "complex128") if name in COMPLEX else ("float32", "float64")
+        cure = f"; write .astype(np.{wanted[1]})" if array.dtype.kind in "biuf" else ""
         came = array.dtype if cure or isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
-        raise ArgumentError(f"{name}: float32 or float64 is expected, got {came}{cure}")
+        raise ArgumentError(f"{name}: {' or '.join(wanted)} is expected, got {came}{cure}")
     if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
         raise ArgumentError(f"{name}: {_axes(name, lead)} is expected, got shape {array.shape}")
     return array
@@ -139,17 +142,24 @@ def _given(params: Any, inputs: Any, state: Any, targets: Any) -> tuple[dict[str
     if targets is not None or TARGETS:
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
-    weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
-    return {k: np.float64(v) if k in weak else v for k, v in given.items()}, weak
+    weak = {k for k, v in given.items() if type(v) in (int, float, complex) and k in PARAMS and not SHAPES[k]}
+    return {k: _weak(k, v) if k in weak else v for k, v in given.items()}, weak
+
+
+def _weak(name: str, value: Any) -> Any:
+    """Return a plain number as one of an array; a complex one stays that, and is refused where real ones are expected."""
+    return np.complex128(value) if name in COMPLEX or isinstance(value, complex) else np.float64(value)
 
 
 def _dtype(arrays: Arrays, weak: set[str]) -> Any:
     """Return the one type of the arrays of floats."""
     floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
-    dtype = next(iter(floats.values()), np.dtype(np.float64))
+    dtype = next((np.empty(0, found).real.dtype for found in floats.values()), np.dtype(np.float64))
     for k, found in floats.items():
-        if found != dtype:
-            raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
+        if found != _type_of(k, dtype):
+            raise ArgumentError(
+                f"{k}: {found} among arrays of {next(iter(floats.values()))} ({next(iter(floats))}); convert one of them"
+            )
     return dtype
 
 
@@ -215,8 +225,8 @@ def _arguments(
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: _start(k, arrays, shapes[k], B, dtype) for k in STATES if k not in arrays}
-    arrays = {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}
+    arrays |= {k: _start(k, arrays, shapes[k], B, _type_of(k, dtype)) for k in STATES if k not in arrays}
+    arrays = {k: a if k in INDICES else a.astype(_type_of(k, dtype), copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
 
 
@@ -271,16 +281,16 @@ def _cotangents(run: Any, given: Any) -> tuple[Arrays, Arrays]:
     last: Arrays = dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
-        wanted = (run.states | run.outputs)[name].shape
+        wanted, dtype = (run.states | run.outputs)[name].shape, (run.states | run.outputs)[name].dtype
         array = _plain(name, value)
-        if array.dtype != run.dtype:
-            raise ArgumentError(f"{name}: a cotangent of {run.dtype} is expected, got {array.dtype}")
+        if array.dtype != dtype:
+            raise ArgumentError(f"{name}: a cotangent of {dtype} is expected, got {array.dtype}")
         if array.shape == wanted:
             full[name] = array if run.batched else np.expand_dims(array, 1)
         elif array.shape == wanted[1:] and name in last:
             last[name] = array if run.batched else array[None]
         elif array.shape == wanted[1:] and wanted[0]:
-            full[name] = np.zeros((wanted[0], *array.shape), run.dtype)
+            full[name] = np.zeros((wanted[0], *array.shape), dtype)
             full[name][-1] = array
             full[name] = full[name] if run.batched else np.expand_dims(full[name], 1)
         else:

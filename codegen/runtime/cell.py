@@ -27,6 +27,8 @@ ARGUMENTS: tuple[str, ...] = ("x", "h", "w")
 LEAD: dict[str, int] = {"x": 2, "h": 1, "goal": 2}
 SHAPES: dict[str, str] = {"x": "n", "h": "n", "w": "n", "v": "", "goal": "n"}
 INDICES: dict[str, str | None] = {}
+COMPLEX: tuple[str, ...] = ()
+"""Arguments whose entries are complex numbers."""
 STARTS: dict[str, Any] = {}
 """What states begin with where a call omits them: numbers, or the name of a parameter; zero of those that are not here."""
 FIXED: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Mask, Sizes, _shapes
+from symbptt.codegen.runtime.types import _type_of
 
 
 # A choice, never a product with zeros and ones: 0 * inf and 0 * nan are nan, and what lies behind the end of a sample
@@ -82,7 +83,7 @@ def _adjoints(last: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[list[Arra
     """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
     the adjoints of samples that have ended."""
     shapes = _shapes(**sizes)
-    found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
+    found = [np.zeros((B, *shapes[k]), _type_of(k, dtype)) if last[k] is None else last[k].copy() for k in STATES]
     return found, [np.zeros_like(d) for d in found], [np.zeros_like(d) for d in found]
 
 

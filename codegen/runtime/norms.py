@@ -7,6 +7,11 @@ import numpy as np
 from symbptt.codegen.runtime.cell import Array
 
 
+def _reals(rows: Array) -> Array:
+    """Return rows of complex numbers as rows of their real and imaginary parts, others as they are."""
+    return np.ascontiguousarray(rows).view(rows.real.dtype) if np.iscomplexobj(rows) else rows
+
+
 # Powers of two change no digit: the division rounds nothing but what becomes too small to count beside the greatest
 # entry.
 def _norms(arrays: Sequence[Array]) -> tuple[Array, Array]:
@@ -14,7 +19,7 @@ def _norms(arrays: Sequence[Array]) -> tuple[Array, Array]:
 
     The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
     """
-    rows = [a.reshape(len(a), a[:1].size) for a in arrays]
+    rows = [_reals(a.reshape(len(a), a[:1].size)) for a in arrays]
     greatest = total = rows[0].dtype.type(0)
     for a in rows:
         greatest = np.maximum(greatest, np.max(np.abs(a), 1, initial=0))

@@ -8,6 +8,7 @@ import numpy as np
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Array, Arrays, _shapes
 from symbptt.codegen.runtime.masks import _held
+from symbptt.codegen.runtime.types import _type_of
 
 
 def _data(call: _Call, names: Iterable[str], lo: int, hi: int) -> Arrays:
@@ -29,7 +30,7 @@ def _behind_zeros(v: Array, count: int) -> Array:
 def _zeros(call: _Call, names: Iterable[str], *lead: int) -> Arrays:
     """Return zeros of the shapes of some arguments behind sample axes."""
     shapes = _shapes(**call.sizes)
-    return {k: np.zeros((*lead, *shapes[k]), call.dtype) for k in names}
+    return {k: np.zeros((*lead, *shapes[k]), _type_of(k, call.dtype)) for k in names}
 
 
 def _input_sums(call: _Call) -> Arrays:

@@ -38,7 +38,7 @@ def _ran(call: _Call, plan: tuple[int, int]) -> tuple[Arrays, Arrays, Any]:
         for k, v in found.items():
             states[k][lo:hi] = v
         for k, v in given.items():
-            outputs.setdefault(k, np.zeros((call.T, *v.shape[1:]), call.dtype))[lo:hi] = v
+            outputs.setdefault(k, np.zeros((call.T, *v.shape[1:]), v.dtype))[lo:hi] = v
         del found, given, _, v
     _stop(states, outputs, call.a, call.active)
     return states, outputs, (call.a, states, plan[0], ())

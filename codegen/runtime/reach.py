@@ -50,7 +50,7 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
     alive = np.full(B, T > 0) if active is None else active.any(0)
     full = {k: None if v is None else _kept(active, v) for k, v in full.items()}
     for k in [k for k, v in last.items() if v is not None and T]:
-        full[k] = np.zeros((T, *last[k].shape), call.dtype) if full[k] is None else full[k].copy()
+        full[k] = np.zeros((T, *last[k].shape), last[k].dtype) if full[k] is None else full[k].copy()
         full[k][at] += _kept(alive, last[k])
     zeros = _zeros(call, [k for k, v in last.items() if v is None], B)
     sums, idle = _input_sums(call), {k: zeros[k] if v is None else _kept(~alive, v) for k, v in last.items()}

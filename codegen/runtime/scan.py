@@ -144,7 +144,7 @@ def _planned_fixed(a: Rows, new: Row, window: int, back: bool, held: _Rooms) -> 
 # in a wider type it is too small to matter.
 def _wide(dtype: Any) -> Any:
     """Return a type in which the error of many products vanishes beside that of one in another type."""
-    return np.float64 if dtype == np.float32 else np.longdouble
+    return np.result_type(dtype, np.float64 if np.finfo(dtype).bits == 32 else np.longdouble)
 
 
 def _rounded(c: Array, times: int, count: int, dtype: Any) -> Row:
@@ -318,4 +318,5 @@ def _follow(parts: tuple[Any, ...], ends: Row, new: Row, back: bool, held: _Room
 # A product of coefficients much greater than one would make the rounding of what it multiplies as much greater. The
 # recursion step by step has no such product, and is taken then.
 def _is_small(a: Rows) -> bool:
-    return all(c.min() >= -LARGEST_PRODUCT and c.max() <= LARGEST_PRODUCT for row in a for c in row if c is not None)
+    parts = [v for row in a for c in row if c is not None for v in ((c.real, c.imag) if np.iscomplexobj(c) else (c,))]
+    return all(v.min() >= -LARGEST_PRODUCT and v.max() <= LARGEST_PRODUCT for v in parts)

@@ -34,8 +34,8 @@ def _block_back(call: _Call, tape: Any, full: Arrays, adjoints: Any, first: int,
     carry = {k: carry[k] if full[k] is None else full[k] for k in STATES}
     outputs = {k: v for k, v in full.items() if k not in STATES}
     given = {k: v if v is None else _behind_zeros(v, lo - first) for k, v in outputs.items()}
-    total = {k: np.zeros((T, *v.shape[1:]), dtype) for k, v in carry.items()}
-    initial, resets = ({k: np.zeros(v.shape[1:], dtype) for k, v in carry.items()} for _ in range(2))
+    total = {k: np.zeros((T, *v.shape[1:]), v.dtype) for k, v in carry.items()}
+    initial, resets = ({k: np.zeros(v.shape[1:], v.dtype) for k, v in carry.items()} for _ in range(2))
     at, end = lo - first, T
     for _ in range(min(SPAN, T)):
         for k in STATES:

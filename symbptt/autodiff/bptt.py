@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from symbptt.autodiff.conjugate import as_complex
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
 from symbptt.autodiff.rounds import Loops, to_rounds
 from symbptt.autodiff.settled import Points, to_points
@@ -116,15 +117,22 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     guards = Guards(g)
     guards.ranges.suppose({step.leaves[name]: found for name, found in (hazards or {}).items()})
     context = Context(g, values(g, roots), reached(g, forward, trained), guards)
-    carry = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.next.items()}
-    cotangent = {name: build.leaf(g, "adjoint", name, g.shape(id)) for name, id in step.outputs.items()}
+    carry, cotangent = (
+        {name: build.leaf(g, "adjoint", name, g.shape(id), g.is_complex(id)) for name, id in found.items()}
+        for found in (step.next, step.outputs)
+    )
     # Two states, or a state and an output, may be one node: seeds are pairs, not a dictionary, so that both carries are added.
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     given: list[tuple[int, int, int]] = []
     adjoint = sweep(context, forward, per_sample(g, forward), seeds, given, incoming)
     guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
-    of = {a.name: adjoint[step.leaves[a.name]] for a in step.arguments if step.leaves[a.name] in adjoint}
+    leaves = step.leaves
+    of = {
+        a.name: as_complex(g, adjoint[leaves[a.name]], leaves[a.name])
+        for a in step.arguments
+        if leaves[a.name] in adjoint
+    }
     recurrent, inputs, params = (
         {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
         for roles in (("state",), ("input", "output"), ("param",))

@@ -38,7 +38,7 @@ def to_rounds(g: Graph, node: Node, started: set[tuple[int, ...]]) -> Contributi
     started.add(node.args)
     starts, _, _, following = node.attrs.parts(node.args)
     pairs = [("behind", new) for new in following] + [("first", start) for start in starts]
-    return [(id, build.leaf(g, "adjoint", f"{what}.{id}", g.shape(id))) for what, id in pairs]
+    return [(id, build.leaf(g, "adjoint", f"{what}.{id}", g.shape(id), g.is_complex(id))) for what, id in pairs]
 
 
 @dataclass
@@ -136,7 +136,9 @@ def _step_of(loop: Rounds) -> Step:
     """Return the body of a loop as a step: what is carried are states, what each round has are inputs, all else parameters."""
     g = graph_of(loop.inner)
     leaves = [node for node in loop.inner.nodes if node.family == "leaf" and node.attrs.role != "size"]
-    arguments = tuple(Argument(node.attrs.role, node.attrs.name, node.shape) for node in leaves)
+    arguments = tuple(
+        Argument(node.attrs.role, node.attrs.name, node.shape, complex=node.attrs.complex) for node in leaves
+    )
     states = [node.attrs.name for node in leaves[: loop.carried]]
     following = dict(zip(states, loop.inner.following, strict=True))
     return Step("", "", g, arguments, {node.attrs.name: node.id for node in leaves}, following)

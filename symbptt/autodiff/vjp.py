@@ -9,6 +9,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff import algebra
+from symbptt.autodiff.conjugate import adjoint_of_part, conjugate, conjugated, like
 from symbptt.autodiff.guard import FREE, OPEN, Flow, Guards, chosen, guarded, within
 from symbptt.autodiff.partials import VALUE, partials, times
 from symbptt.autodiff.subexpressions import formula
@@ -99,12 +100,15 @@ def unbroadcast(g: Graph, x: int, shape: shapes.Shape) -> int:
 
 def _map(context: Context, node: Node, bar: int) -> Contributions:
     g = context.graph
+    part = adjoint_of_part(g, node, bar)
+    if part is not None:
+        return [(node.args[0], unbroadcast(g, part, g.shape(node.args[0])))]
     f = formula(g, node.id, context.kept)
     found = []
     for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
         if arg in context.wanted and partial != 0:
             guard, _ = context.guards.factor(node, f, arg, partial, context.flows.get(node.id, FREE))
-            given = _weighted(g, within(g, guard, bar), partial, f.args, node.id)
+            given = like(g, _weighted(g, within(g, guard, bar), partial, f.args, node.id), arg)
             if guard != OPEN:
                 given = guarded(g, guard, bar, given)
                 context.guarded.add(node.id)
@@ -117,9 +121,23 @@ def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value
     partial, found = known_functions(g, partial, args)
     candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]
     read = [(symbol, id) for symbol, id in candidates if symbol in partial.free_symbols]
+    if g.is_complex(value):
+        partial, read = _conjugated(g, partial, read)
     ids = list(dict.fromkeys([bar, *(id for _, id in read)]))
     renamed = partial.xreplace({symbol: placeholder(ids.index(id)) for symbol, id in read})
     return build.map_(g, times(placeholder(0), renamed), ids)
+
+
+def _conjugated(
+    g: Graph, partial: sp.Expr, read: Sequence[tuple[sp.Expr, int]]
+) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
+    """Return the conjugate of a partial, in which symbols stand for the conjugates of complex values; with these values."""
+    of = {symbol for symbol, id in read if g.is_complex(id)}
+    # A symbol for each conjugate, which is a value of its own: that of a parameter is computed once, before the loop.
+    barred = {ops.conj(symbol): sp.Symbol(f"{symbol.name}_bar", real=True) for symbol in of}
+    return conjugated(partial, of).xreplace(barred), [
+        (barred.get(ops.conj(symbol), symbol), conjugate(g, id)) for symbol, id in read
+    ]
 
 
 def known_functions(g: Graph, partial: sp.Expr, args: tuple[int, ...]) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
@@ -144,12 +162,26 @@ def _contract(context: Context, node: Node, bar: int) -> Contributions:
     (a, b), labels = node.args, node.attrs
     found = []
     if a in context.wanted:
-        read = _where_read(context, node, bar, b, labels.b)
+        read = conjugate(context.graph, _where_read(context, node, bar, b, labels.b))
         # A product is bilinear: exchanging the labels of one operand and of the result gives its adjoint, whatever the ranks are.
-        found.append((a, build.contract(context.graph, bar, read, Product(labels.out, labels.b, labels.a))))
+        found.append(
+            (
+                a,
+                like(
+                    context.graph, build.contract(context.graph, bar, read, Product(labels.out, labels.b, labels.a)), a
+                ),
+            )
+        )
     if b in context.wanted:
-        read = _where_read(context, node, bar, a, labels.a)
-        found.append((b, build.contract(context.graph, read, bar, Product(labels.a, labels.out, labels.b))))
+        read = conjugate(context.graph, _where_read(context, node, bar, a, labels.a))
+        found.append(
+            (
+                b,
+                like(
+                    context.graph, build.contract(context.graph, read, bar, Product(labels.a, labels.out, labels.b)), b
+                ),
+            )
+        )
     return found
 
 
@@ -160,7 +192,7 @@ def _where_read(context: Context, node: Node, bar: int, operand: int, labels: tu
         return operand
     context.guarded.add(node.id)
     # An operand entry is masked only if all cotangents that multiply it are zero: their largest absolute value is then 0.
-    size = build.map_(g, ops.absolute(placeholder(0)), (bar,))
+    size = build.map_(g, (ops.modulus if g.is_complex(bar) else ops.absolute)(placeholder(0)), (bar,))
     own = node.attrs.out
     largest = build.reduce(g, "max", size, [i for i, label in enumerate(own) if label not in labels])
     left = [label for label in own if label in labels]
@@ -214,7 +246,7 @@ def _pieces(context: Context, node: Node, bar: int) -> Contributions:
         length = g.shape(arg)[axis]
         spans = [(start, length, 1) if i == axis else (0, item, 1) for i, item in enumerate(node.shape)]
         if arg in context.wanted:
-            found.append((arg, build.cut(g, bar, spans)))
+            found.append((arg, like(g, build.cut(g, bar, spans), arg)))
         start = shapes.size(start + length)
     return found
 

@@ -30,17 +30,17 @@ from symbptt.ir.node import (
 from symbptt.ir.shape import Shape, Size
 
 
-def leaf(g: Graph, role: str, name: str, shape: Shape) -> int:
+def leaf(g: Graph, role: str, name: str, shape: Shape, is_complex: bool = False) -> int:
     """Return a value from outside."""
-    return g.add("leaf", (), shape, Leaf(role, name))
+    return g.add("leaf", (), shape, Leaf(role, name, is_complex))
 
 
-def number(g: Graph, value: int | float) -> int:
+def number(g: Graph, value: complex) -> int:
     """Return a scalar literal."""
     return g.add("number", (), (), Number(value))
 
 
-def literal(g: Graph, values: tuple[int | float, ...], shape: Shape) -> int:
+def literal(g: Graph, values: tuple[complex, ...], shape: Shape) -> int:
     """Return an array literal, its values in C order."""
     return g.add("number", (), shape, Number(values))
 

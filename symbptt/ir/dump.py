@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from symbptt.ir.graph import Graph
@@ -24,5 +25,6 @@ def _line(g: Graph, node: Node) -> str:
 
 def _kept(node: Node) -> str:
     attrs = node.attrs
-    fields = [getattr(attrs, name) for name in type(attrs).__dataclass_fields__]
+    fields = [getattr(attrs, f.name) for f in dataclasses.fields(attrs) if f.repr]
+    fields += ["complex"] * (node.family == "leaf" and attrs.complex)
     return " ".join(str(field).replace(" ", "") for field in fields)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
+from symbptt.ir.complex_values import is_complex_node
 from symbptt.ir.node import Mark, Node, Slope, Windowed
 from symbptt.ir.shape import Shape, Size
 
@@ -33,16 +34,20 @@ class Graph:
         self.locate = locate
         self._ids: dict[tuple[str, tuple[int, ...], Shape, Hashable, type], int] = {}
         self._nodes: list[Node] = []
+        self._complex: set[int] = set()
         self._readers: defaultdict[int, dict[int, None]] = defaultdict(dict)
 
     def add(self, family: str, args: tuple[int, ...], shape: Shape, attrs: Hashable) -> int:
         """Return the id of the node with these parts, made now or before."""
-        # 1 == 1.0 == True in Python, but not in NumPy's promotion: the type keeps such literals apart.
-        key = (family, args, shape, attrs, type(getattr(attrs, "value", None)))
+        # 1 == 1.0 == True == 1 + 0j in Python, but not in NumPy's promotion: the type keeps such literals apart.
+        value = getattr(attrs, "value", None)
+        key = (family, args, shape, attrs, type(value[0] if isinstance(value, tuple) and value else value))
         if key not in self._ids:
             node = Node(len(self._nodes), family, args, shape, attrs, self.locate())
             self._ids[key] = node.id
             self._nodes.append(node)
+            if is_complex_node(node, self._complex):
+                self._complex.add(node.id)
             # A dictionary as an ordered set: a value that reads an argument twice is one reader.
             for arg in args:
                 self._readers[arg][node.id] = None
@@ -57,7 +62,7 @@ class Graph:
         other = Graph(self.locate)
         other.names, other.marks, other.slopes = dict(self.names), dict(self.marks), dict(self.slopes)
         other.parts = [*self.parts]
-        other._ids, other._nodes = dict(self._ids), list(self._nodes)
+        other._ids, other._nodes, other._complex = dict(self._ids), list(self._nodes), set(self._complex)
         other._readers.update((id, dict(readers)) for id, readers in self._readers.items())
         return other
 
@@ -73,6 +78,10 @@ class Graph:
     def shape(self, id: int) -> Shape:
         """Return the shape of a node."""
         return self._nodes[id].shape
+
+    def is_complex(self, id: int) -> bool:
+        """Answer whether the entries of a value are complex numbers."""
+        return id in self._complex
 
     def ancestors(self, roots: Iterable[int]) -> list[int]:
         """Return the ids of the roots and of all they are computed from, arguments first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -27,17 +27,18 @@ class Node:
 @dataclass(frozen=True)
 class Leaf:
     """A value from outside: a role and a name. The roles "carried" and "round" are those of the body of a repetition: a
-    value as a round begins, and the number of the round."""
+    value as a round begins, and the number of the round. `complex`: its entries are complex numbers."""
 
     role: str
     name: str
+    complex: bool = field(default=False, repr=False)  # told beside the role where it is so: texts of real cells stay
 
 
 @dataclass(frozen=True)
 class Number:
-    """A literal of the user's: int, float or bool, or a sequence of them with its shape."""
+    """A literal of the user's: int, float, complex or bool, or a sequence of them with its shape."""
 
-    value: int | float | tuple[int | float, ...]
+    value: complex | tuple[complex, ...]
 
 
 @dataclass(frozen=True)

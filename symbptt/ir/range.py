@@ -110,6 +110,8 @@ class Ranges:
         read = {symbol: id for symbol, id in args.items() if symbol in free}
         expr = expr.xreplace({symbol: self._compared(id) for symbol, id in read.items()})
         told = self._told(int(s.name[1:]) for s in expr.free_symbols)
+        if expr.has(sp.I, ops.conj) or any(map(self.g.is_complex, read.values())):
+            return ANY, _complex_hazards(expr, told)
         return bounds_of(expr, told.bounds), hazards_of(expr, told)
 
     def _told(self, ids: Iterable[int]) -> _Told:
@@ -118,6 +120,8 @@ class Ranges:
                      frozenset(_symbol(id) for id in ids if self.is_shared(id)))  # fmt: skip
 
     def _bounds_of(self, node: Node) -> Bounds:
+        if self.g.is_complex(node.id) or any(map(self.g.is_complex, node.args)):
+            return (0.0, math.inf) if node.family == "map" and node.attrs.expr.func is ops.modulus else ANY
         args = [self._bounds[arg] for arg in node.args]
         match node.family:
             case "number":
@@ -270,6 +274,14 @@ class _Told:
     def of(self, hazard: str, expr: sp.Expr) -> Hazards:
         """Return a hazard of an expression, told apart where all that it reads is shared."""
         return frozenset({SCALE if expr.free_symbols <= self.shared else hazard})
+
+
+def _complex_hazards(expr: sp.Expr, told: _Told) -> Hazards:
+    """Return why an expression in complex numbers, of which no bounds are known, may be infinite or no number."""
+    own = {POLE for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.free_symbols}
+    own |= {OVERFLOW for f in expr.atoms(sp.Function) if f.func in _GROWING or f.func in (sp.sin, sp.cos)}
+    own |= {POLE for f in expr.atoms(sp.tanh)}
+    return NONE.union(own, *(told.hazards[symbol] for symbol in expr.free_symbols))
 
 
 def hazards_of(expr: sp.Expr, told: _Told) -> Hazards:

@@ -301,7 +301,7 @@ class Body:
         for role, leaves in (("state", self.carried), ("input", self.each), ("param", self.closed)):
             for i, id in enumerate(leaves):
                 # An array of which each round reads a row has the shape of a row here.
-                new[id] = build.leaf(own, role, f"{role}{i}", g.shape(id))
+                new[id] = build.leaf(own, role, f"{role}{i}", g.shape(id), g.is_complex(id))
         for id in ids:
             if id not in new:
                 node = g[id]

@@ -186,13 +186,20 @@ def _order(tree: Tree) -> tuple[object, ...]:
     return (min(read, default=-1), len(read), read, str(tree))
 
 
-def as_python(value: sp.Expr) -> int | float:
-    """Return a SymPy number as an int where it is one, else as the nearest float."""
+def as_python(value: sp.Expr) -> complex:
+    """Return a SymPy number as an int where it is one, else as the nearest float, or complex number."""
+    if value.has(sp.I):
+        return complex(value)
     return int(value) if value.is_Integer else float(value)
 
 
-def as_sympy(value: int | float | bool | np.number | np.bool_) -> sp.Expr:
+def as_sympy(value: complex | bool | np.number | np.bool_) -> sp.Expr:
     """Return a number of Python or NumPy as a SymPy number; True counts as 1."""
+    if isinstance(value, complex | np.complexfloating):
+        parts = (
+            sp.Integer(int(part)) if float(part).is_integer() else sp.Float(part) for part in (value.real, value.imag)
+        )
+        return sp.Add(next(parts), next(parts) * sp.I)
     return sp.Float(float(value)) if isinstance(value, float | np.floating) else sp.Integer(int(value))
 
 

@@ -13,7 +13,8 @@ from symbptt.ir.shape import Shape
 @dataclass(frozen=True)
 class Argument:
     """An argument of a cell: its role, name, shape and, for a constant, its default; `limit` bounds an index. `start` is what a
-    state begins with where a call omits it, numbers or the name of a parameter; None is zero."""
+    state begins with where a call omits it, numbers or the name of a parameter; None is zero. `complex`: its entries are such
+    numbers."""
 
     role: str
     name: str
@@ -21,6 +22,7 @@ class Argument:
     default: Any = None
     limit: Any = None
     start: Any = None
+    complex: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from symbptt.ir import shape as shapes
 from symbptt.ir.from_sympy import node_of
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import placeholder
-from symbptt.language.number_kinds import INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
+from symbptt.language.number_kinds import COMPLEX, INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS, call_function, call_ufunc, other_way, refuse
 from symbptt.language.sizes import Dim, public_shape, public_size, without_number
 from symbptt.language.user_frames import cell_error
@@ -95,6 +95,16 @@ class Array:
     @property
     def T(self) -> Array:
         return turned(self, range(self.ndim)[::-1])
+
+    @property
+    def real(self) -> Array:
+        found: Array = NUMPY_FUNCTIONS["real"](self)
+        return found
+
+    @property
+    def imag(self) -> Array:
+        found: Array = NUMPY_FUNCTIONS["imag"](self)
+        return found
 
     @property
     def mT(self) -> Array:
@@ -299,13 +309,18 @@ def _literal(graph: Graph, value: Any) -> Array:
     if isinstance(graph, Recording) and isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fcO":
         return Array(graph, graph.leaf_of(value))
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise cell_error(f"a cell computes with real numbers, got {type(value).__name__} {value!r}"[:200])
+    if array.dtype.kind not in "biufc":
+        raise cell_error(f"a cell computes with numbers, got {type(value).__name__} {value!r}"[:200])
     # nan != nan would also defeat hash-consing: equal literals would be two nodes.
     if np.isnan(array).any():
         raise cell_error("nan is no number to compute with", "leave it out: whatever it meets is lost")
     if array.ndim == 0:
-        return Array(graph, build.number(graph, array.item()), array.item())
+        number = array.item()
+        if isinstance(number, complex) and not number.imag:  # formulas would take it for a real one
+            return Array(
+                graph, build.map_(graph, ops.as_complex(placeholder(0)), (build.number(graph, number.real),)), number
+            )
+        return Array(graph, build.number(graph, number), number)
     return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
 
 
@@ -328,6 +343,14 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
         kinds = [max(found, INTEGER) for found in kinds]
         arrays = [array if kind(array) else Array(graph, array.id, int(array.value)) for array in arrays]
     op = ops.BY_NAME[meaning(name, kinds, _is_safe(name, arrays[-1]))]
+    if (
+        name == "power"
+        and kinds[0] == COMPLEX
+        and not (arrays[1].value is not None and float(arrays[1].value).is_integer())
+    ):
+        raise cell_error(
+            "a complex number to a power that is no integer, which has several values", "write z**2, or z * z"
+        )
     expr = op.body(*_arguments(op.name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     # Numbers follow constants through the trace, so that `if dt > 0.1` and `range(k)` work on Const arguments.
@@ -393,8 +416,10 @@ def apply_expr(graph: Graph, expr: sp.Expr, args: Sequence[int]) -> int:
     try:
         result, shape = node_of(graph, expr, args), shapes.broadcast(*map(graph.shape, args))
         # SymPy folds h ** 0 to the integer 1, where NumPy gives floats.
-        if graph[result].family == "number" and any(kind_of(graph, arg) == REAL for arg in args):
+        if graph[result].family == "number" and any(kind_of(graph, arg) >= REAL for arg in args):
             result = build.number(graph, float(graph[result].attrs.value))
+        if not graph.is_complex(result) and expr.func not in ops.REAL_VALUED and any(map(graph.is_complex, args)):
+            result = build.map_(graph, ops.as_complex(placeholder(0)), (result,))
         return build.expand(graph, result, shape)
     except ShapeError as error:
         cure = "give one of them the shape of the other, or an axis of size 1 with [:, None]"
@@ -452,10 +477,9 @@ def check_kept(x: Array, new: Array) -> None:
             f"{x!r} cannot become {new!r} in place", "write a = a + b, which makes a new array", ShapeError
         )
     if kind(new) > kind(x):
-        names = {TRUTH: "truth values", INTEGER: "whole numbers"}
-        raise cell_error(
-            f"an array of {names[kind(x)]} cannot hold other numbers", "begin with an array of numbers, such as x * 1.0"
-        )
+        names = {TRUTH: "truth values", INTEGER: "whole numbers", REAL: "real numbers"}
+        cure = f"begin with an array of numbers, such as x * {'1j' if kind(new) == COMPLEX else '1.0'}"
+        raise cell_error(f"an array of {names[kind(x)]} cannot hold other numbers", cure)
 
 
 def axes_of(axis: Any, rank: int) -> tuple[int, ...]:

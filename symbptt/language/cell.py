@@ -28,7 +28,7 @@ from symbptt.ir.rounds import written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
-from symbptt.language.array import TRACED, Array, as_array, graph_of
+from symbptt.language.array import TRACED, Array, apply, as_array, graph_of
 from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
@@ -321,9 +321,11 @@ def _argument(
             f"not of {'cells' if roles is CELL_ROLES else 'losses'} (argument {name!r}){where}{CURES.get(annotation.role, '')}"
         )
     default = consts.get(name, None if parameter.default is parameter.empty else parameter.default)
+    kind = annotation.complex
     if annotation.role == "state" and roles is CELL_ROLES:
-        return Argument("state", name, shape, start=_start(default, name, shape, where))
-    return Argument(annotation.role, name, shape, _checked_default(default, annotation.role, name, shape, where))
+        return Argument("state", name, shape, start=_start(default, name, shape, where, kind), complex=kind)
+    checked = _checked_default(default, annotation.role, name, shape, where, kind)
+    return Argument(annotation.role, name, shape, checked, complex=kind)
 
 
 def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, Any], where: str) -> Annotation:
@@ -349,7 +351,7 @@ def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, An
 
 def _begun(arguments: Sequence[Argument], where: str) -> list[Argument]:
     """Return the parameters that states begin with."""
-    begun = [Argument("param", a.start, a.shape) for a in arguments if isinstance(a.start, str)]
+    begun = [Argument("param", a.start, a.shape, complex=a.complex) for a in arguments if isinstance(a.start, str)]
     for name in {a.name for a in begun} & {a.name for a in arguments}:
         raise CellError(
             f"two arguments are both called {name!r}: the parameter that a state begins with, and one of the function{where}\n"
@@ -358,17 +360,19 @@ def _begun(arguments: Sequence[Argument], where: str) -> list[Argument]:
     return begun
 
 
-def _start(default: Any, name: str, shape: Shape, where: str) -> Any:
+def _start(default: Any, name: str, shape: Shape, where: str, is_complex: bool = False) -> Any:
     """Return what a state begins with: numbers, the name of a parameter for `= Param`, or None for zero."""
     if default is Param:
         return f"{name}0"
-    found = _checked_default(default, "const", name, shape, where)
+    found = _checked_default(default, "const", name, shape, where, is_complex)
     if found is not None and np.isnan(found).any():
         raise CellError(f"the state {name!r} begins with NaN{where}\n  give it numbers; -np.inf is one")
-    return found if found is None or np.ndim(found) else float(found)
+    if found is None or np.ndim(found):
+        return found
+    return complex(found) if is_complex else float(found)
 
 
-def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str) -> Any:
+def _checked_default(default: Any, role: str, name: str, shape: Shape, where: str, is_complex: bool = False) -> Any:
     if default is None:
         return None
     if role not in ("const", "param"):
@@ -377,8 +381,11 @@ def _checked_default(default: Any, role: str, name: str, shape: Shape, where: st
             f"the {role} {name!r} has a default, and only Param, Const and State may have one{where}\n  {given}"
         )
     array = np.asarray(default)
-    if array.dtype.kind not in "biuf":
-        raise CellError(f"the default of {name!r} must be a real number or an array of them, got {default!r}{where}")
+    if array.dtype.kind not in ("biufc" if is_complex else "biuf"):
+        cure = f'\n  annotate it as {role.capitalize()}["n", complex]' if array.dtype.kind == "c" else ""
+        what = "number" if is_complex else "real number"
+        raise CellError(f"the default of {name!r} must be a {what} or an array of them, got {default!r}{where}{cure}")
+    array = array.astype(complex) if is_complex else array
     if array.ndim and array.ndim != len(shape):
         raise CellError(
             f"the default of {name!r} has shape {show(array.shape)}, the annotation says {show(shape)}{where}"
@@ -398,6 +405,7 @@ def trace(cell: Cell) -> Step:
     # A cell must be a pure function: the trace is taken once, and the kernel replays it at every step.
     check_repeats(cell, graph, (following, outputs), lambda other, again: _results(cell, other, again), cell.arguments)
     check_gathers(cell, graph, cell.arguments)
+    check_complex(cell, graph)
     results = [*following.values(), *outputs.values()]
     graph.names = {id: name for name, id in leaves.items()} | choose(found, leaves, graph, results)
     needs = checked_needs(cell, graph, cell.arguments)
@@ -411,7 +419,7 @@ def trace(cell: Cell) -> Step:
 def traced_arguments(arguments: tuple[Argument, ...]) -> tuple[Graph, dict[str, int], dict[str, Array]]:
     """Return a new graph, its leaves by name, and the arrays that a function is called with while it is traced."""
     graph = Graph()
-    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape) for a in arguments}
+    leaves = {a.name: build.leaf(graph, a.role, a.name, a.shape, a.complex) for a in arguments}
     values = {a.name: Array(graph, leaves[a.name], a.default if a.role == "const" else None) for a in arguments}
     for a in arguments:
         values[a.name].given = f"{a.role} {a.name}"
@@ -466,6 +474,21 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
                 f"of size {size_text(length)}"
                 f'{place_of(cell.function)}{line}\n  annotate it as Index["{size_text(length)}"], or give the table that axis'
             )
+
+
+COMPLEX_CURES = {
+    "algebra": "of whole matrices functions are known of real ones: [[A.real, -A.imag], [A.imag, A.real]] is A as a real matrix",
+    "repeat": "write the rounds as a loop of Python: for _ in range(times)",
+}
+"""Families of which no rule for complex numbers is proved, and what to write instead."""
+
+
+def check_complex(cell: Any, graph: Graph) -> None:
+    """Raises: CellError where a value is made of complex numbers by what no rule is proved of."""
+    for node in graph:
+        if node.family in COMPLEX_CURES and any(map(graph.is_complex, (node.id, *node.args))):
+            what = "a function of complex matrices" if node.family == "algebra" else "a repetition with complex numbers"
+            raise CellError(f"{what}{_place_of_value(graph, node.id, cell)}\n  {COMPLEX_CURES[node.family]}")
 
 
 def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> tuple[Need, ...]:
@@ -573,8 +596,22 @@ def _next_states(cell: Cell, graph: Graph, states: list[Argument], named: dict[s
                 f"the state has {show(a.shape)}{place_of(cell.function)}\n  return an array of the state's shape: "
                 "the body is one sample and one step, it has no batch axis and no time axis"
             )
-        following[a.name] = value.id
+        if graph.is_complex(value.id) and not a.complex:
+            dims = " ".join(map(size_text, a.shape))
+            raise CellError(
+                f"the next state {a.name!r} of {cell.name} is complex, the state is real{_place_of_value(graph, value.id, cell)}\n"
+                f'  annotate it as State["{dims}", complex], or return its .real'
+            )
+        following[a.name] = value.id if graph.is_complex(value.id) == a.complex else apply("as_complex", value).id
     return following
+
+
+def _place_of_value(graph: Graph, id: int, cell: Cell) -> str:
+    """Return the line that made a value, else that of its cell."""
+    (file, _, line), code = graph[id].place.rpartition(":"), cell.function.__code__
+    if not file or not code.co_filename.endswith(file):
+        return place_of(cell.function)
+    return f"\n  at {code.co_filename}:{line}, in {code.co_name}"
 
 
 def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any]) -> dict[str, int]:
@@ -599,7 +636,7 @@ def _as_result(cell: Cell, graph: Graph, name: str, value: Any) -> Array:
         )
     if graph_of(value) is None:
         try:
-            np.asarray(value, dtype=float)
+            np.asarray(value, dtype=complex)
         except (TypeError, ValueError):
             raise CellError(
                 f"{cell.name} returns {type(value).__name__} for {name!r}{place_of(cell.function)}\n  return an array"

@@ -322,7 +322,7 @@ def cross(a: Any, b: Any) -> Any:
 
 
 def vecdot(a: Any, b: Any) -> Any:
-    return np.sum(a * b, axis=-1)
+    return np.sum(np.conj(a) * b, axis=-1)
 
 
 def matvec(a: Any, x: Any) -> Any:
@@ -330,6 +330,7 @@ def matvec(a: Any, x: Any) -> Any:
 
 
 def vecmat(x: Any, a: Any) -> Any:
+    x = np.conj(x)
     return np.sum(x[..., :, None] * a, axis=-2) if np.ndim(x) > 1 else x @ a
 
 

@@ -18,7 +18,7 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.language.array import Array, apply, as_array, graph_of, kind
-from symbptt.language.number_kinds import REAL, TRUTH
+from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
 from symbptt.language.views import broadcast_to
@@ -155,8 +155,8 @@ def _of_type(value: Any, dtype: Any) -> Any:
 def _known(dtype: Any) -> np.dtype[Any]:
     """Return a type of numbers; the width is that of the data, so that only truth values, integers and real numbers differ."""
     found = np.dtype(dtype)
-    if found.kind not in "biuf":
-        raise cell_error(f"a cell computes with real numbers, got dtype={dtype!r}", "leave it out")
+    if found.kind not in "biufc":
+        raise cell_error(f"a cell computes with numbers, got dtype={dtype!r}", "leave it out")
     return found
 
 
@@ -165,6 +165,10 @@ def _typed(x: Array, dtype: Any) -> Array:
     wanted = "" if dtype is None else _known(dtype).kind
     if wanted == "b" and kind(x) != TRUTH:
         return apply("not_equal", x, 0)
+    if wanted == "c":
+        return x if kind(x) == COMPLEX else apply("as_complex", x)
+    if wanted == "f" and kind(x) == COMPLEX:
+        raise cell_error("complex numbers as real ones", "write x.real, or np.abs(x)")
     return apply("multiply", x, 1.0) if wanted == "f" and kind(x) != REAL else x
 
 

@@ -52,7 +52,8 @@ def _lines(step: Step) -> Iterator[str]:
 def _of_argument(a: Argument) -> str:
     default = "" if a.default is None else line_of_array(a.default)
     start = "" if a.start is None else f" {a.start if isinstance(a.start, str) else line_of_array(a.start)}"
-    return f"{a.role} {a.name} {a.shape} {a.limit} {default}{start}"
+    kind = " complex" if a.complex else ""
+    return f"{a.role} {a.name} {a.shape} {a.limit} {default}{start}{kind}"
 
 
 def _of_attributes(node: Node) -> str:

@@ -397,7 +397,9 @@ def _spelled(expr: sp.Expr) -> sp.Expr:
 
 
 def _match(g: Graph, id: int) -> Match | None:
-    """Return the largest function that a value is."""
+    """Return the largest function that a value is; all are of real numbers."""
+    if g.is_complex(id):
+        return None
     for inside in reversed(list(insides(g, id))):
         # The farthest source makes the largest function: softmax before the exp inside it.
         if inside.nodes == (id,) and g[id].family == "map":

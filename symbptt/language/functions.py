@@ -31,7 +31,7 @@ from symbptt.language.array import Array, apply, as_array, axes_of, check_writab
 from symbptt.language.choosing import added_rows, one_hot, segment_sum
 from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
 from symbptt.language.indexing import fresh, getitem, setitem, take
-from symbptt.language.number_kinds import BITS, REAL, TRUTH, own_functions
+from symbptt.language.number_kinds import BITS, COMPLEX, REAL, TRUTH, own_functions
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
 from symbptt.language.numpy_signatures import FLOATS, as_numpy_calls
 from symbptt.language.products import dot, einsum, inner, matmul, outer, tensordot
@@ -90,6 +90,10 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
         if not op.arity <= len(values) <= most:
             raise cell_error(f"{op.name} takes {counted(op.arity, 'argument')}, got {len(values)}")
         if graph_of(*values) is not None:
+            if op.name == "abs":
+                _check_real(
+                    "sb.abs", values[0], "write np.abs(z): of plain complex arrays sb.abs is that of a complex step"
+                )
             return apply(op.name, *values)
         if any(isinstance(value, sp.Basic) for value in values):
             return op.body(*values)
@@ -103,11 +107,18 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
     return function
 
 
-ELEMENTWISE: dict[str, Callable[..., Any]] = {op.name: _elementwise(op) for op in ops.OPS}
+ELEMENTWISE: dict[str, Callable[..., Any]] = {op.name: _elementwise(op) for op in ops.OPS + ops.COMPLEX_OPS}
+
+
+def _check_real(name: str, x: Any, cure: str) -> None:
+    """Raises: CellError for complex numbers, of which NumPy and a complex step mean different things."""
+    if graph_of(x) is not None and kind(symbolic(x)) == COMPLEX:
+        raise cell_error(f"{name} of complex numbers", cure)
 
 
 def var(x: Any, axis: Any = None, ddof: Any = 0, keepdims: bool = False, correction: Any = None) -> Any:
     """Return the variance along axes, divided by their number of elements less `ddof`."""
+    _check_real("a variance", x, "write np.mean(np.abs(z - np.mean(z)) ** 2)")
     centred = x - mean(x, axis, keepdims=True)
     found = mean(centred * centred, axis, keepdims)
     less = ddof if correction in (None, np._NoValue) else correction
@@ -160,6 +171,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the Euclidean norm along axes, all of them unless told; its gradient at zero is zero."""
+    _check_real("a norm", x, "write np.sqrt(np.sum(np.abs(z) ** 2))")
     x = x if hasattr(x, "ndim") else np.asarray(x)  # arrays of other kinds stay what they are
     # np.linalg.norm means other norms for other ranks and orders: "fro" is for matrices, 2 of a matrix is its largest singular value.
     several = x.ndim if axis is None else len(axis) if isinstance(axis, tuple | list) else 1
@@ -182,6 +194,7 @@ OTHER_NORMS: dict[Any, Callable[..., Any]] = {1: sum, math.inf: max, -math.inf: 
 @shows_names
 def layer_norm(x: Any, gain: Any = None, bias: Any = None, *, axis: Any = -1, eps: float = 1e-5) -> Any:
     """Return (x - mean) / sqrt(variance + eps) along an axis, times `gain` plus `bias` where given."""
+    _check_real("layer_norm", x, "normalise np.abs(z), or z.real and z.imag")
     mu = mean(x, axis, keepdims=True)
     centred = x - mu
     deviation = ELEMENTWISE["sqrt"](mean(centred * centred, axis, keepdims=True) + eps)
@@ -216,7 +229,10 @@ def astype(x: Any, dtype: Any) -> Any:
     """Return x as numbers, or as truth values; of numbers with a point no others are made."""
     x = symbolic(x)
     if dtype in FLOATS:
+        _check_real("astype(float)", x, "write z.real, or np.abs(z)")
         return fresh(as_numbers(x))
+    if dtype in (complex, np.complex128, "complex"):
+        return fresh(x) if kind(x) == COMPLEX else apply("as_complex", x)
     if dtype in (bool, np.bool_, "bool"):
         return fresh(x) if kind(x) == TRUTH else apply("not_equal", x, 0)
     if dtype in (int, np.int64, "int") and kind(x) < REAL:
@@ -232,7 +248,31 @@ def as_numbers(x: Any) -> Any:
     if graph_of(x) is None:
         return np.asarray(x, float)
     x = symbolic(x)
-    return x if kind(x) == REAL else apply("where", x, 1.0, 0.0) if kind(x) == TRUTH else apply("multiply", x, 1.0)
+    return x if kind(x) >= REAL else apply("where", x, 1.0, 0.0) if kind(x) == TRUTH else apply("multiply", x, 1.0)
+
+
+def _is_complex(x: Any) -> bool:
+    return kind(symbolic(x)) == COMPLEX
+
+
+def _real(val: Any) -> Any:
+    """Return the real parts; a real array is its own."""
+    return apply("real", val) if _is_complex(val) else copy(val)
+
+
+def _imag(val: Any) -> Any:
+    """Return the imaginary parts, zero of real numbers."""
+    return apply("imag", val) if _is_complex(val) else zeros_like(as_numbers(val))
+
+
+def conj(x: Any) -> Any:
+    """Return the complex conjugates; those of real numbers are they."""
+    return apply("conj", x) if _is_complex(x) else copy(x)
+
+
+def _angle(z: Any, deg: bool = False) -> Any:
+    found = apply("angle", z) if _is_complex(z) else apply("where", apply("less", z, 0), math.pi, 0.0)
+    return found * (180 / math.pi) if deg else found
 
 
 def _fill(x: Array, value: Any) -> None:
@@ -268,8 +308,9 @@ def _from_front(places: Any, length: int) -> Any:
 
 
 def vdot(a: Any, b: Any) -> Any:
-    """Return the sum of products of all elements, in C order."""
-    return dot(ravel(a), ravel(b))
+    """Return the sum of products of all elements, in C order; of complex numbers the first are conjugated."""
+    graph = graph_of(a, b)
+    return dot(ravel(np.conj(a) if graph is None else conj(as_array(graph, a))), ravel(b))
 
 
 def _cumsum(x: Any, axis: Any = None) -> Any:
@@ -369,8 +410,9 @@ _AS_NUMPY: dict[str, Callable[..., Any]] = {
     "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
     "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
     "transpose": _transpose, "permute_dims": _transpose,
-    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "conj": copy,
-    "conjugate": copy, "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size, **rearranged.NAMES,
+    "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "conj": conj,
+    "conjugate": conj, "real": _real, "imag": _imag, "angle": _angle, "iscomplexobj": _is_complex,
+    "where": _where, "clip": _clip, "ndim": _ndim, "shape": _shape, "size": _size, **rearranged.NAMES,
     **orders.NAMES,
 }  # fmt: skip
 SCIPY: dict[str, Callable[..., Any]] = {
@@ -387,6 +429,7 @@ COMPOSED.update(
 )
 NUMPY_FUNCTIONS.update(
     {name: ELEMENTWISE[op.name] for name, op in ops.BY_NUMPY.items()}
+    | {name: partial(apply, "abs") for name in ops.BY_NAME["abs"].numpy}
     | {name: partial(apply, name) for name in BITS}
     | {name: as_numpy_calls(name, function, as_numbers) for name, function in _AS_NUMPY.items()}
     | COMPOSED

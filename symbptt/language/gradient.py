@@ -36,7 +36,7 @@ from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of,
 from symbptt.language.evaluation import evaluated
 from symbptt.language.folding import spelled, with_smooth_wholes
 from symbptt.language.local_names import named_so_far
-from symbptt.language.number_kinds import REAL, own_functions
+from symbptt.language.number_kinds import COMPLEX, REAL, own_functions
 from symbptt.language.sizes import Dim
 from symbptt.language.stable_forms import stable_values
 from symbptt.language.user_frames import cell_error, user_place
@@ -177,7 +177,8 @@ def _what_it_is(value: Any) -> str:
     if isinstance(value, Dim):
         return f"the size {value!r}"
     if isinstance(value, Array):
-        return "" if kind(value) == REAL else f"integers or truth values: {value!r}"
+        other = "complex numbers" if kind(value) == COMPLEX else "integers or truth values"
+        return "" if kind(value) == REAL else f"{other}: {value!r}"
     if own_functions(value) is not None:
         return ""
     array = np.asarray(value) if isinstance(value, int | float | complex | np.ndarray | np.generic) else None
@@ -228,8 +229,10 @@ def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -
         )
     if kind(found) != REAL:
         raise cell_error(
-            f"sb.{what} takes a function whose value is a real number, {name} returns an integer or a truth value{_at(function)}",
-            "a count has no derivative: return a smooth function of the argument",
+            f"sb.{what} takes a function whose value is a real number, {name} returns {'a complex number' if kind(found) == COMPLEX else 'an integer or a truth value'}{_at(function)}",
+            "return its .real, or np.abs"
+            if kind(found) == COMPLEX
+            else "a count has no derivative: return a smooth function of the argument",
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ def initial(cell: Any, dims: Mapping[str, int], seed: int, dtype: Any, override:
             None if given else _first(a, shape, state_sizes, random)
         )  # drawn even then, so that others stay the same
         result[a.name] = np.ascontiguousarray(
-            _given(cell, a, shape, override) if a.name in override else value, dtype=dtype
+            _given(cell, a, shape, override) if a.name in override else value, dtype=type_of(a, dtype)
         )
         result[a.name] = result[a.name].reshape(shape)
     return result
@@ -53,11 +53,18 @@ def _given(cell: Any, a: Argument, shape: tuple[int, ...], override: Mapping[str
         value = np.asarray(override[a.name])
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, and tensors that have a gradient
         raise ArgumentError(f"{a.name!r} of {cell.name} takes an array of numbers ({error})") from None
-    if value.dtype.kind not in "biuf":
-        raise ArgumentError(f"{a.name!r} of {cell.name} takes real numbers, got {type(override[a.name]).__name__}")
+    if value.dtype.kind not in ("biufc" if a.complex else "biuf"):
+        raise ArgumentError(
+            f"{a.name!r} of {cell.name} takes {'' if a.complex else 'real '}numbers, got {type(override[a.name]).__name__}"
+        )
     if value.shape not in ((), shape):
         raise ArgumentError(f"{a.name!r} of {cell.name} has shape {show(shape)}, got {show(value.shape)}")
     return np.broadcast_to(value, shape)
+
+
+def type_of(a: Argument, dtype: Any) -> Any:
+    """Return the type of an argument's entries where those of the data are of a real type: complex64 beside float32."""
+    return np.result_type(dtype, np.complex64) if a.complex else dtype
 
 
 def _sizes(cell: Any, dims: Mapping[str, int], override: Mapping[str, Any]) -> dict[sp.Symbol, int]:
@@ -118,18 +125,23 @@ def _first(a: Argument, shape: tuple[int, ...], state_sizes: set[Any], random: n
         return np.zeros(shape)
     # Orthogonal recurrent weights keep norms: by themselves they make gradients neither vanish nor explode.
     if a.shape[-1] == a.shape[-2] and a.shape[-1] in state_sizes:
-        return orthogonal(shape, random)
+        return orthogonal(shape, random, a.complex)
     # A uniform variable on ±limit has the variance limit² / 3 = 2 / (fan_in + fan_out), as Glorot asks.
     limit = np.sqrt(6 / (shape[-1] + shape[-2]))
-    return random.uniform(-limit, limit, shape)
+    return _drawn(lambda: random.uniform(-limit, limit, shape), a.complex)
 
 
-def orthogonal(shape: tuple[int, ...], random: np.random.Generator) -> Any:
-    """Return random orthogonal matrices, uniform in the Haar measure.
+def _drawn(draw: Callable[[], Any], is_complex: bool) -> Any:
+    """Return random numbers; of complex ones the two parts are independent, and each has half of the variance."""
+    return np.sqrt(0.5) * (draw() + 1j * draw()) if is_complex else draw()
+
+
+def orthogonal(shape: tuple[int, ...], random: np.random.Generator, is_complex: bool = False) -> Any:
+    """Return random orthogonal matrices, or unitary ones, uniform in the Haar measure.
 
     Shapes: (..., n, n).
     Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups", section 5.
     """
-    q, r = np.linalg.qr(random.standard_normal(shape))
+    q, r = np.linalg.qr(_drawn(lambda: random.standard_normal(shape), is_complex))
     # QR is unique only for a positive diagonal of R; LAPACK's signs would bias Q away from the Haar measure.
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]

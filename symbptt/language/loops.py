@@ -217,7 +217,10 @@ class _Body:
         label = len(g)
         name = next(iter(_parameters(self.step)), "z")
         names = [f"{name}{i}" for i in range(len(starts))] if self.several else [name]
-        leaves = [build.leaf(g, "carried", f"{label}.{i}.{names[i]}", g.shape(start)) for i, start in enumerate(starts)]
+        leaves = [
+            build.leaf(g, "carried", f"{label}.{i}.{names[i]}", g.shape(start), g.is_complex(start))
+            for i, start in enumerate(starts)
+        ]
         number = build.leaf(g, "round", f"{label}", ())
         given = tuple(Array(g, leaf) for leaf in leaves)
         z = given if self.several else given[0]

@@ -23,6 +23,7 @@ from symbptt.language.cell import (
     arguments_of,
     by_name,
     called_with,
+    check_complex,
     check_gathers,
     check_option,
     check_repeats,
@@ -212,6 +213,11 @@ def _trace(loss: Loss) -> tuple[Step, Step | None]:
             f"the loss {loss.name} returns shape {show(graph.shape(value.id))}{place_of(loss.function)}\n"
             "  return a scalar: sb.sum(...) over one sample"
         )
+    if graph.is_complex(value.id):
+        raise CellError(
+            f"the loss {loss.name} returns a complex number{place_of(loss.function)}\n"
+            "  return a real one: np.sum(np.abs(e) ** 2), or the .real of what it is"
+        )
 
     def again(other: Graph, result: Any) -> int:
         return as_array(other, next(iter(_returned(loss, result).values()))).id
@@ -219,6 +225,7 @@ def _trace(loss: Loss) -> tuple[Step, Step | None]:
     # A loss is traced once as well, and must be a function.
     check_repeats(loss, graph, value.id, again, arguments)
     check_gathers(loss, graph, arguments)
+    check_complex(loss, graph)
     predicted = dict(zip([*_returned(loss, result)][1:], (other.id for other in others), strict=True))
     _check_untargeted(loss, graph, leaves, predicted)
     roots = [value.id, *predicted.values()]

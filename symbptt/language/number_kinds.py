@@ -1,4 +1,4 @@
-"""Truth values, integers and real numbers apart: NumPy's arithmetic differs between them, though a graph holds numbers alone."""
+"""Truth values, integers, real and complex numbers apart: NumPy's arithmetic differs between them, though a graph holds numbers alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import sympy as sp
 
+from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.language.user_frames import cell_error
 
-TRUTH, INTEGER, REAL = 0, 1, 2
+TRUTH, INTEGER, REAL, COMPLEX = 0, 1, 2, 3
 _KNOWN: WeakKeyDictionary[Graph, dict[int, int]] = WeakKeyDictionary()
 _OF_BRANCHES = (
     "where",
@@ -31,7 +32,9 @@ _OF_BRANCHES = (
 
 
 def kind_of(g: Graph, id: int) -> int:
-    """Return whether a value is a truth value, an integer or a real number in NumPy: TRUTH, INTEGER or REAL."""
+    """Return whether a value is a truth value, an integer, a real or a complex number in NumPy: TRUTH, INTEGER, REAL or COMPLEX."""
+    if g.is_complex(id):
+        return COMPLEX
     # Weak keys: the kinds of a graph are dropped together with it.
     known = _KNOWN.setdefault(g, {})
     if id not in known:
@@ -43,13 +46,15 @@ def kind_of(g: Graph, id: int) -> int:
                 todo += lacking
             else:
                 node = g[todo.pop()]
-                known[node.id] = _kind(node, [known[arg] for arg in node.args])
+                own = COMPLEX if g.is_complex(node.id) else None
+                # What is real of complex numbers, such as their sizes, is no integer.
+                known[node.id] = own or min(_kind(node, [known[arg] for arg in node.args]), REAL)
     return known[id]
 
 
 def kind_of_value(value: Any) -> int:
     """Return the kind of a number or an array."""
-    return {"b": TRUTH, "i": INTEGER, "u": INTEGER}.get(np.asarray(value).dtype.kind, REAL)
+    return {"b": TRUTH, "i": INTEGER, "u": INTEGER, "c": COMPLEX}.get(np.asarray(value).dtype.kind, REAL)
 
 
 def _kind(node: Node, of: Sequence[int]) -> int:
@@ -102,6 +107,8 @@ def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
 
     Raises: CellError where NumPy refuses them, or computes in integers or half precision, which a kernel does not.
     """
+    if max(kinds) == COMPLEX:
+        return _of_complex(name, kinds)
     if name in BITS:
         if max(kinds) != TRUTH:
             cure = (
@@ -127,6 +134,33 @@ def meaning(name: str, kinds: Sequence[int], is_safe: bool = False) -> str:
     raise cell_error(
         f"np.{name} of truth values: NumPy refuses it or computes it in half precision",
         "write sb.where(condition, 1.0, 0.0) for a number, ~ for the opposite",
+    )
+
+
+_COMPARED = ("greater", "greater_equal", "less", "less_equal", "maximum", "minimum", "clip", "sign", "equal", "not_equal", "mod", "fmod",
+             "floor_divide", "hypot", "arctan2", "floor", *BITS, *BITS.values())  # fmt: skip
+"""Functions that need numbers in an order, or truth values."""
+
+
+def _of_complex(name: str, kinds: Sequence[int]) -> str:
+    """Return the elementwise function that NumPy's function `name` is for arguments of which some are complex.
+
+    Raises: CellError for what has no meaning there, and for functions of which no rule of a derivative is proved.
+    """
+    of_parts = "that is a function of real numbers: apply it to np.abs(z), or to z.real and z.imag"
+    if name == "where" and kinds[0] == COMPLEX:
+        raise cell_error("a complex number as a condition", "write np.abs(z) > 0, or z.real > 0")
+    if name == "power" and kinds[1] == COMPLEX:
+        raise cell_error("a power with a complex exponent", "write np.exp(z * np.log(a)) with a real base a")
+    if name in ops.HOLOMORPHIC or name in ("real", "imag", "conj", "angle", "as_complex"):
+        return name
+    if name in ("abs", "modulus"):
+        return "modulus"
+    if name in _COMPARED:
+        raise cell_error(f"np.{name} of complex numbers, which have no order and are no truth values", of_parts)
+    raise cell_error(
+        f"{name} of complex numbers: no rule for its derivative is proved",
+        f"{of_parts}; of complex numbers {', '.join(ops.HOLOMORPHIC)}, abs, angle, conj, .real and .imag are known",
     )
 
 

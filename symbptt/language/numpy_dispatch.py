@@ -57,7 +57,6 @@ OTHER_WAYS = {
         "write into a copy of your own, y = h.copy(); y[0] = ..., or np.where and np.concatenate; a parameter stays as it is",
     ),
     **dict.fromkeys(("empty_like", "empty"), "write np.zeros_like(x): an empty array holds anything"),
-    **dict.fromkeys(("real", "imag"), "leave it out: values of a cell are real"),
     **dict.fromkeys(_MEMORY, "it has no memory while the cell is traced"),
     "sort": "write np.sort(x), which gives a new array",
     **dict.fromkeys(("item", "tolist", "nbytes", "strides"), "it has no number while the cell is traced"),

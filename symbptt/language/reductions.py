@@ -10,7 +10,7 @@ from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.language.array import Array, apply, axes_of, built, graph_of, kind, symbolic
-from symbptt.language.number_kinds import TRUTH
+from symbptt.language.number_kinds import COMPLEX, TRUTH
 from symbptt.language.user_frames import cell_error
 
 
@@ -44,6 +44,10 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the maximum along axes, all of them unless told; equal maxima share the gradient equally."""
     if graph_of(x) is not None:
+        if kind(symbolic(x)) == COMPLEX:
+            raise cell_error(
+                "the greatest of complex numbers, which have no order", "write np.max(np.abs(z)), or np.max(z.real)"
+            )
         return _reduce("max", x, axis, keepdims)
     if not np.iscomplexobj(x):
         return np.max(x, axis=axis, keepdims=keepdims)

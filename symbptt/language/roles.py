@@ -20,17 +20,25 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Annotation:
-    """A role with its dimensions as the user wrote them; `limit` is the number of values of an Index."""
+    """A role with its dimensions as the user wrote them; `limit` is the number of values of an Index, `complex` tells whether the entries
+    are complex numbers."""
 
     role: str
     dims: str
     limit: str = ""
+    complex: bool = False
 
 
 class Role:
-    """Base of the roles: `Role["n m"]` annotates an array, the bare `Role` a scalar."""
+    """Base of the roles: `Role["n m"]` annotates an array, the bare `Role` a scalar, `Role["n m", complex]` an array of
+    complex numbers, `Role[complex]` one of them.
+
+    The cotangent of a complex z is dz = ∂L/∂Re z + i ∂L/∂Im z, as in torch, so that a step of -η dz descends; JAX returns its
+    conjugate.
+    """
 
     role = ""
+    may_be_complex = True
 
     def __new__(cls, *dims: object, **options: object) -> Role:
         inside = dims[0] if len(dims) == 1 and isinstance(dims[0], str) else "n m"
@@ -40,12 +48,17 @@ class Role:
         )
 
     def __class_getitem__(cls, dims: object) -> Annotation:
-        if not isinstance(dims, str):
+        text, kind = (
+            dims if isinstance(dims, tuple) and len(dims) == 2 else ("", complex) if dims is complex else (dims, None)
+        )
+        if kind is complex and not cls.may_be_complex:
+            raise CellError(f"{cls.__name__}[{dims!r}]: an index is an integer\n  write {cls.__name__}[{text!r}]")
+        if not isinstance(text, str) or kind not in (None, complex):
             raise CellError(
-                f"{cls.__name__}[...] takes its dimensions as one string\n  got {dims!r}\n"
-                f'  write for example {cls.__name__}["n m"]'
+                f"{cls.__name__}[...] takes its dimensions as one string, and `complex` behind it for complex numbers\n"
+                f'  got {dims!r}\n  write for example {cls.__name__}["n m"], or {cls.__name__}["n m", complex]'
             )
-        return Annotation(cls.role, dims)
+        return Annotation(cls.role, text, complex=kind is complex)
 
 
 class Input(Role):
@@ -76,6 +89,7 @@ class Index(Role):
     """An integer in [0, v), given from outside, `Index["v"]`, or an array of them, `Index["v", "k"]`."""
 
     role = "index"
+    may_be_complex = False
 
     def __class_getitem__(cls, dims: object) -> Annotation:
         given = dims if isinstance(dims, tuple) else (dims,)
@@ -118,20 +132,23 @@ def _parse(text: str, scope: dict[str, Any]) -> Any:
     # Annotations are strings under `from __future__ import annotations`; they are parsed, since eval would run any code.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation, quoted once more
         return _parse(node.value, scope)
-    inside = _constants(node.slice) if isinstance(node, ast.Subscript) else None
-    if isinstance(node, ast.Subscript) and inside is not None:
+    if isinstance(node, ast.Subscript):
         role = _resolve(node.value, scope)
-        return role.__class_getitem__(inside) if isinstance(role, type) and issubclass(role, Role) else None
+        return (
+            role.__class_getitem__(_inside(node.slice, scope))
+            if isinstance(role, type) and issubclass(role, Role)
+            else None
+        )
     return _resolve(node, scope)
 
 
-def _constants(node: ast.expr) -> Any:
-    """Return what stands in the brackets of an annotation, a constant or a tuple of them; None where it is something else."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Tuple) and all(isinstance(item, ast.Constant) for item in node.elts):
-        return tuple(item.value for item in node.elts if isinstance(item, ast.Constant))
-    return None
+def _inside(node: ast.expr, scope: dict[str, Any]) -> Any:
+    """Return what stands in the brackets of an annotation: a text, the name `complex`, or both."""
+    if isinstance(node, ast.Tuple):
+        return tuple(_inside(part, scope) for part in node.elts)
+    if isinstance(node, ast.Name) and node.id == "complex" and scope.get("complex", complex) is complex:
+        return complex
+    return node.value if isinstance(node, ast.Constant) else ast.unparse(node)
 
 
 def _resolve(node: ast.expr, scope: dict[str, Any]) -> Any:

@@ -49,7 +49,7 @@ def stable_values(g: Graph, ids: Iterable[int]) -> tuple[Graph, dict[int, int]]:
 
 def _rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
     id = copy_node(g, node, args)
-    if node.family != "map":
+    if node.family != "map" or any(map(g.is_complex, (id, *args))):  # the forms are those of real numbers
         return id
     # The graph is rebuilt from arguments to values: a rule sees arguments that are in stable form already.
     for rule in RULES:

@@ -141,9 +141,8 @@ def _renamed(
     name = a.name if a.role in ("input", "index") else f"{a.name}_{number}"
     given = Param if isinstance(a.start, str) else a.start if a.role == "state" else a.default
     default = inspect.Parameter.empty if given is None else given
-    return inspect.Parameter(
-        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotation(a.role, dims, limit)
-    )
+    annotation = Annotation(a.role, dims, limit, complex=a.complex)
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 def _by_name(cell: Cell, result: Any) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def full_like(x: Any, value: Any) -> Any:
         return np.full_like(x, value)
     x = as_array(graph, x)
     # NumPy's full_like takes the type of x: 0 becomes 0.0, or False.
-    if kind(x) == REAL and isinstance(value, int):
-        value = float(value)
+    if kind(x) >= REAL and isinstance(value, int | float):
+        value = float(value) if kind(x) == REAL else complex(value)
     filling = as_array(graph, value)
     if kind(x) == INTEGER and kind(filling) == REAL:
         raise cell_error("full_like of integers rounds its value to one", "write np.broadcast_to(value, x.shape)")

@@ -55,8 +55,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """Return Σ_k a_{i+k} v_k."""
-    return _summed(a, v[::-1], mode, "correlate", is_turned=True)
+    """Return Σ_k a_{i+k} v_k, of complex numbers with the conjugates of v."""
+    return _summed(a, np.conj(v)[::-1], mode, "correlate", is_turned=True)
 
 
 def _summed(a: Any, v: Any, mode: str, name: str, is_turned: bool = False) -> Any:

@@ -21,6 +21,7 @@ from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.numpy import sweeps
 from symbptt.codegen.targets.numpy.functions import FREE, Text, function_text
+from symbptt.codegen.targets.numpy.grouping import kind
 from symbptt.codegen.targets.numpy.index import Names, Shown, base_of, names_of, view_text
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
@@ -133,7 +134,9 @@ def _given(f: Function, text: Text, kept: str) -> list[str]:
     lines = []
     for p in ports:
         given, shape = f'full["{p.name}"]', text.names.shape(p.view.buffer.shape)
-        lines.append(f"{p.view.buffer.name} = np.zeros({shape}, dtype) if {given} is None else {kept.format(given)}")
+        lines.append(
+            f"{p.view.buffer.name} = np.zeros({shape}, {kind(p.view.buffer)}) if {given} is None else {kept.format(given)}"
+        )
     return lines
 
 

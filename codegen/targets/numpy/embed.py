@@ -52,6 +52,7 @@ from symbptt.codegen.runtime import (
     sweeps,
     told_every,
     told_last,
+    types,
     watch,
     watch_chunk,
     whole,
@@ -63,7 +64,7 @@ from symbptt.syntax import statements
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts, part,
     located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments,
-    results, workspace, errors, full, selfcheck,
+    types, results, workspace, errors, full, selfcheck,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

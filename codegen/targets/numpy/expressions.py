@@ -18,6 +18,7 @@ from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.codegen.targets.numpy.tables import gather
 from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, Written, bracket
 from symbptt.codegen.targets.numpy.views import Scope
+from symbptt.ir.scalar import Call
 from symbptt.ir.shape import Shape
 
 
@@ -30,11 +31,14 @@ def expression(o: Operands, scope: Scope, s: Statement) -> Written:
                 value = body_text(s.body, [])[0]
                 shape = o.names.shape(_shape_of(s.out))
                 made = f"np.zeros({shape}, {kind(s.out.buffer)})"
-                return made if value == "0" else f"np.full({shape}, {value}, dtype)", ATOM
+                return made if value == "0" else f"np.full({shape}, {value}, {kind(s.out.buffer)})", ATOM
             written = body_text(s.body, [o.part(scope, arg) for arg in s.args])
             if is_condition(s.body) and s.out.buffer.dtype == "float":
                 # NumPy would compute with truth values in another type.
                 return f"np.asarray({written[0]}, dtype)", ATOM
+            if isinstance(s.body, Call) and s.body.name in ("real", "imag"):
+                # A part of complex numbers is a view of them, which a later statement would write over.
+                return f"np.array({written[0]})", ATOM
             return written
         case Contract():
             return _product(o, scope, s)

@@ -19,6 +19,7 @@ from symbptt.codegen.loop_ir.nodes import (
 from symbptt.codegen.lower.pull import SEND
 from symbptt.codegen.targets.numpy import sweeps
 from symbptt.codegen.targets.numpy.grouping import allocated_lines
+from symbptt.codegen.targets.numpy.grouping import kind as type_text
 from symbptt.codegen.targets.numpy.index import Names
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.operands import Operands
@@ -96,7 +97,7 @@ def _constants(f: Function, text: Text) -> list[str]:
             found.append(f"{c.buffer.name} = {number_text(c.values)}")
         if c.buffer.shape:
             values = c.values.tolist() if hasattr(c.values, "tolist") else _as_list(c.values)
-            array = f"np.array({nested_text(values)}, dtype)"
+            array = f"np.array({nested_text(values)}, {type_text(c.buffer)})"
             found.append(f"{c.buffer.name} = np.broadcast_to({array}, {text.names.shape(c.buffer.shape)})")
     return found
 
@@ -250,7 +251,7 @@ def _scanned(printer: Printer, scope: Scope, arg: View, is_fixed: bool) -> str:
     if is_fixed or any(axis.of for axis in arg.axes[:2]):
         return printer.operands.part(scope, arg)[0]
     text = printer.operands.number(scope.outermost, Ref(0), (arg,)) if number else printer.operands.text(scope, arg)
-    return f"np.broadcast_to(np.asarray({text}, dtype), {printer.operands.names.shape(arg.shape)})"
+    return f"np.broadcast_to(np.asarray({text}, {type_text(arg.buffer)}), {printer.operands.names.shape(arg.shape)})"
 
 
 _CALLS = {

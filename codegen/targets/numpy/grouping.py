@@ -105,5 +105,9 @@ def allocated_lines(made: Sequence[Allocated]) -> list[str]:
     return found
 
 
+TYPES = {"float": "dtype", "complex": "_complex(dtype)", "index": "np.intp", "bool": "bool"}
+"""The types of elements in the text of a sweep."""
+
+
 def kind(buffer: Buffer) -> str:
-    return {"float": "dtype", "index": "np.intp", "bool": "bool"}[buffer.dtype]
+    return TYPES[buffer.dtype]

@@ -74,7 +74,7 @@ def _annotation(a: Argument) -> str:
     if a.limit is not None:
         return f"integer in [0, {size_text(a.limit)})"
     default = f" = {a.default!r}" if is_baked(a) and not a.shape else ""
-    return shape_text((), a.shape) + default
+    return shape_text((), a.shape) + " complex" * a.complex + default
 
 
 def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str:
@@ -93,6 +93,7 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
         f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",
         f"SHAPES = {dict_text({a.name: _dims(a) for a in every})}",
         f"INDICES = {dict_text(limits)}",
+        f"COMPLEX = {name_tuple(a.name for a in every if a.complex)}",
         f"STARTS = {dict_text({a.name: _start_text(a.start) for a in every if a.start is not None})}",
     ]
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
@@ -106,7 +107,11 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
 
 def _start_text(start: Any) -> str:
     """Return what a state begins with as Python text."""
-    return repr(start) if isinstance(start, str) else nested_text(np.asarray(start, float).tolist())
+    return (
+        repr(start)
+        if isinstance(start, str)
+        else nested_text(np.asarray(start, complex if np.iscomplexobj(start) else float).tolist())
+    )
 
 
 def _dims(a: Argument) -> str:

@@ -18,6 +18,7 @@ from symbptt.codegen.loop_ir.nodes import Axis, View
 from symbptt.codegen.loop_ir.order import rank
 from symbptt.codegen.loop_ir.views import stride
 from symbptt.codegen.lower.frame import COUNT, LO
+from symbptt.codegen.targets.numpy.grouping import kind
 from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, SUM, Written, bracket, listed, tightness
 from symbptt.ir.shape import Shape, Size, exact_quotient, named_size, prod, sign_of, size
 from symbptt.ir.shape import size_text as plain_text
@@ -270,8 +271,8 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     if any(axis.length != 1 for axis, is_new in zip(view.axes, new, strict=True) if is_new):
         whole = [base.whole] if lead else []
         # A number by itself has a type of its own, which an array of it would keep.
-        alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype == "float"
-        text = f"np.asarray({text}, dtype)" if alone else text
+        alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype != "bool"
+        text = f"np.asarray({text}, {kind(view.buffer)})" if alone else text
         text = f"np.broadcast_to({text}{_new_axes(new, lead)}, {names.shape((*whole, *view.shape))})"
         shown = list(range(len(view.axes)))
     if all(len(group) == 1 for group in groups) and len(shown) == len(view.axes):

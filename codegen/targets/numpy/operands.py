@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from symbptt.codegen.loop_ir.nodes import BLOCK, Buffer, Extent, Operand, View
+from symbptt.codegen.loop_ir.types import type_of
 from symbptt.codegen.loop_ir.views import is_whole
 from symbptt.codegen.lower.frame import COUNT
 from symbptt.codegen.targets.numpy.index import Groups, Names, Shown, view_text
@@ -45,7 +46,7 @@ class Operands:
     def number(self, scope: Scope, tree: Tree, args: Sequence[Operand]) -> str:
         """Return a formula of numbers; in the loop over steps as an array without axes, which calls take faster."""
         text = body_text(tree, [self.part(scope.top, arg) for arg in args])[0]
-        return self.views.constant(scope, text) if scope.is_step else text
+        return self.views.constant(scope, text, type_of(tree, args)) if scope.is_step else text
 
     def argument(self, scope: Scope, tree: Tree, args: Sequence[Operand]) -> str:
         """Return an operand of a call."""

@@ -89,9 +89,11 @@ def _spread(side: Side, labels: Sequence[int]) -> View:
 
 def _rows(a: Side, b: Side, out: Side, summed: list[int], labels: list[int]) -> Call | None:
     """Return a stack of products of rows, where both operands have the summed axes as one."""
-    if not _one((a, b), summed):
+    # NumPy's vecdot conjugates its first operand, which therefore is a real one; of two complex ones einsum has the product.
+    first, second = (b, a) if a.view.buffer.dtype == "complex" else (a, b)
+    if first.view.buffer.dtype == "complex" or not _one((a, b), summed):
         return None
-    sides = [_matrix(side, labels, (summed,), True) for side in (a, b)]
+    sides = [_matrix(side, labels, (summed,), True) for side in (first, second)]
     return Call("vecdot", (sides[0], sides[1]), Shown(permuted(out.view, out.at(labels))))
 
 

@@ -66,6 +66,8 @@ def _sum(sign: str, first: str, second: str) -> str:
 def _call(name: str, args: Sequence[Operator], inner: Sequence[Written]) -> str:
     if name == AS_NUMBER:
         return f"np.asarray({inner[0][0]}, dtype)"  # a condition may be a truth of Python, which has no `astype`
-    text = ops.BY_NAME[name].code.format(*(bracket(w, PRODUCT if name in COMPARISONS else SUM) for w in inner))
+    code = ops.BY_NAME[name].code
+    least = PRODUCT if name in COMPARISONS else ATOM if "{0}." in code else SUM
+    text = code.format(*(bracket(w, least) for w in inner))
     # Two literals would give float64.
     return f"{text}.astype(dtype)" if name == "where" and all(map(reads_nothing, args[1:])) else text

@@ -31,7 +31,10 @@ def numpy_storage(n: Named, pulled: bool = False) -> Storage:
     for a in n.program.of_role("state"):
         leaf, old = n.program.leaves[a.name], found.states[a.name]
         shape = (STEPS, *old.shape[1:])
-        after, before = Buffer(old.name, shape, "result"), Buffer(n.previous[leaf], shape, "residual")
+        after, before = (
+            Buffer(name, shape, space, old.dtype)
+            for name, space in ((old.name, "result"), (n.previous[leaf], "residual"))
+        )
         for id, stored in found.stored.items():
             if stored.view.buffer == old:
                 found.stored[id] = Stored(whole(before if id == leaf else after), "all")

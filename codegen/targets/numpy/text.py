@@ -83,8 +83,10 @@ def shape_text(lead: Sequence[str], shape: Shape, renamed: Mapping[str, str] = N
     return tuple_text([*lead, *(size_text(item, renamed) for item in shape)])
 
 
-def number_text(value: int | float) -> str:
+def number_text(value: complex) -> str:
     """Return a number as Python text; infinities and NaN by NumPy's names."""
+    if isinstance(value, complex) and not value.real:  # without the 0 and the brackets that `repr` may write
+        return f"{value.imag:g}j" if value.imag == float(f"{value.imag:g}") else f"{value.imag!r}j"
     # `repr` is the shortest text that reads back as the same float.
     text = repr(value)
     return f"np.{text}" if text in ("inf", "nan") else "-np.inf" if text == "-inf" else text
@@ -94,7 +96,7 @@ def nested_text(values: object) -> str:
     """Return numbers in nested lists as Python text."""
     if isinstance(values, list):
         return f"[{', '.join(map(nested_text, values))}]"
-    assert isinstance(values, int | float)
+    assert isinstance(values, int | float | complex)
     return number_text(values)
 
 

@@ -19,7 +19,7 @@ import sympy as sp
 from symbptt.codegen.loop_ir.nodes import Axis, Buffer, Loop, View
 from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.frame import COUNT, LO, T
-from symbptt.codegen.targets.numpy.grouping import Made, made_lines
+from symbptt.codegen.targets.numpy.grouping import TYPES, Made, made_lines
 from symbptt.codegen.targets.numpy.index import Base, Names, Shown, arranged, base_of, based, view_text
 from symbptt.codegen.targets.numpy.text import listed, tuple_text
 from symbptt.ir.naming import unique
@@ -98,7 +98,7 @@ class Views:
     names: Names
     taken: set[str]
     wishes: Mapping[tuple[Buffer, tuple[str, ...]], str] = field(default_factory=dict)
-    marks: dict[tuple[Scope, Shown | str, bool], int] = field(default_factory=dict)
+    marks: dict[tuple[Scope, Shown | tuple[str, str], bool], int] = field(default_factory=dict)
     scopes: dict[Scope, _Head] = field(default_factory=dict)
     found: dict[int, str] = field(default_factory=dict)
     free: set[str] = field(init=False)
@@ -116,11 +116,11 @@ class Views:
             return view_text(shown, self.names)
         return self._mark(scope, shown, is_late)
 
-    def constant(self, scope: Scope, text: str) -> str:
+    def constant(self, scope: Scope, text: str, dtype: str) -> str:
         """Return the mark of a number as an array without axes, made before the loop."""
-        return self._mark(scope.outermost, text)
+        return self._mark(scope.outermost, (text, TYPES[dtype]))
 
-    def _mark(self, scope: Scope, key: Shown | str, is_late: bool = False) -> str:
+    def _mark(self, scope: Scope, key: Shown | tuple[str, str], is_late: bool = False) -> str:
         number = self.marks.setdefault((scope, key, is_late), len(self.marks))
         return f"{MARK}{number}{MARK}"
 
@@ -152,8 +152,8 @@ class Views:
         )
         # What is read late takes the views that are there already.
         for (scope, key, is_late), number in sorted(keys, key=lambda item: item[0][2]):
-            if isinstance(key, str):
-                self.found[number] = self._constant(scope, key)
+            if isinstance(key, tuple):
+                self.found[number] = self._constant(scope, *key)
             else:
                 count = 1 if is_late else counts[number]
                 self.found[number] = self._view(scope, key, count, blocks[number], readers, is_late)
@@ -163,8 +163,8 @@ class Views:
         parts = code.split(MARK)
         return "".join(self.found[int(part)] if i % 2 else part for i, part in enumerate(parts))
 
-    def _constant(self, scope: Scope, text: str) -> str:
-        return self._variable(scope, f"np.array({text}, dtype)", NUMBERS.get(text, "number"))
+    def _constant(self, scope: Scope, text: str, kind: str) -> str:
+        return self._variable(scope, f"np.array({text}, {kind})", NUMBERS.get(text, "number"))
 
     def _variable(self, scope: Scope, text: str, wish: str, is_inner: bool = False) -> str:
         """Return the variable of an expression that is evaluated before a loop, or at the head of a block."""
@@ -270,9 +270,9 @@ class Views:
             scope = scope.outer
         return None if scope.is_top else scope
 
-    def _block_slice(self, scope: Scope | None, shown: Shown | str) -> _Slice | None:
+    def _block_slice(self, scope: Scope | None, shown: Shown | tuple[str, str]) -> _Slice | None:
         """Return the part of an array that a view of a block reads; None of a view that moves in another way."""
-        if isinstance(shown, str) or scope is None:
+        if isinstance(shown, tuple) or scope is None:
             return None
         view = shown.view
         used = symbols_of(view)

@@ -32,6 +32,7 @@ from symbptt.equations.algebra.expressions import (
     called,
     normal,
     number,
+    number_of,
     plus,
     times,
 )  # fmt: skip
@@ -56,7 +57,7 @@ LETTERS = "ijklpqruvwabcdefghmnosxyz"
 """Names of indices, in the order in which they are taken."""
 
 
-def array_of(values: Sequence[float], shape: Shape, most: int = MOST) -> Array:
+def array_of(values: Sequence[complex], shape: Shape, most: int = MOST) -> Array:
     """Return an array of numbers, row by row; of more than `most` the first few, and what tells them from others."""
     if len(values) <= most:
         return Array(tuple(map(number, values)), shape)
@@ -85,6 +86,7 @@ def taken_names(g: Graph, labels: Mapping[int, Label]) -> set[str]:
     taken |= {without_time(label.name, role) for label in labels.values() for role in TIMES}
     taken |= {name for node in g.leaves() for name in names_in(node.shape)}
     taken |= {name for node in g if node.family == "leaf" for name in names_in(node.shape)}
+    taken |= {"i"} if any(g.is_complex(node.id) for node in g) else set()
     return taken | ({letter_of_rounds(g)} if has_rounds(g) else set())
 
 
@@ -402,7 +404,7 @@ def of_tree(tree: Tree, args: Sequence[Expr]) -> Expr:
         case Ref(i):
             return args[i]
         case Num(value):
-            return Number(value)
+            return number_of(value)
         case Sum(terms):
             return plus((sign, of_tree(term, args)) for sign, term in terms)
         case Prod(factors, divisors):

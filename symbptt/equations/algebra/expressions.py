@@ -517,10 +517,18 @@ class Entries(Expr):
         return self.of
 
 
-def number(value: int | float) -> Expr:
+def number(value: complex) -> Expr:
     """Return a number of the user's as a page has it, its sign apart."""
-    found = as_sympy(value)
-    return plus([(-1, Number(-found))]) if found.is_negative else Number(found)
+    return number_of(as_sympy(value))
+
+
+def number_of(value: sp.Expr) -> Expr:
+    """Return a number with its sign apart; a complex one as a + b i."""
+    if not value.has(sp.I):
+        return plus([(-1, Number(-value))]) if value.is_negative else Number(value)
+    above, below = value.as_real_imag()
+    part = times([number_of(abs(below)), IMAGINARY]) if abs(below) != 1 else IMAGINARY
+    return plus([*([(1, number_of(above))] if above != 0 else []), (-1 if below < 0 else 1, part)])
 
 
 def called(name: str, args: Sequence[Expr]) -> Expr:
@@ -531,11 +539,17 @@ def called(name: str, args: Sequence[Expr]) -> Expr:
             return Cases(*args)
         case "over":
             return Over(*args)
+        case "as_complex":
+            return args[0]  # a real number is a complex one
+        case "modulus":
+            return Call("abs", tuple(args))
     return Call(name, tuple(args))
 
 
 ONE, ZERO = Number(sp.S.One), Number(sp.S.Zero)
 EYE = Word("I")
+IMAGINARY = Call("imaginary", (), ())
+"""The imaginary unit, i."""
 
 
 def widest(parts: Iterable[Expr]) -> Shape:

@@ -24,7 +24,6 @@ from symbptt.equations.algebra.expressions import (
     Diagonal,
     Expr,
     Inverse,
-    Number,
     Ones,
     Over,
     Rows,
@@ -40,6 +39,7 @@ from symbptt.equations.algebra.expressions import (
     matmul,
     normal,
     number,
+    number_of,
     plus,
     times,
     transposed,
@@ -195,7 +195,7 @@ class Lowering:
             case Ref(id):
                 return self._fitted(id, shape)
             case Num(value):
-                return Number(value)
+                return number_of(value)
             case Sum(terms):
                 return plus([(sign, self.of_tree(term, shape)) for sign, term in terms])
             case Prod(factors, divisors):

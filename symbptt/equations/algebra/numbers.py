@@ -33,9 +33,10 @@ def product(values: Sequence[sp.Expr]) -> list[sp.Expr]:
     return [*([one] if one != 1 else []), *(x for x in values if x not in own)]
 
 
-def fingerprint(values: Sequence[float]) -> str:
+def fingerprint(values: Sequence[complex]) -> str:
     """Return the beginning of the SHA-256 of numbers as 64-bit floats, which tells arrays apart that a page does not show whole."""
-    return sha256(b"".join(struct.pack("<d", float(x)) for x in values)).hexdigest()[:16]
+    parts = [part for x in values for part in ((x.real, x.imag) if isinstance(x, complex) else (x,))]
+    return sha256(b"".join(struct.pack("<d", float(x)) for x in parts)).hexdigest()[:16]
 
 
 def _exact(value: sp.Expr) -> Fraction:

@@ -33,6 +33,9 @@ _WORDS = {
     "minimum": "min",
     "stop_gradient": "sg",
     "normal_share": "Φ",
+    "real": "Re",
+    "imag": "Im",
+    "angle": "arg",
     "normal_density": "φ",
 }
 _BRACKETS = {"abs": "||", "floor": "⌊⌋", "norm": "‖‖"}
@@ -55,6 +58,9 @@ def mathml_of(names: Names) -> Notation:
         transpose=lambda a: _above(a, "<mo>⊤</mo>"),
         inverse=lambda a: _above(a, '<mo form="prefix">−</mo><mn>1</mn>'),
         inverse_transpose=lambda a: _above(a, '<mo form="prefix">−</mo><mo>⊤</mo>'),
+        adjoint=lambda a: _above(a, '<mi mathvariant="normal">H</mi>'),
+        conjugate=lambda inside, is_letter: f'<mover accent="true">{_row(inside)}<mo stretchy="true">¯</mo></mover>',
+        imaginary='<mi mathvariant="normal">i</mi>',
         sum_over_time=_sum_below("∑", "<mi>t</mi>"),
         derivative=lambda over, under: f"<mfrac><mrow><mo>∂</mo>{over}</mrow><mrow><mo>∂</mo>{under}</mrow></mfrac>",
         outside=lambda symbol: f"<mfrac><mrow><mo>∂</mo><mi>L</mi></mrow><mrow><mo>∂</mo>{symbol}</mrow></mfrac>",

@@ -42,6 +42,9 @@ class Notation:
     transpose: Callable[[str], str]
     inverse: Callable[[str], str]
     inverse_transpose: Callable[[str], str]
+    adjoint: Callable[[str], str]
+    conjugate: Callable[[str, bool], str]
+    imaginary: str
     sum_over_time: str
     outside: Callable[[str], str]
     derivative: Callable[[str, str], str]
@@ -198,12 +201,18 @@ _TEXT_CALLS = {
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "logical_and": "({0} ∧ {1})", "logical_or": "({0} ∨ {1})",
     "logical_not": "¬{0}", "floor": "⌊{0}⌋", "mod": "mod({0}, {1})", "stop_gradient": "sg({0})",
     "ahead": "[{0} > {1}]_½", "behind": "[{0} < {1}]_½", "inner": "⟨{0}, {1}⟩",
+    "real": "Re({0})", "imag": "Im({0})", "angle": "arg({0})",
     "norm": "‖{0}‖", "normal_share": "Φ({0})", "normal_density": "φ({0})",
 }  # fmt: skip
 
 
 def _text_call(name: str, args: Sequence[str]) -> str:
     return _TEXT_CALLS[name].format(*args) if name in _TEXT_CALLS else f"{name}({', '.join(args)})"
+
+
+def _text_conjugate(inside: str, is_letter: bool) -> str:
+    """Return a conjugate: a letter, with or without indices, under a bar, all else by name."""
+    return f"{inside[0]}\u0304{inside[1:]}" if is_letter else f"conj({inside})"
 
 
 TEXT = Notation(
@@ -219,6 +228,9 @@ TEXT = Notation(
     transpose=lambda a: f"{a}ᵀ",
     inverse=lambda a: f"{a}⁻¹",
     inverse_transpose=lambda a: f"{a}⁻ᵀ",
+    adjoint=lambda a: f"{a}ᴴ",
+    conjugate=_text_conjugate,
+    imaginary="i",
     sum_over_time="Σ_t ",
     outside=lambda symbol: f"dL/d{symbol}",
     derivative=lambda over, under: f"∂{over}/∂{under}",
@@ -371,6 +383,9 @@ LATEX = Notation(
     transpose=lambda a: rf"{a}^{{\top}}",
     inverse=lambda a: f"{a}^{{-1}}",
     inverse_transpose=lambda a: rf"{a}^{{-\top}}",
+    adjoint=lambda a: rf"{a}^{{\mathsf{{H}}}}",
+    conjugate=lambda inside, is_letter: rf"\overline{{{inside}}}",
+    imaginary=r"\mathrm{i}",
     sum_over_time=r"\sum_{t} ",
     outside=lambda symbol: rf"\frac{{\partial L}}{{\partial {symbol}}}",
     derivative=lambda over, under: rf"\frac{{\partial {over}}}{{\partial {under}}}",
@@ -419,7 +434,9 @@ def text_of(
     names: Mapping[str, str], other: Callable[[str], str] = text_of_name, made: Container[str] = frozenset()
 ) -> Notation:
     """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
-    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)), made=made)
+    # Where a value is called i the unit is 1i.
+    unit = "1i" if "i" in names or "i" in names.values() else "i"
+    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)), made=made, imaginary=unit)
 
 
 def columns(text: str) -> int:

@@ -253,6 +253,8 @@ def _inverse(e: Inverse, n: Notation) -> Written:
 def _transposed(e: Transposed, n: Notation) -> Written:
     if isinstance(e.inner, Inverse):
         return n.inverse_transpose(at(e.inner.inner, n, ATOM)), POWER
+    if isinstance(e.inner, Call) and e.inner.name == "conj":
+        return n.adjoint(at(e.inner.args[0], n, ATOM)), POWER
     return n.transpose(at(e.inner, n, ATOM)), POWER
 
 
@@ -302,7 +304,17 @@ def _call(e: Call, n: Notation) -> Written:
         return a + n.convolution(sign, e.name.removeprefix(sign)) + b, PRODUCT
     if e.name == "sqrt":
         return n.root(write(e.args[0], n), isinstance(e.args[0], Symbol | Number | Count | Word)), POWER
+    if e.name == "conj":
+        return n.conjugate(write(e.args[0], n), _is_one_letter(e.args[0], n)), ATOM
+    if e.name == "imaginary":
+        return n.imaginary, ATOM
     return n.call(e.name, [write(arg, n) for arg in e.args]), ATOM
+
+
+def _is_one_letter(e: Expr, n: Notation) -> bool:
+    """Answer whether a value is a letter, with or without indices, and no adjoint, so that a bar over it is one over all."""
+    text = write(e, n)
+    return isinstance(e, Symbol) and not e.label.adjoint and text[:1].isalpha() and text[1:2] in ("", "_")
 
 
 def _applied(e: Applied, n: Notation) -> Written:

@@ -332,7 +332,7 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
         case Call(name="mat", args=(_, _, inner)):
             return _around(write(e, n).replace(write(inner, n), _HERE, 1), [inner], n, room)
         # A root, a fraction in brackets and indices stand in one row: their signs cannot span several.
-        case Call() if e.name not in UNLIKE_CALLS:
+        case Call() if e.name not in (*UNLIKE_CALLS, "conj", "imaginary"):
             return _around(n.call(e.name, [_HERE] * len(e.args)), e.args, n, room)
         case Diagonal():
             return _around(n.call("diag", [_HERE]), [e.inner], n, room)
@@ -342,6 +342,8 @@ def _inside(e: Expr, n: Notation, room: float) -> list[Piece]:
             return _around(n.inverse(_HERE), [e.inner], n, room, ATOM)
         case Transposed() if isinstance(e.inner, Inverse):
             return _around(n.inverse_transpose(_HERE), [e.inner.inner], n, room, ATOM)
+        case Transposed() if isinstance(e.inner, Call) and e.inner.name == "conj":
+            return _around(n.adjoint(_HERE), [e.inner.args[0]], n, room, ATOM)
         case Transposed():
             return _around(n.transpose(_HERE), [e.inner], n, room, ATOM)
         case Power():

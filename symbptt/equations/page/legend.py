@@ -14,6 +14,7 @@ import sympy as sp
 from symbptt.autodiff.labels import START, TIMES, Label, without_time
 from symbptt.equations.algebra.entries import affine, array_of, count
 from symbptt.equations.algebra.expressions import (
+    IMAGINARY,
     Along,
     Array,
     Call,
@@ -111,6 +112,9 @@ def signs(x: Letters) -> dict[str, Note]:
         "cumsum": (Call("cumsum", (x.v,)), ": the sums of ", x.v, " up to each of its elements"),
         "reverse_cumsum": (Call("reverse_cumsum", (x.v,)), ": the sums of ", x.v, " from each of its elements on"),
         "roll": (Call("roll", (x.v, x.k)), ": the entries of ", x.v, " moved on by ", x.k, " places, the last ones to the front"),
+        "imaginary": (IMAGINARY, ": the imaginary unit; the cotangent of a complex z is ∂L/∂Re z + ∂L/∂Im z · ", IMAGINARY),
+        "conj": (Call("conj", (x.v,)), ": the complex conjugate; ", Transposed(Call("conj", (x.A,))),
+                 ": the conjugate transpose"),
         "diag": (Call("diag", (x.v,)), ": the diagonal matrix of ", x.v),
         "diagonal": (Call("diagonal", (x.A,)), ": the vector of the diagonal of ", x.A),
         "tr": (Call("tr", (x.A,), ()), ": the sum of the diagonal of ", x.A),

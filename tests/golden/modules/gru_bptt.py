@@ -65,6 +65,7 @@ LEAD = {"x": 2, "h": 1}
 SHAPES = {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
     "Un": "n n", "bn": "n", "cn": "n"}
 INDICES = {}
+COMPLEX = ()
 STARTS = {}
 
 
@@ -86,7 +87,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru c08f5f12'
+MARK = 'gru 202f9d3e'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -447,7 +448,7 @@ def _adjoints(last, sizes, B, dtype):
     """Return the adjoints of the states after the last step, and zeros: for what resets send to the initial states, and for
     the adjoints of samples that have ended."""
     shapes = _shapes(**sizes)
-    found = [np.zeros((B, *shapes[k]), dtype) if last[k] is None else last[k].copy() for k in STATES]
+    found = [np.zeros((B, *shapes[k]), _type_of(k, dtype)) if last[k] is None else last[k].copy() for k in STATES]
     return found, [np.zeros_like(d) for d in found], [np.zeros_like(d) for d in found]
 
 
@@ -480,12 +481,17 @@ def _watch(flow, t, adjoints):
         flow[k][t] = _norm(d)
 
 
+def _reals(rows):
+    """Return rows of complex numbers as rows of their real and imaginary parts, others as they are."""
+    return np.ascontiguousarray(rows).view(rows.real.dtype) if np.iscomplexobj(rows) else rows
+
+
 def _norms(arrays):
     """Return the joint norm of arrays for each entry of their first axis, as numbers m and powers p: m * 2**p.
 
     The power of the greatest magnitude is divided out before anything is squared: no square overflows or vanishes.
     """
-    rows = [a.reshape(len(a), a[:1].size) for a in arrays]
+    rows = [_reals(a.reshape(len(a), a[:1].size)) for a in arrays]
     greatest = total = rows[0].dtype.type(0)
     for a in rows:
         greatest = np.maximum(greatest, np.max(np.abs(a), 1, initial=0))
@@ -520,10 +526,11 @@ def _array(name, value, rank, lead):
     if name in INDICES:
         if array.dtype.kind not in "iu":
             raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
-    elif array.dtype not in (np.float32, np.float64):
-        cure = "; write .astype(np.float64)" if array.dtype.kind in "biuf" else ""
+    elif array.dtype not in [_type_of(name, known) for known in (np.float32, np.float64)]:
+        wanted = ("complex64", "complex128") if name in COMPLEX else ("float32", "float64")
+        cure = f"; write .astype(np.{wanted[1]})" if array.dtype.kind in "biuf" else ""
         came = array.dtype if cure or isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
-        raise ArgumentError(f"{name}: float32 or float64 is expected, got {came}{cure}")
+        raise ArgumentError(f"{name}: {' or '.join(wanted)} is expected, got {came}{cure}")
     if not max(rank, rank + lead - 1) <= array.ndim <= rank + lead:
         raise ArgumentError(f"{name}: {_axes(name, lead)} is expected, got shape {array.shape}")
     return array
@@ -614,17 +621,22 @@ def _given(params, inputs, state, targets):
     if targets is not None or TARGETS:
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
     given = {k: v for group in (params, inputs, state, targets or {}) for k, v in group.items()}
-    weak = {k for k, v in given.items() if type(v) in (int, float) and k in PARAMS and not SHAPES[k]}
-    return {k: np.float64(v) if k in weak else v for k, v in given.items()}, weak
+    weak = {k for k, v in given.items() if type(v) in (int, float, complex) and k in PARAMS and not SHAPES[k]}
+    return {k: _weak(k, v) if k in weak else v for k, v in given.items()}, weak
+
+
+def _weak(name, value):
+    """Return a plain number as one of an array; a complex one stays that, and is refused where real ones are expected."""
+    return np.complex128(value) if name in COMPLEX or isinstance(value, complex) else np.float64(value)
 
 
 def _dtype(arrays, weak):
     """Return the one type of the arrays of floats."""
     floats = {k: a.dtype for k, a in arrays.items() if k not in INDICES and k not in weak}
-    dtype = next(iter(floats.values()), np.dtype(np.float64))
+    dtype = next((np.empty(0, found).real.dtype for found in floats.values()), np.dtype(np.float64))
     for k, found in floats.items():
-        if found != dtype:
-            raise ArgumentError(f"{k}: {found} among arrays of {dtype} ({next(iter(floats))}); convert one of them")
+        if found != _type_of(k, dtype):
+            raise ArgumentError(f"{k}: {found} among arrays of {next(iter(floats.values()))} ({next(iter(floats))}); convert one of them")
     return dtype
 
 
@@ -688,8 +700,8 @@ def _arguments(params, inputs, state, steps, targets=None):
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: _start(k, arrays, shapes[k], B, dtype) for k in STATES if k not in arrays}
-    arrays = {k: a if k in INDICES else a.astype(dtype, copy=False) for k, a in arrays.items()}
+    arrays |= {k: _start(k, arrays, shapes[k], B, _type_of(k, dtype)) for k in STATES if k not in arrays}
+    arrays = {k: a if k in INDICES else a.astype(_type_of(k, dtype), copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
 
 
@@ -744,16 +756,16 @@ def _cotangents(run, given):
     last = dict.fromkeys(run.states)
     _names("state or output", given, list(full), ())
     for name, value in given.items():
-        wanted = (run.states | run.outputs)[name].shape
+        wanted, dtype = (run.states | run.outputs)[name].shape, (run.states | run.outputs)[name].dtype
         array = _plain(name, value)
-        if array.dtype != run.dtype:
-            raise ArgumentError(f"{name}: a cotangent of {run.dtype} is expected, got {array.dtype}")
+        if array.dtype != dtype:
+            raise ArgumentError(f"{name}: a cotangent of {dtype} is expected, got {array.dtype}")
         if array.shape == wanted:
             full[name] = array if run.batched else np.expand_dims(array, 1)
         elif array.shape == wanted[1:] and name in last:
             last[name] = array if run.batched else array[None]
         elif array.shape == wanted[1:] and wanted[0]:
-            full[name] = np.zeros((wanted[0], *array.shape), run.dtype)
+            full[name] = np.zeros((wanted[0], *array.shape), dtype)
             full[name][-1] = array
             full[name] = full[name] if run.batched else np.expand_dims(full[name], 1)
         else:
@@ -769,6 +781,16 @@ def _cotangents(run, given):
         if active is not None and name in last and full[name] is not None:
             last[name] = _after_end(active, full[name])
     return full, last
+
+
+def _complex(dtype):
+    """Return the type of complex numbers beside real ones of a type: complex64 beside float32."""
+    return np.result_type(dtype, np.complex64)
+
+
+def _type_of(name, dtype):
+    """Return the type of an argument, where real ones are of this type."""
+    return _complex(dtype) if name in COMPLEX else dtype
 
 
 class Run:

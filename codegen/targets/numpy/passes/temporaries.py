@@ -29,7 +29,7 @@ class Temporaries:
 
     def buffer(self, shape: Shape, dtype: str = "float") -> Buffer:
         """Return a new temporary, long enough for the longest block where it has the steps of one."""
-        name = unique("s" if dtype == "float" else "is_s", self.taken)
+        name = unique("is_s" if dtype == "bool" else "s", self.taken)
         self.taken.add(name)
         self.new.append(Buffer(name, tuple(map(_longest, shape)), "temporary", dtype))
         return self.new[-1]

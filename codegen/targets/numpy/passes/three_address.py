@@ -7,6 +7,7 @@ numbers alone, such as `1 - alpha`, stays a number. Maps outside of loops stay w
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.operators import is_condition, logistic
+from symbptt.codegen.loop_ir.types import type_of
 from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.bodies import PLUS, number, replaced
 from symbptt.codegen.targets.numpy.passes.temporaries import Temporaries
@@ -103,7 +105,7 @@ class _Around:
             case Contract() | Reduce() if s.add:
                 # NumPy's products and sums overwrite `out`: to add to what is there takes a temporary and an
                 # addition.
-                part = self.made.like(s.out)
+                part = self.made.like(s.out, dtype=s.out.buffer.dtype)
                 return [replace(s, out=part, add=False, origin=()), Map(s.out, PLUS, (s.out, part), s.origin)]
             case Map() if _is_scalar(s.out):
                 self.before.append(s)
@@ -137,7 +139,7 @@ class _Around:
 
 
 def _is_scalar(view: View) -> bool:
-    return view.buffer.space == "scalar" and view.buffer.dtype == "float"
+    return view.buffer.space == "scalar" and view.buffer.dtype != "bool"
 
 
 def _bare(operand: Operand) -> Operand:
@@ -197,11 +199,17 @@ class _Split:
         if self._is_plain(tree):
             return self._own(tree)
         own = self._own(tree)
+        dtype = type_of(*own) if dtype == "float" else dtype
         if all(map(self.around.is_fixed, own[1])):
             return HERE, (self.around.ahead(*own, self.s.out, dtype),)
         out = self.around.made.like(self.s.out, self._moving(own), dtype)
         self._write(tree, out)
         return HERE, (out,)
+
+    def _like(self, out: View, parts: Sequence[Part]) -> View:
+        """Return a temporary for a sum, a product or a quotient of some parts, the last of which is written where the whole is."""
+        kind = "complex" if "complex" in [type_of(*part) for part in parts] else "float"
+        return self.around.made.like(out, self._moving(*parts), kind)
 
     def _add(self, make: Callable[..., Tree], parts: Sequence[Part], out: View) -> Part:
         """Add one operation on some parts; return its result as a part."""
@@ -219,7 +227,7 @@ class _Split:
             case Sum(((sign, first), *rest)):
                 part = self._part(first)
                 if sign < 0:
-                    part = self._add(_minus, [part], self._place(out, rest, part))
+                    part = self._add(_minus, [part], self._like(out, [part]) if rest else out)
                 makes = [partial(_plus, sign) for sign, _ in rest]
                 self._chain(part, makes, [term for _, term in rest], out)
             case Prod((first, *rest), divisors):
@@ -239,10 +247,6 @@ class _Split:
             case _:
                 self._add(lambda a: a, [self._part(tree)], out)
 
-    def _place(self, out: View, rest: Sequence[object], part: Part) -> View:
-        """Return the place of an intermediate result: the last of a chain is written where the whole is."""
-        return self.around.made.like(out, self._moving(part)) if rest else out
-
     def _chain(self, part: Part, makes: Sequence[Callable[..., Tree]], others: Sequence[Tree], out: View) -> None:
         """Write one operation after the other on what there is so far."""
         for i, (make, other) in enumerate(zip(makes, others, strict=True)):
@@ -250,7 +254,7 @@ class _Split:
             if i < len(others) - 1 and all(is_number(arg) for _, args in (part, next_one) for arg in args):
                 part = _joined(make, part, next_one)  # two numbers are one
                 continue
-            place = out if i == len(others) - 1 else self.around.made.like(out, self._moving(part, next_one))
+            place = out if i == len(others) - 1 else self._like(out, [part, next_one])
             part = self._add(make, [part, next_one], place)
 
     def _condition(self, tree: Tree) -> Part:
@@ -284,7 +288,7 @@ class _Split:
         squares = [is_square for bit in bin(count)[3:] for is_square in (True, False)[: 1 + int(bit)]]
         part = base
         for i, is_square in enumerate(squares):
-            place = out if i == len(squares) - 1 else self.around.made.like(out, self._moving(base))
+            place = out if i == len(squares) - 1 else self._like(out, [base])
             part = self._add(_square, [part], place) if is_square else self._add(_times, [part, base], place)
 
 
@@ -301,10 +305,10 @@ def _joined(make: Callable[..., Tree], a: Part, b: Part) -> Part:
     trees = [replaced(tree, lambda i, own=own: Ref(args.index(own[i]))) for tree, own in (a, b)]  # type: ignore[misc]
     tree = make(*trees)
     value = None if args else _value(tree)
-    return (tree, tuple(args)) if value is None or not math.isfinite(value) else (number(value), ())
+    return (tree, tuple(args)) if value is None or not cmath.isfinite(value) else (number(value), ())
 
 
-def _value(tree: Tree) -> float | int | None:
+def _value(tree: Tree) -> complex | None:
     """Return the value of an operation on literals; nothing for a division by zero, which is left to the module."""
     match tree:
         case Num(value):
