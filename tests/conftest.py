@@ -2,6 +2,7 @@
 
 import difflib
 import gc
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,10 @@ settings.load_profile("default")
 
 
 def pytest_configure() -> None:
-    """Tests make much that lives long, so the collector of cycles, which looks at all that lives, need not run so often."""
+    """Tests make much that lives long, so the collector of cycles, which looks at all that lives, need not run so often. Processes that
+    tests start find the library compiled, even where this one shall leave no bytecode."""
     gc.set_threshold(20_000, 20, 20)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -187,7 +187,7 @@ def test_plan_names_the_state_and_the_term_that_is_not_affine(name: str, why: st
 
 @pytest.mark.parametrize("name", AFFINE)
 @pytest.mark.parametrize("steps", [0, 1, 2, 63, 64, 65, 66, 101])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7, 2)
 def test_states_are_those_of_the_plain_function(name: str, steps: int) -> None:
     groups = oracle.draw(AFFINE[name], steps, 2, SIZES, seed=steps)
     run = kernel_of(name).forward(*groups)
@@ -211,7 +211,7 @@ def test_gradients_agree_with_complex_steps(name: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("steps", "batch", "dtype"), [(0, 2, "f8"), (1, 1, "f8"), (2, 3, "f8"), (200, 3, "f8"), (333, 1, "f4")]
 )
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7, 2)
 def test_scan_and_steps_give_the_same(name: str, steps: int, batch: int, dtype: str) -> None:
     cell, kernel = {**AFFINE, **ALSO}[name], kernel_of(name)
     groups = [{k: v.astype(dtype) for k, v in g.items()} for g in groups_of(cell, steps, batch, seed=5)]

@@ -36,7 +36,7 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 
 
 @EVERY_CELL
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(13, 2)
 def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     # What is run as a program, to check itself, may ask Python's own library for its arguments, its text and a digest.
@@ -247,7 +247,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -269,7 +269,7 @@ def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
 @pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
     program = program_of(derive(cell.step))
     before = source(place(program), "0", "")
@@ -482,7 +482,7 @@ def test_gradients_of_inputs_are_arrays_of_their_own_and_are_written_once(cell: 
 
 
 @EVERY_CELL
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(13, 2)
 def test_numbers_are_put_together_when_the_module_is_written(cell: sb.Cell) -> None:
     assert not re.search(
         r"np\.(add|subtract|multiply|divide)\(\(?-?[\d.]+\)?, \(?-?[\d.]+\)?[,)]", kernel_of(cell).source

@@ -54,20 +54,20 @@ def sides(text: str) -> dict[str, set[str]]:
 
 
 @EVERY
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(13, 3)
 def test_a_symbol_stands_for_one_value(cell: sb.Cell) -> None:
     found = sides(kernel_of(cell).source)
     assert found and {left: rights for left, rights in found.items() if len(rights) > 1} == {}
 
 
 @EVERY
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_no_equation_shows_stacked_weights_of_several_gates(cell: sb.Cell) -> None:
     assert [text for text in comments(kernel_of(cell).source) if re.search(r"einsum\('ijk,j->ik', \[\(", text)] == []
 
 
 @EVERY
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(13, 3)
 def test_what_no_step_changes_has_no_index_of_steps(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     once = text[text.index("# before the loop: what needs no adjoint") :]

@@ -180,6 +180,7 @@ CHEAP = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), odd], ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_no_function_is_evaluated_again_in_the_backward_pass(cell: sb.Cell) -> None:
     r = derive(cell.step)
     forward = r.graph.ancestors(r.forward_roots)

@@ -185,7 +185,7 @@ def worst(
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("bias", [5.0, 10.0, 20.0, -20.0, -40.0])
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 2)
 def test_gradients_keep_their_digits_where_functions_saturate(name: str, bias: float, dtype: Any) -> None:
     cell = OWN[name]
     assert worst(cell, sb.compile(cell), bias, dtype, 3, 2) < LOSSES[dtype]
@@ -209,6 +209,7 @@ def test_at_edge_sizes(name: str, T: int, B: int, n: int) -> None:
     "options", [{"memory": "sqrt"}, {"truncation": sb.Window(9)}, {"truncation": sb.Chunked(9, 9)}, {}]
 )
 @pytest.mark.parametrize("name", ["plain", "table"])
+@pytest.mark.thinned(3)
 def test_with_options_and_samples_that_end(name: str, options: dict[str, Any]) -> None:
     lengths = None if options else np.array([3, 1, 2])
     kernel = sb.compile(OWN[name], **options)

@@ -391,7 +391,7 @@ def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in FEW else pytest.mark.long) for x in sorted(CELLS)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 5)
 def test_what_an_error_says_fits_into_a_column_does(name):
     for steps in (1, 3):
         try:

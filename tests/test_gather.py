@@ -191,7 +191,7 @@ def test_gradients_are_right_with_checkpoints(cell: sb.Cell, options: Any) -> No
 
 @EVERY_CELL
 @pytest.mark.parametrize("truncation", [Window(2), Window(9), Chunked(2, 3), Chunked(3, 2)], ids=repr)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 3)
 def test_gradients_are_right_where_they_are_truncated(cell: sb.Cell, truncation: Any) -> None:
     kernel, case = kernel_of(cell, truncation=truncation), case_of(cell, 5, 2, truncation)
     assert_right(kernel, *case)
@@ -258,6 +258,7 @@ def test_state_that_forgets_has_each_output_once(T: int) -> None:
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.uint64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(7,), (1, 1), (7, 3), (200, 40), (2, 200, 3), (3, 5, 2, 4)])
+@pytest.mark.thinned(5)
 def test_what_is_collected_is_a_sum_of_scattered_rows(shape: tuple[int, ...], dtype: Any, kind: Any) -> None:
     random = np.random.default_rng(0)
     for axis in range(len(shape)):

@@ -205,7 +205,7 @@ def value_and_pullback(name: str, text: str, v: Any) -> tuple[Any, Any, Any]:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("name", "text"), CASES)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_spelling_is_the_stable_function_in_value_and_gradient(name: str, text: str) -> None:
     for dtype, (at, numbers) in itertools.product((np.float32, np.float64), POINTS.items()):
         v = np.array(numbers, dtype)
@@ -232,7 +232,7 @@ def test_softplus_has_slope_one_half_at_zero(text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), CASES)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_gradients_over_time_are_finite_far_out(name: str, text: str) -> None:
     spelling = TRUE[name][0][text]
 
@@ -368,7 +368,7 @@ NEAR: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("text", NEAR)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_what_only_looks_like_an_idiom_keeps_its_value_and_gradient(text: str) -> None:
     expression = NEAR[text]
 

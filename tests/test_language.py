@@ -199,7 +199,7 @@ def test_language_has_every_function_of_the_contract() -> None:
 
 
 @EVERY
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy, *_, zero, _ = verification.REGIMES
     monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), zero))
@@ -216,7 +216,7 @@ def test_cell_is_verified_in_every_regime(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_float32_stays_float32_throughout(name: str) -> None:
     kernel = kernel_of(name)
     wide = oracle.draw(kernel.cell, 3, 2, SIZES)

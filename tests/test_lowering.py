@@ -155,7 +155,7 @@ def test_a_lowered_cell_computes_what_its_module_does(name: str) -> None:
         agrees(CELLS[name], PASSES, *at)
 
 
-@pytest.mark.thinned(19)
+@pytest.mark.thinned(19, 3)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("passes", [NEUTRAL, SPARING], ids=["neutral", "sparing"])
 def test_no_pass_is_needed_for_that(passes: tuple[Any, ...], name: str) -> None:
@@ -270,7 +270,7 @@ def test_a_loss_is_a_function_between_the_sweeps(at: str, loss: Any) -> None:
     assert close(second["inputs", "x"], grads.inputs["x"])
 
 
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 3)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("limit", [None, 0.7])
 def test_monitors_and_clipping_are_calls_of_a_runtime(limit: float | None, name: str) -> None:

@@ -55,7 +55,7 @@ def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: A
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", ["none", "both"])
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_page_of_a_model_reads_as_the_kernel_computes(
     truncation: Any, masks: str, at: str, reduction: str, style: str
 ) -> None:

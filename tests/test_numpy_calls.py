@@ -718,7 +718,7 @@ def of_graph(function: Callable[..., Any], keys: tuple[str, ...]) -> Any:
 
 
 @pytest.mark.parametrize("name", [*UNARY, *BINARY])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(3)
 def test_elementwise_function_of_any_kinds_of_numbers_is_that_of_numpy(name: str) -> None:
     function, count = (UNARY[name], 1) if name in UNARY else (BINARY[name], 2)
     accepted = 0
@@ -764,6 +764,7 @@ FIRST = {"matmul": "M, h", "dot": "h, h", "outer": "h, h", "take": "h, 1", "full
     "name",
     sorted({name for name, _ in REFUSED_OPTIONS if hasattr(np, name) and name not in ("put", "astype", "choose")}),
 )
+@pytest.mark.thinned(3)
 def test_option_without_a_meaning_is_refused_and_its_default_is_not(name: str) -> None:
     options = [option for of, option in REFUSED_OPTIONS if of == name and (of, option) not in UNLIKE]
     for option in options:

@@ -44,12 +44,13 @@ LOOPED = ["lstm", "mlstm", "clockwork", "embedding_cell", "wkv"]
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7)
 def test_page_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]))
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in LOOPED else pytest.mark.long) for x in CELLS])
+@pytest.mark.thinned(1, 2)
 def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]), style="loop")
 
@@ -260,7 +261,7 @@ NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "
 
 @pytest.mark.parametrize("style", ["textbook", "loop"])
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_page_speaks_no_numpy(name: str, style: str) -> None:
     text = sb.derive(CELLS[name]).text(style=style)
     assert not [word for word in NEVER if word in text and (style == "textbook" or word != "+=")]
@@ -438,7 +439,7 @@ def assert_functions_defined(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
     assert_defined(CELLS[name])
 

@@ -75,7 +75,7 @@ def totals_of(works: tuple[Work, ...], window: bool = False) -> dict[Any, tuple[
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("steps", "batch"), [(7, 3), (2, 1), (1, 2), (0, 2)])
-@pytest.mark.thinned(3, 2)
+@pytest.mark.thinned(3, 5)
 def test_calls_and_operations_are_those_of_a_run(name: str, steps: int, batch: int) -> None:
     kernel, sizes = kernel_of(CELLS[name]), sizes_of(CELLS[name])
     ran = counts_of(kernel, steps, batch, sizes)

@@ -105,14 +105,14 @@ def proof_without_notes(target: Any) -> Proof:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 3)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
     proof_without_notes(ZOO[name])
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 7)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_public_cell_has_no_wrong_block(name: str) -> None:
     found = proof_of(CELLS[name], 0)

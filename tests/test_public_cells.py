@@ -71,7 +71,7 @@ def test_gradients_agree_with_complex_steps_of_samples_that_end_and_begin_anew(n
 
 @LONG_EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(1, 1), (2, 1), (4, 1), (5, 2)])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 5)
 def test_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     assert_same(name, kernel_of(CELLS[name]), data_of(name, steps, batch))
 

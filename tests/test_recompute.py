@@ -90,7 +90,7 @@ def test_plan_tells_what_is_spared() -> None:
 
 
 @pytest.mark.parametrize("name", [*zoo.CELLS, *unseen.CELLS])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_nothing_but_maps_and_views_is_computed_again_and_takes_no_array_of_all_steps(name: str) -> None:
     p = place(recompute_cheap(bare(cell_named(name))))
     for id in computed_again(p):

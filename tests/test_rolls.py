@@ -43,7 +43,7 @@ FORMS = {"text": None, "latex": as_latex, "latex textbook": as_latex_textbook, "
     "sizes", [{"n": 4, "m": 3, "k": 2}, {"n": 3, "m": 5, "k": 3}, {"n": 7, "m": 2, "k": 1}], ids=str
 )
 @pytest.mark.parametrize("cell", [rolling, by_a_size, spelled], ids=lambda cell: cell.name)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_pages_with_rolls_read_back(cell: sb.Cell, sizes: dict[str, int], form: str) -> None:
     own = {name for a in cell.arguments for name in ("n", "m", "k") if name in str(a.shape)}
     assert_read(cell, {name: size for name, size in sizes.items() if name in own}, printed=FORMS[form])

@@ -74,6 +74,7 @@ def test_a_right_module_passes(cell: sb.Cell, tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ZOO)
+@pytest.mark.thinned(1, 3)
 def test_modules_of_the_zoo_pass(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = checked(kernel_of(ZOO[name]).source, tmp_path, capsys)
     assert code == 0, text

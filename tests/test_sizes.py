@@ -41,7 +41,7 @@ def assert_right(
 
 @EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(0, 2), (1, 1), (2, 3), (5, 2)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_gradients_are_those_of_the_plain_function(cell: Any, steps: int, batch: int) -> None:
     assert_right(cell, steps, batch)
 

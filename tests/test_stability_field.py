@@ -95,6 +95,7 @@ def test_suprema_of_derivatives(name: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize("op", UNARY, ids=lambda op: op.name)
+@pytest.mark.thinned(5)
 def test_no_slope_exceeds_its_supremum(op: Any) -> None:
     x = np.concatenate(
         [np.random.default_rng(0).uniform(-30, 30, 20_000), np.random.default_rng(1).normal(size=20_000)]

@@ -136,6 +136,7 @@ def test_recurrent_weights_of_the_zoo_are_those_of_the_papers(name):
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(5)
 def test_every_weight_that_is_found_moves_the_step(name):
     """The user's own function again: scaling one weight alone changes a next state."""
     cell = CELLS[name]

@@ -108,6 +108,7 @@ def test_reset_at_every_position(truncation: Any, position: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(60))
+@pytest.mark.thinned(1, 2)
 def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(seed: int) -> None:
     random = np.random.default_rng(seed)
     steps, batch = int(random.integers(1, 9)), int(random.integers(1, 4))
@@ -124,7 +125,7 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(9, 9)], ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_final_states_are_those_after_the_last_step_of_each_sample(truncation: Any, at: str, masks: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -259,7 +260,7 @@ def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(mask
 @pytest.mark.parametrize(
     "truncation", [Window(6), Window(100), Chunked(6, 6), Chunked(100, 6), Chunked(6, 100)], ids=repr
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5, 2)
 def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: Any, masks: str, at: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -299,7 +300,7 @@ def pushed(x: Input["n"], e: Input, h: State["n"], s: State, U: Param["n n"]):
     [None, Window(1), Window(2), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(1, 5), Chunked(2, 2)],
     ids=repr,
 )
-@pytest.mark.thinned(19)
+@pytest.mark.thinned(19, 3)
 def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
     truncation: Any, masks: str, steps: int, batch: int
 ) -> None:

@@ -31,7 +31,7 @@ def test_traced_graph_is_legal(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(23, 3)
 def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     cell, groups = unseen.CELLS[name], groups_of(name, steps, batch)
     run = kernel_of(name).forward(*groups)
@@ -46,7 +46,7 @@ def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, ba
 
 
 @EVERY
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7)
 def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
     params, inputs, state = groups_of(name, 3, 1)
     kernel = kernel_of(name)
@@ -63,6 +63,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", unseen.CELLS)
+@pytest.mark.thinned(3)
 def test_float32_is_float32_everywhere(name: str) -> None:
     params, inputs, state = groups_of(name, 2, 2)
     narrow = [

@@ -227,6 +227,7 @@ INVISIBLE = "\u2061\u2062"
 @pytest.mark.parametrize(
     "name", [pytest.param(x, marks=() if x in FONTED else pytest.mark.long) for x in sorted(TARGETS)]
 )
+@pytest.mark.thinned(1, 3)
 def test_font_has_all_letters_of_a_page(name):
     assert {*letters_of(page(name))} <= {*LETTERS, *INVISIBLE}
 
