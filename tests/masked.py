@@ -94,7 +94,7 @@ class MaskedPage(Page):
 
 def ends_of(title: str, page: MaskedPage) -> tuple[str, list[int], str, str]:
     """The letter of windows, their last steps, and the steps of each, last and first."""
-    match = re.fullmatch(r"Backward from each .*?(\w) = (.*?); t = (.*?)(?:, …, (max\(.*?\)|\w))?(?:; quant.*)?", title)
+    match = re.fullmatch(r"Backward from each .*?(\w) = (.*?); t = (.*?)(?:, …, (max\(.*?\)|\w))?(?:; terms.*)?", title)
     assert match is not None, title
     letter, ends, last, first = match.groups()
     if ends == "1, …, T":

@@ -287,7 +287,8 @@ class Reader:
     def with_identity(self, line: str) -> Value:
         """A line with an identity of the one size that fits: no two sizes are equal."""
         found = []
-        for self.eye in sorted({*self.sizes.values()}):
+        for size in sorted({*self.sizes.values()}):
+            self.eye = size
             with contextlib.suppress(ValueError):
                 found.append(self.read(line))
         self.eye = 0
@@ -320,6 +321,30 @@ class Reader:
         return value
 
     def term(self) -> Value:
+        """A term; one of step T + 1 is zero, as the page says."""
+        start, at = self.pos, self.at
+        try:
+            value = self.product_of_term()
+        except KeyError:  # what the page defines for the steps backward has no value behind the last one
+            self.pos, self.at, value = self.end_of_term(start), at, np.asarray(0.0)
+            if not self.is_behind(start):
+                raise
+        return 0 * value if self.is_behind(start) else value
+
+    def is_behind(self, start: int) -> bool:
+        """Whether what stands from a token up to here reads step T + 1."""
+        return 0 < self.steps == self.at and any("t+1" in token for token, _ in self.tokens[start : self.pos])
+
+    def end_of_term(self, start: int) -> int:
+        depth = 0
+        for i in range(start, len(self.tokens)):
+            token = self.tokens[i][0]
+            depth += (token in "([{") - (token in ")]}")
+            if depth < 0 or (depth == 0 and token in ("+", "-", ",", ";")):
+                return i
+        return len(self.tokens)
+
+    def product_of_term(self) -> Value:
         token = self.peek()
         if token == "Σ_t" or token.startswith("Σ_{t: "):
             return self.over_time(self.take())

@@ -177,9 +177,9 @@ def test_steps_of_parts_are_explained() -> None:
 def test_names_of_the_forward_pass_serve_at_the_next_step_and_at_the_first() -> None:
     lines = lines_of(addressed)
     name = next(left for left, right in lines.items() if right.endswith("+ 10⁻⁸"))[:1]
-    assert f"/ {name}_1" in lines["dM_0"] and "norm" not in lines["dM_0"] + lines["dM_t"]
-    # Of step T + 1, where the page says that all is zero, a divisor has no name.
-    assert f"{name}_{{t+1}}" not in lines["dM_t"]
+    assert f"/ {name}_1" in lines["dM_0"] and "norm" not in lines["dM_0"]
+    # A divisor of step T + 1 stands in terms that are zero, as the heading says of all terms of that step.
+    assert f"/ {name}_{{t+1}}" in lines["dM_t"]
 
 
 def test_functions_of_whole_arrays_that_are_printed_twice_have_names() -> None:

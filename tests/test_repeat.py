@@ -223,34 +223,34 @@ def test_gradients_of_pair_by_complex_step() -> None:
 
 PAGE = """\
 Forward, t = 1, …, T
-  a_{t,k}     = U u_{1,t,k} + x_t for k < 3
-  v_{2,t,k}   = v_{1,t,k} + Δt (tanh(a_{t,k}) - w ⊙ u_{1,t,k} - 0.1 k v_{1,t,k}) for k < 3
-  u_{1,t,0}   = u_{t-1}
+  ũ_{t,0}     = u_{t-1}
   v_{1,t,0}   = v_{t-1}
-  u_{1,t,k+1} = u_{1,t,k} + Δt v_{2,t,k} for k < 3
+  a_{t,k}     = U ũ_{t,k} + x_t for k < 3
+  v_{2,t,k}   = v_{1,t,k} + Δt (tanh(a_{t,k}) - w ⊙ ũ_{t,k} - 0.1 k v_{1,t,k}) for k < 3
+  ũ_{t,k+1}   = ũ_{t,k} + Δt v_{2,t,k} for k < 3
   v_{1,t,k+1} = v_{2,t,k} for k < 3
-  u_t         = u_{1,t,3}
+  u_t         = ũ_{t,3}
   v_t         = v_{1,t,3}
 
-Backward, t = T, …, 1; quantities of step T + 1 are zero
-  du_t       = dL/du_t + du_{1,t+1,0}
+Backward, t = T, …, 1; terms of step T + 1 are zero
+  du_t       = dL/du_t + dũ_{t+1,0}
   dv_t       = dL/dv_t + dv_{1,t+1,0}
-  du_{1,t,3} = du_t
+  dũ_{t,3}   = du_t
   dv_{1,t,3} = dv_t
-  dv_{2,t,k} = Δt du_{1,t,k+1} + dv_{1,t,k+1} for k < 3
+  dv_{2,t,k} = Δt dũ_{t,k+1} + dv_{1,t,k+1} for k < 3
   dv_{1,t,k} = (1 - 0.1 Δt k) dv_{2,t,k} for k < 3
   da_{t,k}   = Δt dv_{2,t,k} ⊙ (1 - tanh(a_{t,k})²) for k < 3
-  du_{1,t,k} = Uᵀ da_{t,k} - Δt dv_{2,t,k} ⊙ w + du_{1,t,k+1} for k < 3
+  dũ_{t,k}   = Uᵀ da_{t,k} - Δt dv_{2,t,k} ⊙ w + dũ_{t,k+1} for k < 3
 
 Gradients of the parameters
-  dw = -Σ_t Σ_{k < 3} Δt dv_{2,t,k} ⊙ u_{1,t,k}
-  dU = Σ_t Σ_{k < 3} da_{t,k} u_{1,t,k}ᵀ
+  dw = -Σ_t Σ_{k < 3} Δt dv_{2,t,k} ⊙ ũ_{t,k}
+  dU = Σ_t Σ_{k < 3} da_{t,k} ũ_{t,k}ᵀ
 
 Gradients of the inputs
   dx_t = Σ_{k < 3} da_{t,k}
 
 Gradients of the initial state
-  du_0 = du_{1,1,0}
+  du_0 = dũ_{1,0}
   dv_0 = dv_{1,1,0}
 """
 

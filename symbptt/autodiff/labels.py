@@ -11,7 +11,7 @@ from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.subexpressions import is_function
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
-from symbptt.ir.naming import free_letters, next_number, unique
+from symbptt.ir.naming import beside, free_letters, next_number, unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import changing
 from symbptt.ir.step import Argument
@@ -84,7 +84,7 @@ def _in_rounds(g: Graph, found: dict[int, Label]) -> dict[int, Label]:
     for node in loops.values():
         starts, carried, _, following = node.attrs.parts(node.args)
         for start, leaf, new in zip(starts, carried, following, strict=True):
-            name = unique(g.names.get(leaf, g[leaf].attrs.name.split(".")[-1]), used - {g.names.get(leaf, "")})
+            name = beside(g.names.get(leaf, g[leaf].attrs.name.split(".")[-1]), used - {g.names.get(leaf, "")})
             used.add(name)
             found |= {start: Label(name, 0, round="0"), leaf: Label(name, 0, round=number)}
             found[new] = Label(name, 0, round=f"{number}+1")

@@ -16,6 +16,13 @@ def unique(name: str, used: Container[str]) -> str:
     return f"{name}_{number}"
 
 
+def beside(name: str, used: Container[str]) -> str:
+    """Return `name`, where it is used with a tilde, i_tilde for i and W_tilde_q for W_q, and else with a number."""
+    head, _, rest = name.partition("_")
+    tilde = "_".join([f"{head}_tilde", *[rest] * bool(rest)])
+    return tilde if head and name in used and tilde not in used else unique(name, used)
+
+
 def next_number(name: str, used: Container[str]) -> str:
     """Return `name`, where it is used with the first free number behind it, or after the number that it has: q_2 for q_1."""
     stem, _, number = name.rpartition("_")

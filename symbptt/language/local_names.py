@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from symbptt.ir.graph import Graph
-from symbptt.ir.naming import free_letters, unique
+from symbptt.ir.naming import beside, free_letters, unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import names_in
 from symbptt.ir.step import Step
@@ -130,8 +130,7 @@ def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results:
     for local in locals_:
         if local.id not in chosen:
             others = [other for other in groups[local.name] if chosen.get(other.id) != local.name]
-            tilde = with_tilde(local.name) if len(others) == 1 else local.name
-            chosen[local.id] = unique(local.name if tilde in used else tilde, used)
+            chosen[local.id] = beside(local.name, used) if len(others) == 1 else unique(local.name, used)
             used.add(chosen[local.id])
     names = {local.id: chosen[local.id] for local in locals_}
     for id in _in_order(graph):
@@ -142,12 +141,6 @@ def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results:
             names[id] = unique(name if len(slope.args) == 1 else f"{name}_{slope.number + 1}", used)
             used.add(names[id])
     return names
-
-
-def with_tilde(name: str) -> str:
-    """Return the name of another value of a variable: i_tilde for i, W_tilde_q for W_q."""
-    head, _, rest = name.partition("_")
-    return "_".join([f"{head}_tilde", *[rest] * bool(rest)]) if head else name
 
 
 def _in_order(graph: Graph) -> list[int]:

@@ -316,26 +316,23 @@ def _labels(node: Node) -> tuple[int, ...]:
 
 
 def _entrywise(w: Lowering, node: Node) -> Expr:
-    """Return a product over two labels at most as A ⊙ B, with diag(v) where a vector scales rows or columns; labels that the
-    result does not have are summed over."""
+    """Return a product over two labels at most as A ⊙ B, with diag(v) where a vector scales rows or columns, or the sum of all
+    its entries."""
     labels, sides = _labels(node), list(zip(node.args, (node.attrs.a, node.attrs.b), strict=True))
-    sizes = {x: size for id, own in sides for x, size in zip(own, w.shape(id), strict=True)}
     whole = [w.side(id, own != labels) for id, own in sides if own and len(own) == len(labels)]
     part = [(w.value(id), own) for id, own in sides if len(own) < len(labels)]
     numbers = [value for value, _ in part if not value.shape]
     left = [Diagonal(value) for value, own in part if value.shape and own == labels[:1]]
     right = [Diagonal(value) for value, own in part if value.shape and own == labels[1:]]
     found = times([*numbers, matmul([*left, times(whole), *right]) if left or right else times(whole)])
-    summed = [x for x in labels if x not in node.attrs.out and sizes[x] != 1]
-    if not summed:
-        return found
-    return matmul((found, Ones(sizes[labels[1]]))) if node.attrs.out else algebra.Call("sum", (found,), ())
+    return found if len(node.attrs.out) == len(labels) or not found.shape else algebra.Call("sum", (found,), ())
 
 
 def _is_entrywise(node: Node) -> bool:
-    """Answer whether a product has a form of entries side by side: one of its operands has all labels, which are two at most."""
+    """Answer whether a product has a form of entries side by side: one of its operands has all labels, which are two at most,
+    and the result all or none. A sum over one of two reads better by its entries than as (A ⊙ B) 1."""
     p, labels = node.attrs, _labels(node)
-    return len(labels) < 3 and max(len(p.a), len(p.b)) == len(labels)
+    return len(labels) < 3 and max(len(p.a), len(p.b)) == len(labels) and len(p.out) in (0, len(labels))
 
 
 def _matrix_form(node: Node) -> tuple[bool, bool, bool] | None:

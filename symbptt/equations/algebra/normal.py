@@ -510,9 +510,11 @@ def _reads_better_turned(e: Sum) -> bool:
 def _total(e: Total) -> Expr:
     """Move the sign and a number before the sum over steps."""
     sign, inner = signed(e.inner)
-    if isinstance(inner, Times) and isinstance(inner.factors[0], Number):
-        number, *rest = inner.factors
-        return with_sign(sign, times([number, Total(times(rest), e.at)]))
+    if isinstance(inner, Times):
+        fixed = [f for f in inner.factors if _is_fixed(f)]
+        rest = [f for f in inner.factors if f not in fixed]
+        if fixed and rest:
+            return with_sign(sign, times([*fixed, Total(times(rest), e.at)]))
     if isinstance(inner, Over):
         before, above = _number_before(inner.above)
         if before is not None and above != ONE:
@@ -520,15 +522,18 @@ def _total(e: Total) -> Expr:
     return with_sign(sign, e if inner is e.inner else Total(inner, e.at))
 
 
+def _is_fixed(e: Expr) -> bool:
+    """Answer whether a factor is a number that is the same at all steps."""
+    if not isinstance(e, Symbol | Number) or e.shape:
+        return False
+    return not isinstance(e, Symbol) or (e.label.time is None and not e.label.round)
+
+
 def _as_total(e: Expr) -> Total | None:
-    """Return a sum over steps, a number before it inside."""
-    if (
-        isinstance(e, Times)
-        and len(e.factors) == 2
-        and isinstance(e.factors[0], Number)
-        and isinstance(e.factors[1], Total)
-    ):
-        return Total(_times(Times((e.factors[0], e.factors[1].inner))), e.factors[1].at)
+    """Return a sum over steps, numbers before it inside."""
+    if isinstance(e, Times) and isinstance(e.factors[-1], Total) and all(map(_is_fixed, e.factors[:-1])):
+        whole = e.factors[-1]
+        return Total(_times(Times((*e.factors[:-1], whole.inner))), whole.at)
     return e if isinstance(e, Total) else None
 
 

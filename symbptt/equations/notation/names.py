@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "varepsilon": "ε", "zeta": "ζ", "eta": "η",
-    "theta": "θ", "vartheta": "ϑ", "iota": "ι", "kappa": "κ", "lambda": "λ", "lamda": "λ", "mu": "μ", "nu": "ν",
+    "theta": "θ", "vartheta": "ϑ", "iota": "ι", "kappa": "κ", "lambda": "λ", "lamda": "λ", "lam": "λ", "mu": "μ", "nu": "ν",
     "xi": "ξ", "pi": "π", "varpi": "ϖ", "rho": "ρ", "varrho": "ϱ", "sigma": "σ", "varsigma": "ς", "tau": "τ",
     "upsilon": "υ", "phi": "ϕ", "varphi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω", "ell": "ℓ", "hbar": "ℏ",
     "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Upsilon": "Υ",
@@ -28,7 +28,7 @@ _LETTERS = {
 }  # fmt: skip
 """Words that are a letter of mathematics; `alpha` is α."""
 
-LATEX_LETTERS = {letter: "\\" + word for word, letter in _LETTERS.items() if word != "lamda"}
+LATEX_LETTERS = {letter: "\\" + word for word, letter in _LETTERS.items() if word not in ("lam", "lamda")}
 """The LaTeX of letters that are no ASCII."""
 
 _IN_TEXT = {"ϵ": "ε", "ϕ": "φ"}

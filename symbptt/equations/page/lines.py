@@ -133,7 +133,7 @@ class Lines:
             if not label.adjoint and id in read and g[id].family != "leaf"
         ]
         lines = [self._line(self.labels[id], id, FORWARD if self.labels[id].time is not None else ONCE) for id in ids]
-        return (*lines, *self._aliases())
+        return (*_starts_first(lines), *self._aliases())
 
     def spelt(self) -> Iterator[Expr]:
         """Yield the formulas of the values that the user has named in the user's order, before they have their normal form."""
@@ -157,7 +157,7 @@ class Lines:
         read = r.backward_ids  # a branch is passed on under its condition: not all are
         lines = []
         for id, label in sorted(self.labels.items()):
-            shown = label.adjoint and label.time is not None and (label.name in received or id in read)
+            shown = label.adjoint and label.time is not None and (label.round or label.name in received or id in read)
             if shown and r.graph[id].family != "leaf":
                 lines.append(self._whole_or_added(id, label))
         # Rounds go from the last to the first: what is behind the last one comes before them.
@@ -347,6 +347,18 @@ def _before_readers(lines: list[Line], more: Sequence[Line]) -> list[Line]:
         (label,) = line.left.labels
         lines.insert(next((i for i, x in enumerate(lines) if label in x.right.labels), len(lines)), line)
     return lines
+
+
+def _starts_first(lines: Sequence[Line]) -> list[Line]:
+    """Return lines with what goes into a loop inside the step before the lines of its rounds."""
+    found = [*lines]
+    for line in lines:
+        label, own = line.left.labels[0], found.index(line)
+        of_rounds = [i for i, x in enumerate(found[:own]) if x.note] if label.round == "0" else []
+        defined = [x.left.labels[0] for x in found]
+        first = next((i for i in of_rounds if not {*defined[i:own]} & {*line.right.labels}), own)
+        found.insert(first, found.pop(own))
+    return found
 
 
 def elementwise(e: Expr) -> Expr:

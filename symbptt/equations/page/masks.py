@@ -360,7 +360,7 @@ def _windowed(
     totals = list(_totals(later, setting, letter, names))
     if loop:
         totals += _started(setting, r, mark, letter, is_model)
-    words = "; quantities of step " + (f"min({letter}, T)" if _ends_early(setting) else letter) + " + 1 are zero"
+    words = "; terms of step " + (f"min({letter}, T)" if _ends_early(setting) else letter) + " + 1 are zero"
     whole = Section(_title(setting, letter) + ("" if loop else words), tuple(lines))
     return [*sections[:at], whole, Section("Sums over the windows", tuple(totals)), *later]
 

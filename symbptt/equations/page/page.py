@@ -15,6 +15,7 @@ from symbptt.equations.page.textbook import (
     as_written,
     collected,
     folded,
+    inlined,
     ordered_as,
     positive,
     recursion_of,
@@ -60,7 +61,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
     sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
-    sections[0] = as_written(sections[0], lines.spelt())
+    sections[0] = as_written(inlined(sections), lines.spelt())
     # What is computed once from parameters has an adjoint, but is none.
     once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param")})
     sections[2:3] = [once, own_gradients]
@@ -88,7 +89,7 @@ def names_of_constants(lines: Lines, loss: LossLines | None) -> Iterator[str]:
     return free_letters(CONSTANTS, _taken(lines, loss))
 
 
-BACKWARD = "Backward, t = T, …, 1; quantities of step T + 1 are zero"
+BACKWARD = "Backward, t = T, …, 1; terms of step T + 1 are zero"
 
 
 def _parted(gradients: Sequence[Line], params: Container[str]) -> tuple[list[Line], list[Line]]:

@@ -250,6 +250,25 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
     return list(found.values())
 
 
+def inlined(sections: Sequence[Sequence[Line]]) -> list[Line]:
+    """Return the lines of the forward pass, the first of the sections, with arguments of functions that symbptt has named where
+    they are read, if nothing else reads them and no line has their adjoint: exp(-softplus(a_t)) for exp(u_t)."""
+    forward = [*sections[0]]
+    reads = Counter([_value(x) for lines in sections for line in lines for x in line.right.labels])
+    adjoints = {x.name for lines in sections for line in lines for x in line.left.labels if x.adjoint}
+    for line in sections[0]:
+        label = _label(line.left)
+        is_own = isinstance(line.left, Symbol) and not label.given and not label.round and label.name not in adjoints
+        if not is_own or reads[_value(label)] != 1 or line.relation != "=":
+            continue
+        i, reader = next(((i, x) for i, x in enumerate(forward) if label in x.right.labels), (0, None))
+        new = _put(reader, label, line.right) if reader is not None else None
+        if new is not None and _length(new.right) <= LONGEST // 2:
+            forward[i] = new
+            forward.remove(line)
+    return forward
+
+
 def _add_reads(readers: Mapping[tuple[str, bool], list[int]], place: int, line: Line) -> None:
     for label in line.right.labels:
         if label.adjoint and (label.name, True) in readers:
@@ -435,10 +454,7 @@ def _at_other_steps(known: Mapping[Expr, Expr], sections: Iterable[Sequence[Line
     later, first = _there(known, read, AT_NEXT), _there(known, read, AT_FIRST)
     if not later and not first:
         return {}
-    # A page says that what is of step T + 1 is zero: by that no name of it may stand below a fraction.
-    fractions = [x for lines in sections for line in lines for x in every(line.right, Over)] if later else []
-    below = {part for x in fractions for part in walk(x.below)}
-    after = {new: _moved(known[e], AT_NEXT) for e in later if (new := _moved(e, AT_NEXT)) not in below}
+    after = {_moved(e, AT_NEXT): _moved(known[e], AT_NEXT) for e in later}
     return after | {_moved(e, AT_FIRST): _moved(known[e], AT_FIRST) for e in first}
 
 
@@ -450,7 +466,7 @@ def _there(formulas: Iterable[Expr], read: Container[Label], times: Mapping[int 
     for e in formulas:
         timed = [x for x in e.labels if x.time is not None]
         moving = [x for x in timed if x.time in needed]
-        if moving and not any(x.adjoint for x in timed) and all(x.at(times[x.time]) in read for x in moving):
+        if moving and all(x.at(times[x.time]) in read for x in moving):
             found.append(e)
     return found
 
