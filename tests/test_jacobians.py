@@ -150,6 +150,46 @@ def assert_random(seed: int) -> None:
         assert_jacobians_read(cell, small(cell), ("state",), oracle=partial(by_tape, sizes=small(cell)))
 
 
+# States that are put together of others, and read in parts.
+
+
+@sb.cell
+def together(x: Input["m"], s: State["n+k"], W: Param["n n+k"], V: Param["k n+k"], B: Param["n m"]):
+    h = np.tanh(W @ s + B @ x)
+    c = sb.sigmoid(V @ s)
+    return np.concatenate([h, c])
+
+
+@sb.cell
+def shifted(x: Input["m"], s: State["n+k"], W: Param["n n+k"], B: Param["k m"]):
+    c, h = np.tanh(B @ x), np.tanh(W @ s)
+    return np.concatenate([c, h])
+
+
+@sb.cell
+def delayed(x: Input["n"], s: State["2*n"], W: Param["n n"]):
+    first = s[: x.shape[0]]
+    h = np.tanh(W @ first + x)
+    return {"s": np.concatenate([h, first]), "y": h * s[x.shape[0] :]}
+
+
+@sb.cell
+def delayed_rows(x: Input["n"], S: State["2*n n"], W: Param["n n"]):
+    A = S[: x.shape[0]]
+    return np.concatenate([np.tanh(W @ A), A * x])
+
+
+@pytest.mark.parametrize("cell", [together, shifted, delayed, delayed_rows], ids=lambda cell: cell.name)
+def test_states_of_parts_are_what_the_function_does(cell: sb.Cell) -> None:
+    """What reads the first part of a state has no derivative in the others: W_ij has no column beyond its own."""
+    assert_jacobians_read(cell, small(cell), ("state", "input"))
+
+
+def test_a_state_of_parts_has_their_blocks_one_under_the_other() -> None:
+    assert sb.derive(together).jacobian().text() == "∂s_t/∂s_{t-1} = [diag(1 - h_t²) W; diag(c_t ⊙ (1 - c_t)) V]"
+    assert sb.derive(shifted).jacobian("s", "s").text() == "∂s_t/∂s_{t-1} = [0_{k×k+n}; diag(1 - h_t²) W]"
+
+
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("cell", [duo, parts, hopfield], ids=lambda cell: cell.name)
 def test_axes_of_size_one_and_two(cell: sb.Cell, size: int) -> None:

@@ -258,7 +258,7 @@ Gradients of the initial state
 def test_page_has_one_body_for_all_rounds() -> None:
     d = sb.derive(pair)
     assert d.text().startswith(PAGE)
-    assert "z_{1,t,k+1} = tanh(U_k z_{1,t,k}) for k < L" in sb.derive(layers).text("loop")
+    assert "z̃_{t,k+1} = tanh(U_k z̃_{t,k}) for k < L" in sb.derive(layers).text("loop")
     assert r"\mathrm{d}U &= \sum_{t} \sum_{k < 3}" in d.latex()
     assert len(d.mathml()) > 1000
     # The Jacobian is that of the step with its rounds written out.

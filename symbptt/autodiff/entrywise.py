@@ -162,6 +162,7 @@ class Calculus:
                     if isinstance(fixed, tuple):
                         sums.remove(fixed[0])
                         factors = counted((placed_factor(f, {fixed[0]: fixed[1]}), e) for f, e in factors.items())
+                        factors |= dict.fromkeys(self._outside(*fixed, bounds), 1)
                     again = True
                     break
                 if isinstance(factor, Between):
@@ -183,6 +184,16 @@ class Calculus:
         if number == 0:
             return None
         return in_order(Term(number, tuple((f, e) for f, e in factors.items() if e), tuple(sums)))
+
+    def _outside(self, index: sp.Symbol, place: sp.Expr, bounds: Bounds) -> list[Factor]:
+        """Return the condition that an index of the source lies within the range of another one that it is, of a part of the
+        axis; places in a value have their conditions already."""
+        extent, high = extent_of(place, bounds), sp.sympify(self.ranges[index])
+        of_source = all(str(s).startswith("_own") for s in place.free_symbols - sp.sympify(high).free_symbols)
+        if extent is None or not of_source or is_never_negative(high - 1 - extent[1]):
+            return []
+        low = None if is_never_negative(extent[0]) else sp.S.Zero
+        return [Between(place, low, high)]
 
     def _solved(self, same: Same, sums: Sequence[sp.Symbol], bounds: Bounds) -> tuple[sp.Symbol, sp.Expr] | bool | None:
         """Return what a δ says: an index and what it is, True or False where that is certain, None where it says nothing."""

@@ -48,6 +48,7 @@ from symbptt.equations.algebra.expressions import (
     Span,
     SumOver,
     Symbol,
+    is_zero,
     matmul,
     normal,
     plus,
@@ -160,7 +161,24 @@ class Derivatives:
             drawn = _drawn(self, terms, self.shape(id), whole=True)
             assert drawn is not None
             return sum_of(drawn)
-        return None if len(_axes(outer)) > 1 or len(_axes(inner)) > 1 else self.matrix(id)
+        return None if len(_axes(outer)) > 1 or len(_axes(inner)) > 1 else self._stacked(id) or self.matrix(id)
+
+    def _stacked(self, id: int) -> Expr | None:
+        """Return the derivative of a vector that is put together of others as their derivatives one under the other."""
+        node = self.calculus.graph[id]
+        is_stack = node.family == "view" and node.attrs.kind == "concatenate" and len(node.shape) == 1
+        # Of a value without a chain of its own it is not known what it depends on.
+        if not is_stack or len(self.own) != 1 or not all(x in self.calculus.kept for x in node.args):
+            return None
+        found: list[Expr] = []
+        for x in node.args:
+            shape = (self.shape(x)[0], self.own[0])
+            part = self._whole(x, self.chain.of.get(x, ()))
+            part = algebra.Zeros(shape) if part is not None and is_zero(part) else part
+            if part is None or part.shape != shape:
+                return None
+            found.append(part)
+        return algebra.Blocks(tuple(found), 0, (node.shape[0], self.own[0]))
 
     def matrix(self, id: int) -> Expr | None:
         """Return the derivative of a value as matrices; None where it has no such form."""
