@@ -148,7 +148,7 @@ def faded(x: Input["m"], h: State["n"], W: Param["n m"], p: Param["n"], q: Param
     return {"h": h * (p * f + q * r - p) + W @ x, "y": f * (p * f + q * r - p)}
 
 
-LATER = [(leaky, ["dh_{t+1} / (1 / τ + f_{t+1}² + 2)", "dh_1 / u_1"], [r"f_1²"]),
+LATER = [(leaky, ["dh_{t+1} / u_{t+1}", "dh_1 / u_1"], [r"f_1²"]),
          (faded, ["dh_{t+1} ⊙ u_{t+1}", "dh_1 ⊙ u_1"], [r"f_\{t\+1\}", r"f_1"]),
          (weighed, ["= S_{t-1} W x_t", "= S_{t-1}ᵀ a"], [r"diag\([^)]*\)ᵀ? 1_"]), (shares, ["3 (2 (Σ_t"], [r"Σ_t [236] "])]  # fmt: skip
 
