@@ -423,3 +423,61 @@ def test_a_difference_turned_round_without_its_minus_is_seen(monkeypatch: pytest
     monkeypatch.setattr(textbook, "_with_difference", lambda e, own: normal.signed(with_difference(e, own))[1])
     with pytest.raises(AssertionError):
         assert_read(fresh(oja), {"m": 2, "n": 3})
+
+
+# Cells of no repository, read line by line.
+
+
+@sb.cell
+def overwritten(x: Input["m"], h: State["n"], c: State["n"], W: Param["3*n m"], U: Param["3*n n"]):
+    i, f, g = np.split(W @ x + U @ h, 3)
+    i, f = sb.sigmoid(i), sb.sigmoid(f)
+    c = f * c + i * np.tanh(g)
+    return np.tanh(c), c
+
+
+@sb.cell
+def stacked_gates(x: Input["m"], h: State["n"], Wz: Param["n m"], Wr: Param["n m"], Uz: Param["n n"], U: Param["n n"]):
+    z, r = sb.sigmoid(np.stack([Wz @ x + Uz @ h, Wr @ x + h]))
+    return (1 - z) * h + z * np.tanh(U @ (r * h))
+
+
+@sb.cell
+def filtered(y: Input["k"], m: State["n"], P: State["n n"], A: Param["n n"], C: Param["k n"], R: Param["k k"]):
+    S = A @ P @ A.T
+    G = np.linalg.solve(C @ S @ C.T + R @ R.T, C @ S).T
+    return m + G @ (y - C @ m), S - G @ C @ S
+
+
+@sb.cell
+def descending(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], eta: Param):
+    return h - eta * sb.grad(lambda h: 0.5 * sb.sum(h**2) - sb.sum(sb.softplus(U @ h + W @ x)))(h)
+
+
+@sb.cell
+def erased(k: Input["d"], v: Input["d"], S: State["d d"], b: Param, a: Param):
+    return a * S @ (np.eye(k.shape[0]) - b * np.outer(k, k)) + np.outer(v, k)
+
+
+@sb.cell
+def divided(x: Input["n"], h: State["n"], w: Param["n"]):
+    d = 1 + w * w + x * x
+    return (h + x) / d
+
+
+READ = [
+    (overwritten, ["i_t = σ(ĩ_t)", "Uᵀ [dĩ_{t+1}; df̃_{t+1}; dg_{t+1}]"], ["_{1,t}"]),
+    (stacked_gates, ["Uzᵀ u_{t+1}[0, :]ᵀ + u_{t+1}[1, :]ᵀ"], ["([dz_{t+1}ᵀ"]),
+    (filtered, ["G_t = S_tᵀ Cᵀ u_t⁻ᵀ", "u_t = C S_t Cᵀ + R Rᵀ"], ["C S_tᵀ Cᵀ"]),
+    (descending, ["= h_{t-1} - Uᵀ σ(a_t)", "0.5 hᵀ h - sum("], ["exp(-softplus"]),
+    (erased, ["a dS_{t+1} (I - b k_{t+1} k_{t+1}ᵀ)"], ["ᵀ)ᵀ"]),
+    (divided, ["terms of step T + 1 are zero", "dh_{t+1} / d_{t+1}"], []),
+]
+
+
+@pytest.mark.parametrize(("cell", "shown", "hidden"), READ, ids=[cell.name for cell, *_ in READ])
+def test_pages_of_cells_of_no_repository_read_as_people_write(cell, shown, hidden):
+    text = sb.derive(cell).text()
+    assert all(part in text for part in shown), text
+    assert not any(part in text for part in hidden), text
+    assert_read(cell, sizes_of(cell))
