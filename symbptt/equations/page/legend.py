@@ -366,7 +366,8 @@ def _given(lines: Lines, loss: LossLines | None) -> Iterable[Note]:
             symbol = Symbol(Label(a.name, None), a.shape)
             if a.role == "const" and a.default is not None:
                 value = np.asarray(a.default)
-                yield _constant(symbol, array_of(value.reshape(-1).tolist(), value.shape, FEW))
+                shown = _constant(symbol, array_of(value.reshape(-1).tolist(), value.shape, FEW))
+                yield (*shown, " in each entry") if a.shape and not value.shape else shown
             elif isinstance(a.start, str):
                 first = Symbol(Label(a.name, START), a.shape)
                 own = Symbol(Label(a.start, None), a.shape)
