@@ -9,6 +9,7 @@ Nothing here is a family of its own. A counter is a running sum of ones, a trian
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
 from symbptt.language.views import broadcast_to
 
+MADE: ContextVar[Callable[[Any], Any] | None] = ContextVar("made", default=None)
+"""What is made of an array that a function of the user's allocates, so that it holds the elements that a check has in place of floats."""
+
+
+def held(array: Any) -> Any:
+    """Return an array as a check wants it, if one runs the function that allocates it."""
+    call = MADE.get()
+    return array if call is None else call(array)
+
 
 def zeros(shape: Any, dtype: Any = float) -> Any:
     """Return an array of zeros.
@@ -30,7 +40,7 @@ def zeros(shape: Any, dtype: Any = float) -> Any:
     Shapes: any; sizes are numbers, or those of `.shape` in a cell.
     """
     shape = numbers(shape)
-    return np.zeros(shape, dtype) if graph_of(shape) is None else full(shape, 0, dtype)
+    return held(np.zeros(shape, dtype)) if graph_of(shape) is None else full(shape, 0, dtype)
 
 
 def ones(shape: Any, dtype: Any = float) -> Any:
@@ -39,7 +49,7 @@ def ones(shape: Any, dtype: Any = float) -> Any:
     Shapes: any; sizes are numbers, or those of `.shape` in a cell.
     """
     shape = numbers(shape)
-    return np.ones(shape, dtype) if graph_of(shape) is None else full(shape, 1, dtype)
+    return held(np.ones(shape, dtype)) if graph_of(shape) is None else full(shape, 1, dtype)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
@@ -50,7 +60,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     shape = numbers(shape)
     graph = graph_of(shape, fill_value)
     if graph is None:
-        return np.full(shape, fill_value, dtype)
+        return held(np.full(shape, fill_value, dtype))
     return broadcast_to(_typed(as_array(graph, _of_type(fill_value, dtype)), dtype), _as_shape(shape))
 
 
@@ -62,7 +72,7 @@ def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float) -> Any:
     N, M, k = numbers((N, M, k))
     graph = graph_of(N, M)
     if graph is None:
-        return np.eye(N, M, k, dtype)
+        return held(np.eye(N, M, k, dtype))
     rows, columns = private_size(N), private_size(N if M is None else M)
     found = _diagonal(graph, rows, columns, _offset("eye", k))
     return _typed(found, dtype)

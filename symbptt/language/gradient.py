@@ -36,6 +36,7 @@ from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of,
 from symbptt.language.evaluation import evaluated
 from symbptt.language.folding import spelled, with_smooth_wholes
 from symbptt.language.local_names import named_so_far
+from symbptt.language.namespaces import held_names
 from symbptt.language.number_kinds import COMPLEX, REAL, own_functions
 from symbptt.language.sizes import Dim
 from symbptt.language.stable_forms import stable_values
@@ -380,6 +381,7 @@ class Call:
     these arrays moved in one direction each."""
 
     name: str
+    function: Callable[..., Any]
     given: tuple[Any, ...]
     gradients: tuple[Any, ...]
     along: Callable[[Sequence[Any]], Any]
@@ -417,7 +419,8 @@ def _on_numbers(
     leaves = [build.leaf(graph, "variable", f"variable {i}", np.shape(x)) for i, x in enumerate(given)]
     token = TRACED.set(graph)
     try:
-        value = _called(what, graph, function, parts, leaves, args, kwargs)
+        with held_names(function, lambda x: as_array(graph, x) if x.dtype.kind in "fcO" else x):
+            value = _called(what, graph, function, parts, leaves, args, kwargs)
         value = _scalar(what, graph, function, value)
     finally:
         TRACED.reset(token)
@@ -430,7 +433,9 @@ def _on_numbers(
     record = _CALLS.get()
     if record is not None:
         name = getattr(function, "__name__", "a function")
-        record.append(Call(name, tuple(given), tuple(gradients), partial(_moved_value, function, parts, args, kwargs)))
+        record.append(
+            Call(name, function, tuple(given), tuple(gradients), partial(_moved_value, function, parts, args, kwargs))
+        )
     return made, gradients
 
 

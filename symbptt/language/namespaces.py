@@ -28,10 +28,13 @@ import numpy as np
 
 from symbptt.language import scipy_names
 from symbptt.language.array import graph_of
-from symbptt.language.creation import CREATORS
+from symbptt.language.creation import CREATORS, MADE, held
 from symbptt.language.functions import as_numbers
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.user_frames import cell_error, is_user_file
+
+ALLOCATORS = ("zeros", "ones", "full", "empty", "eye", "identity")
+"""NumPy's functions of sizes whose results a function of the user's may write into."""
 
 
 class _Here(local):
@@ -53,7 +56,7 @@ class Numpy(ModuleType):
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)
         if not _HERE.traces:
-            return found
+            return _held(found) if name in ALLOCATORS else found
         if name in CREATORS:
             return of_sizes(name, CREATORS[name], found)
         return Noise(found, "np.random") if found is np.random else found
@@ -63,6 +66,16 @@ class Numpy(ModuleType):
 
     def __dir__(self) -> list[str]:
         return dir(np)
+
+
+def _held(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of NumPy that allocates an array as a check wants it."""
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return held(plain(*args, **kwargs))
+
+    return function
 
 
 def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,15 +182,48 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def traced_names(function: Callable[..., Any]) -> Iterator[None]:
     """Let the names that a function and those that it calls by name find mean what they mean while it is traced."""
-    with _names_changed(function, _meant, "traces"):
-        yield
+    with _exchanged(function, _meant), _open("traces"):
+        token = MADE.set(None)
+        try:
+            yield
+        finally:
+            MADE.reset(token)
 
 
 @contextmanager
 def checked_names(function: Callable[..., Any]) -> Iterator[None]:
     """Let SciPy's names that a function finds mean what they mean of numbers that carry a tangent."""
-    with _names_changed(function, lambda _, value: _of_scipy(value), "checks"):
+    with _exchanged(function, lambda _, value: _of_scipy(value)), _open("checks"):
         yield
+
+
+@contextmanager
+def held_names(function: Callable[..., Any], made: Callable[[Any], Any]) -> Iterator[None]:
+    """Let arrays that a function allocates be what a check makes of them: `np.zeros(h.shape)` has room for complex numbers then, or
+    for elements of a field."""
+    token = MADE.set(made)
+    try:
+        with _exchanged(function, _allocating):
+            yield
+    finally:
+        MADE.reset(token)
+
+
+def _allocating(name: str, value: Any) -> Any:
+    """Return what a name means while a check makes of arrays what it computes with, or None where that is what it always means."""
+    if value is np:
+        return Numpy()
+    return _held(value) if _CREATORS.get(id(value)) in ALLOCATORS else None
+
+
+@contextmanager
+def _open(counter: str) -> Iterator[None]:
+    """Count one trace, or one call of a check, as open in this thread."""
+    setattr(_HERE, counter, getattr(_HERE, counter) + 1)
+    try:
+        yield
+    finally:
+        setattr(_HERE, counter, getattr(_HERE, counter) - 1)
 
 
 def reads_scipy(function: Callable[..., Any]) -> bool:
@@ -193,9 +239,9 @@ _READS: WeakKeyDictionary[Callable[..., Any], bool] = WeakKeyDictionary()
 
 
 @contextmanager
-def _names_changed(function: Callable[..., Any], meant: Callable[[str, Any], Any], counter: str) -> Iterator[None]:
-    """Put what names mean in their places, and back what was there."""
-    # Other threads trace functions of the same file at other times: what one puts back another has not put there.
+def _exchanged(function: Callable[..., Any], meant: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Put other values behind the names that a function reads, where there are any, and put back what was there."""
+    # Other threads do so with functions of the same file at other times: what one puts back another has not put there.
     with _LOCKS[0]:
         changed = []
         for place, name, value in _places(function, set()):
@@ -203,11 +249,9 @@ def _names_changed(function: Callable[..., Any], meant: Callable[[str, Any], Any
             if other is not None:
                 changed.append((place, name, value))
                 _put(place, name, other)
-        setattr(_HERE, counter, getattr(_HERE, counter) + 1)
         try:
             yield
         finally:
-            setattr(_HERE, counter, getattr(_HERE, counter) - 1)
             for place, name, value in changed:
                 _put(place, name, value)
 

@@ -61,6 +61,11 @@ def _rounded(value: Any) -> Any:
 class Kept(np.ndarray):
     """Arrays of a check whose elements are no complex numbers: they stay of their class wherever the user's function goes."""
 
+    @classmethod
+    def of_numbers(cls, array: Any) -> Any:
+        """Return an array of numbers as one of this class."""
+        return array.view(cls)
+
 
 class Analytic(np.ndarray):
     """Complex arrays whose real part equals the result of the plain function to the last bit, comparisons included."""

@@ -70,7 +70,9 @@ def _error(call: Call, random: np.random.Generator) -> tuple[float, str] | None:
     found = sum(np.sum(g * d) for g, d in zip(call.gradients, directions, strict=True))
 
     def line(s: complex) -> Any:
-        return call.along([analytic(x + s * d) for x, d in zip(call.given, directions, strict=True)])
+        moved = [analytic(x + s * d) for x, d in zip(call.given, directions, strict=True)]
+        with oracle.holding(call.function, moved):
+            return call.along(moved)
 
     plain, _ = attempt(lambda: float(np.real(line(0.0))))
     moved, failed = attempt(lambda: float(np.imag(line(1j * oracle.STEP))) / oracle.STEP)

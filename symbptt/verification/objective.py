@@ -219,4 +219,5 @@ def _returned_at(model: Model, shared: Arrays, values: Arrays, point: Point, pla
     read = {
         a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")
     }
-    return model.loss.called(oracle.own(model.loss, {**shared, **targets, **read}))
+    with oracle.holding(model.loss.function, oracle.arrays_of(point)):
+        return model.loss.called(oracle.own(model.loss, {**shared, **targets, **read}))

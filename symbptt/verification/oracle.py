@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from symbptt.errors import CellError
 from symbptt.language.cell import Cell, place_of
 from symbptt.language.init import concrete
 from symbptt.language.model import Loss, Model
-from symbptt.verification.complex_step import analytic, as_like
+from symbptt.language.namespaces import held_names
+from symbptt.verification.complex_step import Kept, analytic, as_like
 
 Arrays = dict[str, Any]
 STEP = 1e-40
@@ -70,19 +72,41 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     params, inputs, start, initial = (prepared(group, point) for group in groups)
     active = point.active
     found: dict[str, dict[tuple[int, int], Any]] = {}
-    for b in range(point.batch):
-        first, state = ({name: group[name][b] for name in names} for group in (initial, start))
-        for t in range(active[:, b].sum()):
-            if point.reset is not None and point.reset[t, b]:
-                state = first
-            given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-            results = _by_name(names, _step(cell, own(cell, given), t, b))
-            state = {name: analytic(results[name]) for name in names}
-            for name, value in results.items():
-                # A copy: the function may return an argument itself, or write into its result at the next step.
-                found.setdefault(name, {})[t, b] = as_like(np.array(value), value)
+    with holding(cell.function, arrays_of(point)):
+        for b in range(point.batch):
+            first, state = ({name: group[name][b] for name in names} for group in (initial, start))
+            for t in range(active[:, b].sum()):
+                if point.reset is not None and point.reset[t, b]:
+                    state = first
+                given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
+                results = _by_name(names, _step(cell, own(cell, given), t, b))
+                state = {name: analytic(results[name]) for name in names}
+                for name, value in results.items():
+                    # A copy: the function may return an argument itself, or write into its result at the next step.
+                    found.setdefault(name, {})[t, b] = as_like(np.array(value), value)
     arrays = {k: _padded(v, active, start.get(k)) for k, v in found.items()} if found else _no_steps(cell, point)
     return {k: arrays[k] for k in names if k in arrays}, {k: v for k, v in arrays.items() if k not in names}
+
+
+def arrays_of(point: Point) -> list[Any]:
+    """Return the parameters, inputs and initial states of a point."""
+    return [v for group in (point.params, point.inputs, point.state) for v in group.values()]
+
+
+def holding(function: Callable[..., Any], arrays: Sequence[Any]) -> AbstractContextManager[None]:
+    """Let arrays that a user's function allocates hold what its arguments hold in place of floats, if these do."""
+    is_complex = any(map(np.iscomplexobj, arrays))
+    kind = next((type(v) for v in arrays if isinstance(v, Kept)), None)
+    if kind is None and not is_complex:
+        return nullcontext()
+
+    def made(array: Any) -> Any:
+        if array.dtype.kind not in "fcO":
+            return array
+        numbers = array if kind is None else kind.of_numbers(array)
+        return analytic(numbers.astype(complex) if is_complex else numbers)
+
+    return held_names(function, made)
 
 
 def _step(cell: Cell, given: Arrays, t: int, b: int) -> Any:

@@ -45,6 +45,11 @@ def functions_of(atoms: Atoms) -> Iterator[None]:
 class Residues(Kept):
     """Elements of the field, real, or complex where they have a tangent."""
 
+    @classmethod
+    def of_numbers(cls, array: Any) -> Any:
+        """Return an array of numbers as elements."""
+        return residues(elements(array))
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if is_traced(inputs):
             return NotImplemented

@@ -44,6 +44,11 @@ class UnknownError(TypeError):
 class ExactArray(Kept):
     """Arrays of objects that are numbers of 50 digits; an element is an array without axes, so that NumPy's functions ask it first."""
 
+    @classmethod
+    def of_numbers(cls, array: Any) -> Any:
+        """Return an array of numbers as one of 50 digits."""
+        return _lifted(array)
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if is_traced(inputs):
             return NotImplemented

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -60,6 +61,7 @@ def _with_lossy_loss(target: Cell | Model, tape: Tape) -> Cell | Model:
     if isinstance(target, Cell):
         return target
 
+    @functools.wraps(target.loss.function)
     def function(**given: Any) -> Any:
         least, tape.least = tape.least, Decimal(0)
         try:

@@ -1,0 +1,95 @@
+"""Arrays that a function allocates and fills hold what a check computes with: complex numbers, elements of a field, 50 digits."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Const, Input, Param, State, Target
+from symbptt.codegen.kernel import Kernel
+from symbptt.verification.checks import rows
+from symbptt.verification.proof.cases import Cases
+from symbptt.verification.proof.prove import line_of
+from symbptt.verification.proof.subjects import subjects_of
+from symbptt.verification.regimes import REGIMES
+from symbptt.verification.requests import NOTHING
+from symbptt.verification.rounding.measure import rounding_of
+
+
+@sb.cell
+def shifted(x: Input["n"], h: State["n"], w: Param["n"]):
+    z = np.zeros(h.shape)
+    z[1:] = h[:-1] * w[1:]
+    z[0] = x[0]
+    return np.tanh(z + x)
+
+
+def started(h: Any, w: Any) -> Any:
+    z = np.full(h.shape, 0.5)
+    z += h * w
+    return z
+
+
+@sb.cell
+def by_a_helper(x: Input["n"], h: State["n"], w: Param["n"], c: Const = 0.5):
+    A = np.eye(h.shape[0])
+    A[0] = np.tanh(h)
+    out = sb.zeros(h.shape)
+    out[...] = A @ started(h, w)
+    return np.maximum(c * out, x)
+
+
+@sb.cell
+def inside_a_gradient(x: Input["n"], h: State["n"], w: Param["n"]):
+    def potential(v):
+        z = np.zeros(v.shape)
+        z[1:] = v[:-1]
+        return np.sum(np.cos(z * w))
+
+    return h - 0.1 * sb.grad(potential)(h) + x
+
+
+@sb.loss
+def squares(h: State["n"], y: Target["n"]):
+    e = np.zeros(h.shape)
+    e[...] = h - y
+    return np.sum(e * e) / 2
+
+
+TARGETS = {
+    "a loss": sb.model(shifted, squares),
+    "shifted": shifted,
+    "a helper": by_a_helper,
+    "a gradient": inside_a_gradient,
+}
+
+
+def wrong_of(kernel: Kernel) -> list[bool]:
+    """Whether the numbers, the field and the 50 digits find a kernel wrong, of which each says something."""
+    numeric = list(rows(kernel, 0))
+    assert all(row.method != "central differences" for row in numeric)
+    subject, settings = next(iter(subjects_of(kernel)))
+    line = line_of(subject, settings[1], Cases(0, NOTHING))
+    rounding = rounding_of(kernel, 0, steps=3, regimes=REGIMES[:1])
+    assert line.blocks or line.wrong, line.note
+    assert all(one.blocks for one in rounding.lines), str(rounding)
+    return [any(not row.passed for row in numeric), bool(line.wrong), bool(rounding.wrong)]
+
+
+@pytest.mark.thinned(4)
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_right_module_passes_every_level(name: str) -> None:
+    assert wrong_of(sb.compile(TARGETS[name])) == [False] * 3
+
+
+def test_a_wrong_module_passes_none() -> None:
+    """The planted mistake: what the filled part hands to the state is lost."""
+    kernel = sb.compile(shifted)
+    assert '"w": dw' in kernel.source
+    assert wrong_of(Kernel(shifted, kernel.program, kernel.source.replace('"w": dw', '"w": 0 * dw'))) == [True] * 3
+
+
+def test_names_of_numpy_are_put_back() -> None:
+    wrong_of(sb.compile(shifted))
+    assert shifted.function.__globals__["np"] is np and type(np.zeros(2)) is np.ndarray
