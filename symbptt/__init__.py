@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.clipping import clip_by_norm, clip_by_value
     from symbptt.codegen.csource import CSource, c_source
     from symbptt.codegen.kernel import Kernel, compile
+    from symbptt.codegen.native import jax_source, torch_source
     from symbptt.comparison.comparison import Comparison, compare_designs
     from symbptt.comparison.grid import Grid
     from symbptt.data.dropout import dropout_mask
@@ -148,14 +149,14 @@ __all__ = [
     "compile", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag",
     "diagonal", "dot", "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye",
     "fixed_point", "fixed_points", "flat", "full", "function", "gaussian_weights", "gelu", "grad", "gradient_flow",
-    "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "kantorovich", "last", "layer_norm", "leaky_relu", "linspace",
-    "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max", "maximum",
-    "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "pad", "population",
-    "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu", "sigmoid", "sign", "silu",
-    "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split", "sqrt", "square", "stack",
-    "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "trace", "trace_gradient", "transient_growth",
-    "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad", "vanishing_condition", "verify", "where", "with_gain",
-    "zeros",
+    "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu",
+    "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max",
+    "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "pad",
+    "population", "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu", "sigmoid",
+    "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split", "sqrt",
+    "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "torch_source", "trace",
+    "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad",
+    "vanishing_condition", "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -165,6 +166,7 @@ _HOME = {
         "symbptt.clipping": "clip_by_norm clip_by_value",
         "symbptt.codegen.kernel": "Kernel compile",
         "symbptt.codegen.csource": "CSource c_source",
+        "symbptt.codegen.native": "jax_source torch_source",
         "symbptt.comparison.grid": "Grid",
         "symbptt.data.dropout": "dropout_mask",
         "symbptt.comparison.comparison": "Comparison compare_designs",

@@ -491,7 +491,7 @@ def test_command_line_writes_and_prints_c(tmp_path: Path, capsys: pytest.Capture
     subprocess.run([CC, *WARNINGS, "-fsyntax-only", "one.c"], cwd=tmp_path, check=True)
     assert run_command(["generate", "rnn", "--target", "c", "-o", str(tmp_path / "rnn.txt")]) == 2
     assert run_command(["generate", "rnn", "--target", "fortran"]) == 2
-    assert "--target is numpy or c" in capsys.readouterr().err
+    assert "--target is numpy, c, torch or jax" in capsys.readouterr().err
 
 
 def test_program_of_the_page_runs(tmp_path: Path) -> None:

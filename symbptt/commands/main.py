@@ -20,7 +20,7 @@ from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 from symbptt.commands.trace import trace
 from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
-from symbptt.files import check_own
+from symbptt.files import check_own, write_text
 from symbptt.version import VERSION
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -156,17 +156,24 @@ def graph(
 def generate(
     target: Target,
     language: Annotated[
-        str, typer.Option("--target", help="numpy: a module; c: a C99 source, with -o its header beside it.")
+        str,
+        typer.Option(
+            "--target",
+            help="numpy: a module; c: a C99 source, with -o its header beside it; torch, jax: a module of native operations.",
+        ),
     ] = "numpy",
     output: Out = None,
     force: Force = False,
 ) -> None:
-    """Write the forward and the backward pass of a cell as a NumPy module, or as C."""
+    """Write the forward and the backward pass of a cell as a NumPy module, as C, or as a module for torch or JAX."""
     if language == "c":
         generate_c(target, output, force)
         return
+    if language in ("torch", "jax"):
+        generate_native(target, language, output, force)
+        return
     if language != "numpy":
-        raise ArgumentError(f"--target is numpy or c, got {language!r}")
+        raise ArgumentError(f"--target is numpy, c, torch or jax, got {language!r}")
     module = load("codegen.kernel")
     if output is not None:
         # Before the work, so that a refusal costs no time.
@@ -190,6 +197,20 @@ def generate_c(target: str, output: Path | None, force: bool) -> None:
         print(source.single, end="")
     else:
         source.save(output, force=force)
+
+
+def generate_native(target: str, framework: str, output: Path | None, force: bool) -> None:
+    """Write a cell as a module for torch or JAX, or print it."""
+    if output is not None:
+        # Before the work, so that a refusal costs no time.
+        load("codegen.kernel").check_ending(output)
+        check_own([output], force)
+    native = load("codegen.native")
+    text = {"torch": native.torch_source, "jax": native.jax_source}[framework](load_target(target, models=True))
+    if output is None:
+        print(text, end="")
+    else:
+        write_text(output, text)
 
 
 @app.command()

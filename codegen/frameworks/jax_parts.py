@@ -1,0 +1,232 @@
+"""What each module for JAX carries beside the sweeps of its cell: the scans over steps, and the function with its derivative."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from symbptt.codegen.frameworks.cell import (
+    INDICES,
+    INPUTS,
+    LEAD,
+    OUTPUTS,
+    PARAMS,
+    SHAPES,
+    STARTS,
+    STATES,
+    _backward,
+    _forward,
+    _shapes,
+    _sizes,
+)
+
+
+class ArgumentError(ValueError):
+    """An array or a name is not what a call takes."""
+
+
+def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
+    """Return the states after each step and the outputs, dicts of (T, B, ...).
+
+    `params`, `inputs` (T, B, ...) and `state` (B, ...) are dicts by name; a state that is not given is what the cell says, or zero.
+    From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
+    initial one before that step. A cell without inputs takes `steps`, and B from a state.
+    """
+    given, T, B = _arguments(params, inputs or {}, state or {}, steps)
+    if lengths is None and reset is None:
+        arrays, active, index = [given[k] for k in (*PARAMS, *INPUTS, *STATES)], None, None
+    else:
+        arrays, active, reset, index = _masked(given, T, B, lengths, reset)
+    after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
+    states, outputs = dict(zip(STATES, after, strict=True)), dict(zip(OUTPUTS, outputs, strict=True))
+    if index is not None:
+        # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
+        states = {k: jnp.where(_like(lengths > 0, given[k]), _at(v, index), given[k]) for k, v in states.items()}
+        outputs = {k: jnp.where(_like(active, v), v, 0) for k, v in outputs.items()}
+    return states, outputs
+
+
+def _arguments(params, inputs, state, steps):
+    """Return the arguments by name, the states that lack among them, T and B.
+
+    Raises: ArgumentError for what lacks, is not known, or has another shape or type.
+    """
+    for what, found, names in (("parameter", params, PARAMS), ("input", inputs, INPUTS), ("state", state, STATES)):
+        for name in found:
+            if name not in names:
+                raise ArgumentError(f"{name!r} is no {what}\n  known: {', '.join(names) or 'none'}")
+        for name in names if what != "state" else ():
+            if name not in found:
+                raise ArgumentError(f"the {what} {name!r} is missing")
+    given = {name: jnp.asarray(value) for name, value in {**params, **inputs, **state}.items()}
+    T, B = _lead(given, steps)
+    shapes = _shapes(**_sizes(partial(_length, given)))
+    like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
+    for name in STATES:
+        if name not in given:
+            start = STARTS.get(name, 0.0)
+            start = given[start] if isinstance(start, str) else jnp.asarray(start, like.dtype)
+            given[name] = jnp.broadcast_to(start, (B, *shapes[name]))
+    for name, value in given.items():
+        wanted = ((T, B)[2 - LEAD.get(name, 0) :] if LEAD.get(name, 0) else ()) + tuple(shapes[name])
+        if value.shape != wanted:
+            lead = "T, B, "[6 - 3 * LEAD.get(name, 0) :]
+            raise ArgumentError(f"{name}: the shape ({lead}{SHAPES[name]}) = {wanted} is expected, got {value.shape}")
+        if name not in INDICES and value.dtype != like.dtype:
+            raise ArgumentError(f"{name}: the type of all arrays is {like.dtype}, got {value.dtype}")
+    return given, T, B
+
+
+def _length(given, name, axis):
+    """Return the length of an axis of one sample and step."""
+    if name not in given:
+        raise ArgumentError(f"the state {name!r} is needed, for it tells a size")
+    axis += LEAD.get(name, 0)
+    if axis >= given[name].ndim:
+        raise ArgumentError(f"{name}: {axis + 1} axes or more are expected, got the shape {given[name].shape}")
+    return given[name].shape[axis]
+
+
+def _lead(given, steps):
+    """Return the numbers of steps and samples."""
+    first = next((given[k] for k in INPUTS if k in given), None)
+    if first is not None:
+        return first.shape[:2]
+    begun = next((given[k] for k in STATES if k in given), None)
+    if steps is None or begun is None:
+        raise ArgumentError("a cell without inputs takes steps=, and a state that tells the number of samples")
+    return steps, begun.shape[0]
+
+
+def _masked(given, T, B, lengths, reset):
+    """Return the arguments, which samples are active and which are reset at each step, and where a sample that has ended reads."""
+    arrays, active, index = dict(given), None, None
+    if lengths is not None:
+        time = jnp.arange(T)[:, None]
+        # A sample that has ended repeats its last step, so that only values are computed that were finite before.
+        active, index = time < lengths, jnp.minimum(time, jnp.maximum(lengths - 1, 0))
+        arrays.update((k, _at(given[k], index)) for k in INPUTS)
+    if reset is not None and active is not None:
+        reset = reset & active
+    return [arrays[k] for k in (*PARAMS, *INPUTS, *STATES)], active, reset, index
+
+
+def _at(x, index):
+    return x[index, jnp.arange(index.shape[1])]
+
+
+def _like(mask, x):
+    """Return a mask with the axes that it lacks."""
+    return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+
+
+def _parted(arrays):
+    one, two = len(PARAMS), len(PARAMS) + len(INPUTS)
+    return tuple(arrays[:one]), tuple(arrays[one:two]), tuple(arrays[two:])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _recurrence(lead, active, reset, index, params, inputs, state):
+    """Return the states behind all steps and the outputs; the way back is the derived one."""
+    return _there(lead, active, reset, index, params, inputs, state)[0]
+
+
+def _there(lead, active, reset, index, params, inputs, state):
+    T, B = lead
+    after, outputs, kept = _forward(params, inputs, state, T, B, partial(_scan, active=active, reset=reset))
+    return (after, outputs), (reset, index, params, inputs, state, after, outputs, kept)
+
+
+def _back(lead, saved, cotangents):
+    reset, index, params, inputs, state, after, outputs, kept = saved
+    before = tuple(_before(x, v, reset, index) for x, v in zip(state, after, strict=True))
+    scan = partial(_scan_back, cotangents=cotangents[0], state=state, reset=reset)
+    T, B = lead
+    found = _backward(params, inputs, before, after, outputs, kept, cotangents[1], T, B, scan)
+    return (None, None, None, *found)
+
+
+_recurrence.defvjp(_there, _back)
+
+
+def _before(initial, after, reset, index):
+    """Return a state before each step."""
+    found = jnp.concatenate((initial[None], after))[: len(after)]
+    if reset is not None:
+        found = jnp.where(_like(reset, found), initial, found)
+    return found if index is None else _at(found, index)
+
+
+def _scan(step, initial, given, T, *, active, reset):
+    """Return the states behind each step and what steps send out."""
+
+    def one(carry, now):
+        state, start = carry
+        active, reset, given = now
+        if reset is not None:
+            state = tuple(jnp.where(_like(reset, x), x, v) for x, v in zip(initial, state, strict=True))
+        if active is not None:
+            state = tuple(jnp.where(_like(active, v), v, w) for v, w in zip(state, start, strict=True))
+        following, sent = step(state, given)
+        return (following, state if active is not None else ()), (following, sent)
+
+    start = initial if active is not None else ()
+    return jax.lax.scan(one, (initial, start), (active, reset, given), T)[1]
+
+
+def _scan_back(step, given, *, cotangents, state, reset):
+    """Return the gradients of the initial states, and what steps send out, from the last step to the first."""
+
+    def one(carry, now):
+        adjoint, first = carry
+        direct, reset, given = now
+        adjoint, sent = step(tuple(a + b for a, b in zip(adjoint, direct, strict=True)), given)
+        if reset is not None:
+            first = tuple(a + jnp.where(_like(reset, v), v, 0) for a, v in zip(first, adjoint, strict=True))
+            adjoint = tuple(jnp.where(_like(reset, v), 0, v) for v in adjoint)
+        return (adjoint, first), sent
+
+    zeros = tuple(jnp.zeros_like(x) for x in state)
+    begin = (zeros, zeros if reset is not None else ())
+    (adjoint, first), sent = jax.lax.scan(one, begin, (cotangents, reset, given), reverse=True)
+    return adjoint if reset is None else tuple(a + b for a, b in zip(adjoint, first, strict=True)), sent
+
+
+def _padded(x, spans, shape):
+    """Return zeros with an array at places that are so many from a start on with a step, along each of the last axes."""
+    lead = x.ndim - len(spans)
+    at = tuple(
+        (jnp.arange(length) * step + start).reshape(-1, *(1,) * (len(spans) - 1 - axis))
+        for axis, (start, length, step) in enumerate(spans)
+    )
+    return jnp.zeros(shape, x.dtype).at[(slice(None),) * lead + at].set(x)
+
+
+def _gathered(table, index, axis):
+    """Return elements of a table at an index along an axis, which goes."""
+    return jnp.take_along_axis(table, jnp.expand_dims(index, axis), axis).squeeze(axis)
+
+
+def _scattered(x, index, axis, shape):
+    """Return zeros with elements added at an index along a new axis."""
+    hits = jnp.expand_dims(index, axis) == jnp.arange(shape[axis]).reshape(-1, *(1,) * (x.ndim - axis))
+    return jnp.where(hits, jnp.expand_dims(x, axis), 0)
+
+
+def _collected(x, index, axis, shape):
+    """Return one table in which all steps and samples add their elements at an index along an axis."""
+    lead = 2
+    if index.ndim == lead:
+        table = jnp.zeros((shape[axis], *shape[:axis], *shape[axis + 1 :]), x.dtype)
+        return jnp.moveaxis(table.at[index.reshape(-1)].add(x.reshape(-1, *x.shape[lead:])), 0, axis)
+    return _scattered(x, index, axis + lead, (*x.shape[:lead], *shape)).sum((0, 1))
+
+
+def _spread(a):
+    """Return diagonal matrices of vectors."""
+    return a[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
+
+
+def _halved(a):
+    """Return the lower triangle of matrices with half its diagonal."""
+    return jnp.tril(a) - _spread(jnp.diagonal(a, axis1=-2, axis2=-1)) / 2

@@ -1,0 +1,94 @@
+"""Cells for native targets: each has operations of its own, and sizes that are all different."""
+
+from typing import Any
+
+import numpy as np
+
+import symbptt as sb
+from symbptt import Const, Index, Input, Param, State
+from symbptt.ir.shape import named_size
+from symbptt.language.init import concrete
+
+SIZES = {"m": 3, "n": 4, "k": 5, "v": 6}
+
+
+@sb.cell
+def plain(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b: Param["n"]):
+    return np.tanh(W @ x + U @ h + b)
+
+
+@sb.cell
+def gated(x: Input["m"], h: State["n"], c: State["k"], Wf: Param["k m"], Wi: Param["k m"], Uf: Param["k n"], Ui: Param["k n"],
+          V: Param["n k"], bf: Param["k"]):  # fmt: skip
+    """Two packed gates, two states of different sizes, an output and a view of an argument."""
+    f = sb.sigmoid(Wf @ x + Uf @ h + bf)
+    i = np.tanh(Wi @ x + Ui @ h)
+    c2 = f * c + (1 - f) * i
+    return {"h": V @ c2 + 0.5 * h, "c": c2, "y": sb.softplus(c2).sum() * x[::-1]}
+
+
+@sb.cell
+def tables(token: Index["v"], h: State["n"], E: Param["v n"], R: Param["n v"], U: Param["n n"]):
+    """Rows and columns of tables."""
+    return {"h": np.tanh(E[token] + U @ h), "y": R[:, token] * h}
+
+
+@sb.cell
+def memory(x: Input["n"], S: State["k n"], q: Input["n"], A: Param["k n"], scale: Const = 0.7):
+    """A matrix as state, a softmax, an outer product, a running sum, a maximum, concatenated parts."""
+    weights = sb.softmax(S @ x * scale)
+    S2 = 0.9 * S + sb.outer(weights, np.cumsum(x)[::-1]) * A
+    read = S2.T @ weights
+    return {"S": S2, "y": sb.concatenate([read[1:], q[:2], np.max(S2, axis=0, keepdims=True)[0]])}
+
+
+@sb.cell
+def branches(x: Input["n"], h: State["n"], w: Param["n"], last: State["n"]):
+    """Choices, comparisons as numbers, powers, a constant array, a state that is another one a step before."""
+    a = np.where(h > 0, np.sqrt(1 + h * h), w * x) + (x > 0.1)
+    near = np.maximum(a - last, np.minimum(w, 0.3)) * np.abs(last) / (2 + a**2)
+    return {"h": np.sin(near) * np.array([1.0, -0.5, 2.0, 0.25])[0] + np.arctan2(a, 1 + w * w), "last": h}
+
+
+@sb.cell
+def late(x: Input["m"], h: State["n"], W: Param["n m"], w: Param["n"], D: Const["n"]):
+    """An affine state, an output that reads the state before a step, a constant that a call gives, a shared start."""
+    a = sb.sigmoid(W @ x)
+    return {"h": a * h + (1 - a) * D, "y": np.exp(-w * h) + sb.norm(x)}
+
+
+@sb.cell
+def alone(h: State["n"], A: Param["n n"], h_first: Param["n"]):
+    """No input."""
+    return h + 0.1 * np.tanh(A @ h) + h_first
+
+
+@sb.cell
+def equations(x: Input["n"], P: State["n n"], Q: Param["n n"]):
+    """A solve of linear equations."""
+    K = sb.solve(P @ P.T + np.eye(P.shape[0]) + 0.1 * Q @ Q.T, sb.outer(x, x))
+    return 0.5 * P + K
+
+
+CELLS = (plain, gated, tables, memory, branches, late, alone, equations)
+
+
+def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:
+    """Random parameters, inputs, states and options of a call."""
+    random = np.random.default_rng(seed)
+    named = {named_size(name): length for name, length in sizes.items()}
+    shape = {a.name: concrete(a.shape, named) for a in cell.arguments}
+    draw = {a.name: 0.7 * random.standard_normal((*{"input": (T, B), "state": (B,)}.get(a.role, ()), *shape[a.name]))
+            for a in cell.arguments if a.role not in ("index", "const") or a.default is None}  # fmt: skip
+    draw |= {a.name: random.integers(0, sizes[str(a.limit)], (T, B)) for a in cell.arguments if a.role == "index"}
+    params, inputs, state = (
+        {a.name: draw[a.name] for a in cell.arguments if a.role in roles and a.name in draw}
+        for roles in (("param", "const"), ("input", "index"), ("state",))
+    )
+    return params, inputs, state, {} if inputs else {"steps": T}
+
+
+def masks(T: int, B: int, seed: int = 1) -> dict[str, Any]:
+    """Lengths from 0 to T, and resets at some steps."""
+    random = np.random.default_rng(seed)
+    return {"lengths": np.linspace(T, 0, B).astype(int), "reset": random.random((T, B)) < 0.4}
