@@ -160,7 +160,7 @@ def test_masks_freeze_and_reset_complex_states() -> None:
     last = kernel.forward(params, {"x": inputs["x"][3:]}, state)
     np.testing.assert_allclose(run.states["h"][3, 1], last.states["h"][0, 1], rtol=1e-13)
     grads = kernel.backward(run, {"h": drawn(random, (2, 4), True)})
-    assert grads.inputs["x"][2, 1].any() == False and grads.inputs["x"][3, 1].all()  # noqa: E712: no gradient crosses it
+    assert not grads.inputs["x"][2, 1].any() and grads.inputs["x"][3, 1].all()  # no gradient crosses it
     assert not grads.inputs["x"][2:, 0].any() and grads.inputs["x"][1, 0].all()
 
 
@@ -389,3 +389,68 @@ def test_gradients_are_those_of_torch(name: str) -> None:
         np.testing.assert_allclose(grads.params[k], leaves[k].grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=k)
     for k in state:
         np.testing.assert_allclose(grads.state[k], leaves[k].grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=k)
+
+
+@sb.cell
+def small(x: Input["m", complex], h: State["n", complex], A: Param["n n", complex], a: Param["n"]):
+    return {"h": A @ np.tanh(h) * np.exp(1j * a) + x.sum(), "y": np.abs(h) ** 2}
+
+
+@pytest.mark.long
+def test_verify_compares_with_the_function_on_pairs_of_real_numbers() -> None:
+    report = sb.verify(small, proof=False)
+    assert report.passed and all(row.method != "central differences" for row in report.rows)
+    assert {"dA", "da", "dx", "dh_0"} <= {row.name for row in report.rows}
+
+
+@pytest.mark.long
+def test_verify_says_what_is_not_proved() -> None:
+    assert "not proved" in str(sb.verify(small))
+
+
+@pytest.mark.long
+def test_verify_catches_a_missing_conjugate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vjp, "conjugate", lambda g, x: x)
+    report = sb.verify(sb.cell(small.function), proof=False)
+    assert not report.passed and "dA" in report.wrong
+
+
+@pytest.mark.long
+def test_a_backward_pass_of_complex_numbers_is_checked() -> None:
+    @sb.cell
+    def plain(h: State["n", complex], a: Param["n", complex], x: Input["n"]):
+        return a * h + x
+
+    def backward(params, inputs, state, sent):
+        h, dh, da = [state["h"]], 0 * state["h"], 0 * params["a"]
+        for x in inputs["x"]:
+            h.append(params["a"] * h[-1] + x)
+        dx = np.zeros(inputs["x"].shape)
+        for t in reversed(range(len(inputs["x"]))):
+            dh = dh + sent["h"][t]
+            dx[t], da = dh.real, da + np.sum(dh * h[t].conj(), 0)
+            dh = params["a"].conj() * dh
+        return {"a": da, "x": dx, "h": dh}
+
+    assert sb.check_backward(plain, backward).passed
+    wrong = sb.check_backward(plain, lambda *given: backward(*given) | {"a": backward(*given)["a"].conj()})
+    assert wrong.wrong == ("da",)
+
+
+@sb.loss
+def distance(h: State["n", complex], goal: sb.Target["n", complex]):
+    return np.sum(np.abs(h - goal) ** 2) / 2
+
+
+@pytest.mark.long
+def test_a_model_of_complex_numbers_is_verified() -> None:
+    assert sb.verify(sb.model(small, distance, reduction="mean"), proof=False).passed
+
+
+def test_a_loss_says_of_which_kind_its_arguments_are() -> None:
+    @sb.loss
+    def other(h: State["n"]):
+        return np.sum(h)
+
+    with pytest.raises(sb.CellError, match=r"is complex, the loss says real\n(.*\n)*.*State\[\"n\", complex\]"):
+        sb.model(small, other)

@@ -97,6 +97,9 @@ def _elementwise(op: ops.Op) -> Callable[..., Any]:
             return apply(op.name, *values)
         if any(isinstance(value, sp.Basic) for value in values):
             return op.body(*values)
+        paired = next((v for v in values if hasattr(v, "elementwise_of_pairs")), None)
+        if paired is not None:
+            return paired.elementwise_of_pairs(op.name, values)
         own = next(filter(None, map(own_functions, values)), None)
         if own is not None:
             return np.frompyfunc(partial(own, op.name), len(values), 1)(*values)

@@ -209,6 +209,12 @@ def _called(
     return function(*given, **kwargs)
 
 
+_NO_REAL = (
+    ("an integer or a truth value", "a count has no derivative: return a smooth function of the argument"),
+    ("a complex number", "return its .real, or np.abs of it"),
+)
+
+
 def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -> Array:
     """Return the value of a function as an array of the graph.
 
@@ -229,11 +235,9 @@ def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -
             ShapeError,
         )
     if kind(found) != REAL:
+        came, cure = _NO_REAL[kind(found) == COMPLEX]
         raise cell_error(
-            f"sb.{what} takes a function whose value is a real number, {name} returns {'a complex number' if kind(found) == COMPLEX else 'an integer or a truth value'}{_at(function)}",
-            "return its .real, or np.abs"
-            if kind(found) == COMPLEX
-            else "a count has no derivative: return a smooth function of the argument",
+            f"sb.{what} takes a function whose value is a real number, {name} returns {came}{_at(function)}", cure
         )
     return found
 

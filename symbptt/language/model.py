@@ -15,7 +15,7 @@ from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need
 from symbptt.ir.rounds import written_out
-from symbptt.ir.shape import show
+from symbptt.ir.shape import show, size_text
 from symbptt.ir.step import Argument, Step
 from symbptt.language.array import as_array
 from symbptt.language.cell import (
@@ -183,6 +183,14 @@ def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
             shapes = {b.name: b.shape for b in cell.arguments if b.role == "state"} if a.role == "state" else outputs
             if a.name not in shapes:
                 raise CellError(f"{cell.name} has no {a.role} {a.name!r}{where}{nearest(a.name, shapes)}")
+            of = cell.looped if a.role == "output" else None
+            is_complex = own[a.name].complex if of is None else of.graph.is_complex(of.outputs[a.name])
+            if is_complex != a.complex:
+                kinds, dims = ("real", "complex"), " ".join(map(size_text, a.shape))
+                raise CellError(
+                    f"the {a.role} {a.name!r} of {cell.name} is {kinds[is_complex]}, the loss says {kinds[a.complex]}{where}\n"
+                    f'  annotate it as {a.role.capitalize()}["{dims}"{", complex" * is_complex}]'
+                )
             if shapes[a.name] != a.shape:
                 raise ShapeError(
                     f"the {a.role} {a.name!r} of {cell.name} has shape {show(shapes[a.name])}, "

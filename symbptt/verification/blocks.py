@@ -18,7 +18,7 @@ TILE = 20
 
 def unwritten(shape: Any, dtype: Any = float) -> Any:
     """Return an array to write into, filled with NaN or −1: an entry that is read before it is written shows."""
-    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+    return np.full(shape, np.nan if np.dtype(dtype).kind in "fc" else -1, dtype)
 
 
 class Namespace:

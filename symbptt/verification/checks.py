@@ -19,6 +19,7 @@ from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.pairs import has_complex
 from symbptt.verification import oracle
 from symbptt.verification.blocks import in_blocks
 from symbptt.verification.certificate import Certificate, certificate_of
@@ -31,6 +32,7 @@ from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of, predictions_of
 from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.pairs import PairedKernel, backward_of_parts, given_parts
 from symbptt.verification.proof.prove import proof_of
 from symbptt.verification.regimes import GIVEN, REGIMES, Blocks, has_gates, settings_of, size_given, sizes_of
 from symbptt.verification.regimes import point as draw
@@ -39,6 +41,12 @@ from symbptt.verification.requests import NOTHING, Asked, asked_of
 from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
 from symbptt.verification.undefined import undefined
+
+
+OF_PAIRS = (
+    "not proved: the field of the proof and the measure of rounding are of real numbers; the module of complex numbers is compared in "
+    "floats, with the user's function on pairs of real numbers"
+)
 
 
 class Verification(Report):
@@ -130,8 +138,14 @@ def verify(
                 "verify: a module in a file is compared with a cell or a model, got a kernel\n  write verify(kernel.target, module=...)"
             )
         target = kernel_of(read_module(module), target)
-    asked = asked_of(target.target if isinstance(target, Kernel) else target, inputs, params, domain)
-    kernel = target if isinstance(target, Kernel) else compile_cell(target)
+    kernel = target if isinstance(target, Kernel) else None
+    own = target.target if isinstance(target, Kernel) else target
+    is_pairs = has_complex(own)
+    if is_pairs:
+        kernel = PairedKernel(compile_cell(own) if kernel is None else kernel)
+        inputs, params = given_parts(own, inputs), given_parts(own, params)
+    asked = asked_of(own if kernel is None else kernel.target, inputs, params, domain)
+    kernel = compile_cell(own) if kernel is None else kernel
     if kernel.clip_adjoint is not None:
         raise ArgumentError(
             "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
@@ -143,8 +157,9 @@ def verify(
         seed=seed,
         given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
         settings=settings_of(kernel.target, asked),
+        remarks=(OF_PAIRS,) * (is_pairs and bool(proof)),
     )
-    if not proof:
+    if not proof or is_pairs:
         return found
     return replace(found, proof=proof_of(target, seed, asked), rounding=rounding_of(kernel, seed, asked))
 
@@ -313,6 +328,10 @@ def check_backward(
     last = "targets" if isinstance(target, Model) else "cotangents"
     check_call("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
     check_seed(seed)
+    if has_complex(target):
+        kernel = PairedKernel(compile_cell(target))
+        inputs, params = given_parts(target, inputs), given_parts(target, params)
+        target, backward = kernel.target, backward_of_parts(kernel, backward)
     asked = asked_of(target, inputs, params, domain)
     gradients = gradients_of(target, backward)
     check_function(target, _first_point(target, seed, asked))

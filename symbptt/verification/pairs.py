@@ -1,0 +1,119 @@
+"""A kernel of complex numbers as one of real arrays, so that it is compared with its function in real numbers.
+
+The checks of this room draw real arrays and move them by complex steps. Of a complex cell they are given a target whose arguments
+are pairs of real numbers (`language/pairs.py`), on which the user's own function runs, and a kernel whose results are taken apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from symbptt.codegen.kernel import Kernel
+from symbptt.language.cell import Cell
+from symbptt.language.model import Model
+from symbptt.language.pairs import PairedCell, PairedModel, from_parts, in_parts
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PairedRun:
+    """What a kernel returns of a run, complex numbers as their parts, and the run itself."""
+
+    states: Arrays
+    outputs: Arrays
+    whole: Any
+
+
+@dataclass(frozen=True)
+class PairedGrads:
+    """Gradients with complex ones as their parts."""
+
+    params: Arrays
+    inputs: Arrays
+    state: Arrays
+    flow: Any
+    final: Any
+
+
+class PairedKernel(Kernel):
+    """A kernel that takes and gives the parts of complex numbers in the place of these."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        vars(self).update(vars(kernel))
+        self.target = paired(kernel.target)
+        self.cell = self.target if isinstance(self.target, Cell) else self.target.cell
+        cell = kernel.target if isinstance(kernel.target, Cell) else kernel.target.cell
+        self.complex = frozenset(a.name for a in kernel.target.arguments if a.complex) | PairedCell(cell).complex
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """The number of axes of each complex value of one sample and step."""
+        step = self.cell.step
+        outputs = {k: len(step.graph.shape(id)) for k, id in step.outputs.items()}
+        return {k: n - 1 for k, n in ({a.name: len(a.shape) for a in self.target.arguments} | outputs).items()}
+
+    def whole(self, arrays: Mapping[str, Any] | None) -> Any:
+        """Return arrays with complex numbers in the place of their parts."""
+        if arrays is None:
+            return None
+        return {
+            k: from_parts(v, np.ndim(v) - self._ranks[k] - 1) if k in self.complex else v for k, v in arrays.items()
+        }
+
+    def parts(self, arrays: Mapping[str, Any] | None) -> Any:
+        """Return arrays with the parts of complex numbers in the place of these."""
+        if arrays is None:
+            return None
+        return {k: in_parts(v, np.ndim(v) - self._ranks[k]) if k in self.complex else v for k, v in arrays.items()}
+
+    def forward(self, params: Any, inputs: Any = None, state: Any = None, **options: Any) -> Any:
+        """Return a run with complex numbers as their parts."""
+        run = super().forward(*map(self.whole, (params, inputs, state)), **options)
+        return PairedRun(self.parts(run.states), self.parts(run.outputs), run)
+
+    def backward(self, run: Any, cotangents: Any, **options: Any) -> Any:
+        """Return gradients with complex ones as their parts."""
+        return self._grads(super().backward(run.whole, self.whole(cotangents), **options))
+
+    def value_and_grad(
+        self, params: Any, inputs: Any = None, targets: Any = None, state: Any = None, **options: Any
+    ) -> Any:
+        """Return the loss of a model and its gradients with complex ones as their parts."""
+        loss, grads = super().value_and_grad(*map(self.whole, (params, inputs, targets, state)), **options)
+        return loss, self._grads(grads)
+
+    def _grads(self, grads: Any) -> PairedGrads:
+        groups = map(self.parts, (grads.params, grads.inputs, grads.state))
+        return PairedGrads(*groups, grads.flow, self.parts(grads.final))
+
+
+def paired(target: Cell | Model) -> Any:
+    """Return a cell or a model of complex numbers as one of real arrays."""
+    return PairedCell(target) if isinstance(target, Cell) else PairedModel(target)
+
+
+def given_parts(target: Cell | Model, arrays: Any) -> Any:
+    """Return arrays by name that a caller gives, of complex arguments their parts."""
+    if not isinstance(arrays, Mapping):
+        return arrays
+    lead = {a.name: len(a.shape) for a in target.arguments if a.complex}
+    return {k: in_parts(np.asarray(v), max(np.ndim(v) - lead[k], 0)) if k in lead else v for k, v in arrays.items()}
+
+
+def backward_of_parts(kernel: PairedKernel, backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a caller's backward pass of complex numbers as one of their parts."""
+
+    def of_parts(*groups: Arrays) -> Any:
+        found = backward(*map(kernel.whole, groups))
+        if not isinstance(found, dict):
+            return found
+        known = {k: np.asarray(v) + 0j for k, v in found.items() if k in kernel.complex}
+        return {**found, **kernel.parts(known)}
+
+    return of_parts
