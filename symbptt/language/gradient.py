@@ -234,10 +234,15 @@ def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -
             "sum it: return sb.sum(...)",
             ShapeError,
         )
-    if kind(found) != REAL:
-        came, cure = _NO_REAL[kind(found) == COMPLEX]
+    if kind(found) == COMPLEX:
         raise cell_error(
-            f"sb.{what} takes a function whose value is a real number, {name} returns {came}{_at(function)}", cure
+            f"sb.{what} takes a function whose value is a real number, {name} returns a complex one{_at(function)}",
+            "return its .real, or np.abs",
+        )
+    if kind(found) != REAL:
+        raise cell_error(
+            f"sb.{what} takes a function whose value is a real number, {name} returns an integer or a truth value{_at(function)}",
+            "a count has no derivative: return a smooth function of the argument",
         )
     return found
 

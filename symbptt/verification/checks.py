@@ -42,7 +42,6 @@ from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
 from symbptt.verification.undefined import undefined
 
-
 OF_PAIRS = (
     "not proved: the field of the proof and the measure of rounding are of real numbers; the module of complex numbers is compared in "
     "floats, with the user's function on pairs of real numbers"

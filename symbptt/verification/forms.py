@@ -22,9 +22,9 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.comparison import FLOOR, Verdict, attempt, failed
-from symbptt.verification.pairs import PairedKernel
 from symbptt.verification.objective import cotangents_of_loss, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.pairs import PairedKernel
 from symbptt.verification.proof.loops import Lowered, adjoints_of_loops
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
