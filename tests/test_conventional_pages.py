@@ -443,7 +443,7 @@ def stacked_gates(x: Input["m"], h: State["n"], Wz: Param["n m"], Wr: Param["n m
 
 
 @sb.cell
-def filtered(y: Input["k"], m: State["n"], P: State["n n"], A: Param["n n"], C: Param["k n"], R: Param["k k"]):
+def kalman(y: Input["k"], m: State["n"], P: State["n n"], A: Param["n n"], C: Param["k n"], R: Param["k k"]):
     S = A @ P @ A.T
     G = np.linalg.solve(C @ S @ C.T + R @ R.T, C @ S).T
     return m + G @ (y - C @ m), S - G @ C @ S
@@ -468,7 +468,7 @@ def divided(x: Input["n"], h: State["n"], w: Param["n"]):
 READ = [
     (overwritten, ["i_t = σ(ĩ_t)", "Uᵀ [dĩ_{t+1}; df̃_{t+1}; dg_{t+1}]"], ["_{1,t}"]),
     (stacked_gates, ["Uzᵀ u_{t+1}[0, :]ᵀ + u_{t+1}[1, :]ᵀ"], ["([dz_{t+1}ᵀ"]),
-    (filtered, ["G_t = S_tᵀ Cᵀ u_t⁻ᵀ", "u_t = C S_t Cᵀ + R Rᵀ"], ["C S_tᵀ Cᵀ"]),
+    (kalman, ["G_t = S_tᵀ Cᵀ u_t⁻ᵀ", "u_t = C S_t Cᵀ + R Rᵀ"], ["C S_tᵀ Cᵀ"]),
     (descending, ["= h_{t-1} - Uᵀ σ(a_t)", "0.5 hᵀ h - sum("], ["exp(-softplus"]),
     (erased, ["a dS_{t+1} (I - b k_{t+1} k_{t+1}ᵀ)"], ["ᵀ)ᵀ"]),
     (divided, ["terms of step T + 1 are zero", "dh_{t+1} / d_{t+1}"], []),
