@@ -100,6 +100,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (lstm, {}, "np.add(dU_gates, s_3, out=dU_gates)", "pass"),
     (lstm, {}, "np.add(dU_gates, s_3, out=dU_gates)", "np.copyto(dU_gates, s_3)"),
     (lstm, {}, "np.tanh(c_t, out=tanh_c_t)", "np.sin(c_t, out=tanh_c_t)"),
+    (lstm, {}, "np.add(dU_gates, s_3, out=dU_gates)", "np.add(dU_gates, s_3 * (1 + 1e-7), out=dU_gates)"),
     (lstm, {}, "                _wait(active[t], adjoints, waiting)", "                pass"),
     (lstm, {}, "            total += _kept(reset[t], d)", "            total += 0 * d"),
     (lstm, {}, "            total += _kept(reset[t], d)", "            total += np.nan"),
