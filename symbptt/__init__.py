@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.clipping import clip_by_norm, clip_by_value
     from symbptt.codegen.csource import CSource, c_source
     from symbptt.codegen.kernel import Kernel, compile
+    from symbptt.codegen.native import jax as jax
     from symbptt.codegen.native import jax_source, torch_source
+    from symbptt.codegen.native import torch as torch
     from symbptt.comparison.comparison import Comparison, compare_designs
     from symbptt.comparison.grid import Grid
     from symbptt.data.dropout import dropout_mask
@@ -166,7 +168,7 @@ _HOME = {
         "symbptt.clipping": "clip_by_norm clip_by_value",
         "symbptt.codegen.kernel": "Kernel compile",
         "symbptt.codegen.csource": "CSource c_source",
-        "symbptt.codegen.native": "jax_source torch_source",
+        "symbptt.codegen.native": "jax jax_source torch torch_source",
         "symbptt.comparison.grid": "Grid",
         "symbptt.data.dropout": "dropout_mask",
         "symbptt.comparison.comparison": "Comparison compare_designs",
@@ -209,6 +211,8 @@ _HOME = {
 }
 """The module of each public name; symbptt.language.functions has the others."""
 
+APART = ("jax", "torch")
+"""Public names that `from symbptt import *` leaves alone: whoever writes that has modules of these names."""
 MODULES = ("zoo",)
 """Modules that are found as attributes of the package without an import of their own."""
 
@@ -217,7 +221,7 @@ def __getattr__(name: str) -> object:
     """Find a public name when it is first used. No module of the package's own folder has the name of a public function."""
     if name in MODULES:
         return _import_module(f"symbptt.{name}")
-    if name not in __all__:
+    if name not in __all__ and name not in APART:
         raise AttributeError(f"module 'symbptt' has no attribute {name!r}")
     functions = _import_module("symbptt.language.functions")  # always: it tells traces what NumPy's functions mean
     home = vars(_import_module(_HOME[name])) if name in _HOME else vars(functions) | functions.ELEMENTWISE
@@ -226,4 +230,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *MODULES})
+    return sorted({*globals(), *__all__, *APART, *MODULES})

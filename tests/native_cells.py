@@ -6,7 +6,7 @@ import numpy as np
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
-from symbptt.ir.shape import named_size
+from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
 
 SIZES = {"m": 3, "n": 4, "k": 5, "v": 6}
@@ -92,3 +92,9 @@ def masks(T: int, B: int, seed: int = 1) -> dict[str, Any]:
     """Lengths from 0 to T, and resets at some steps."""
     random = np.random.default_rng(seed)
     return {"lengths": np.linspace(T, 0, B).astype(int), "reset": random.random((T, B)) < 0.4}
+
+
+def sizes_of(cell: sb.Cell) -> dict[str, int]:
+    """The sizes that a cell has."""
+    names = {name for a in cell.arguments for name in names_in((*a.shape, *([] if a.limit is None else [a.limit])))}
+    return {name: length for name, length in SIZES.items() if name in names}

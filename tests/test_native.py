@@ -12,7 +12,20 @@ from symbptt import Param, State
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from tests.kernels import kernel_of
-from tests.native_cells import CELLS, arguments, gated, masks, plain, tables
+from tests.native_cells import (
+    CELLS,
+    SIZES,
+    alone,
+    arguments,
+    branches,
+    gated,
+    late,
+    masks,
+    memory,
+    plain,
+    sizes_of,
+    tables,
+)
 
 SOURCES = {"torch": sb.torch_source, "jax": sb.jax_source}
 SHAPES = ((5, 3, False), (5, 3, True), (1, 1, True), (2, 1, False), (0, 2, False))
@@ -153,3 +166,146 @@ def test_a_planted_mistake_is_seen(compare: Any) -> None:
         compare(plain, 5, 3, False, ("da_dh = 1 - h ** 2", "da_dh = 1 - h"))
     with pytest.raises(AssertionError, match="dW|dU|dx|dh"):
         compare(plain, 5, 3, False, ("dh_prev = da @ U", "dh_prev = 0.9 * da @ U"))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("cell", [gated, memory, branches, tables], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.thinned(3)
+def test_torch_differentiates_twice(cell: Any, masked: bool) -> None:
+    torch = pytest.importorskip("torch")
+    *given, _ = arguments(cell, 2, 2)
+    options = {k: torch.tensor(v) for k, v in masks(2, 2).items()} if masked else {}
+    run = module_of("torch", cell).run
+    groups = [{k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in group.items()} for group in given]
+    names = [(i, k) for i, group in enumerate(groups) for k, v in group.items() if v.requires_grad]
+
+    def function(*tensors: Any) -> Any:
+        called = [dict(group) for group in groups]
+        for (i, k), tensor in zip(names, tensors, strict=True):
+            called[i][k] = tensor
+        states, outputs, _ = run(*called, **options)
+        return (*states.values(), *outputs.values())
+
+    tensors = [groups[i][k] for i, k in names]
+    assert torch.autograd.gradcheck(function, tensors)
+    assert torch.autograd.gradgradcheck(function, tensors)
+
+
+@pytest.mark.peers
+def test_a_wrong_second_derivative_is_seen() -> None:
+    torch = pytest.importorskip("torch")
+    params, inputs, state, _ = arguments(gated, 3, 2)
+    groups = [{k: torch.tensor(v, requires_grad=True) for k, v in group.items()} for group in (params, inputs, state)]
+    # What a Function saves beside its arguments and results is a constant to torch.
+    run = module_of("torch", gated, ("if torch.is_grad_enabled():", "if False:")).run
+
+    def function(W: Any) -> Any:
+        return run({**groups[0], "Wf": W}, *groups[1:])[1]["y"]
+
+    assert torch.autograd.gradcheck(function, groups[0]["Wf"])
+    with pytest.raises(RuntimeError, match="mismatch"):
+        torch.autograd.gradgradcheck(function, groups[0]["Wf"])
+
+
+@pytest.mark.peers
+def test_jax_differentiates_twice_maps_and_takes_bfloat16() -> None:
+    jax = pytest.importorskip("jax")
+    check_grads = pytest.importorskip("jax.test_util").check_grads
+    with jax.enable_x64(True):
+        params, inputs, state, _ = arguments(plain, 2, 2)
+        f = sb.jax(plain)
+        options = masks(2, 2)
+
+        def values(*groups: Any) -> Any:
+            return f(*groups, **options)
+
+        check_grads(values, (params, inputs, state), order=2, modes=["rev"])
+        many = jax.numpy.stack([inputs["x"], 2 * inputs["x"]])
+        mapped = jax.jit(jax.vmap(lambda x: f(params, {"x": x}, state)[0]["h"]))(many)
+        assert_close(mapped[1], f(params, {"x": 2 * inputs["x"]}, state)[0]["h"], "h")
+        halves = [{k: jax.numpy.asarray(v, "bfloat16") for k, v in group.items()} for group in (params, inputs, state)]
+        grads = jax.grad(lambda p: f(p, *halves[1:])[0]["h"].sum())(halves[0])
+        assert {g.dtype.name for g in grads.values()} == {"bfloat16"}
+
+
+@pytest.mark.peers
+def test_net_has_the_parameters_of_the_cell_in_any_type() -> None:
+    torch = pytest.importorskip("torch")
+    sizes = sizes_of(plain)
+    net = sb.torch(plain, sizes, seed=3)
+    first = plain.init(sizes, seed=3)
+    assert [*net.state_dict()] == [*first] == [name for name, _ in net.named_parameters()]
+    assert all(torch.equal(net.state_dict()[k], torch.from_numpy(v).float()) for k, v in first.items())
+    x = torch.randn(4, 2, sizes["m"])
+    outputs, final = net(x)
+    assert torch.equal(outputs["h"][-1], final["h"]) and outputs["h"].dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, _ = net(x)
+    outputs["h"].float().sum().backward()
+    assert outputs["h"].dtype == torch.bfloat16 and net.W.grad.dtype == torch.float32
+    half = net.to(torch.bfloat16)
+    half(x.to(torch.bfloat16))[0]["h"].sum().backward()
+    assert half.W.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("cell", [gated, tables, late, alone], ids=lambda cell: cell.name)
+def test_kernel_inside_equals_native(cell: Any) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    params, inputs, state, options = arguments(cell, 4, 2)
+    options |= masks(4, 2)
+    found = {}
+    for backend in ("native", "kernel"):
+        net = sb.torch(cell, sizes_of(cell), backend=backend).double()
+        net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+        tensors = ({k: torch.tensor(v) for k, v in group.items()} for group in (inputs, state))
+        outputs, final = net(*tensors, **{k: v if k == "steps" else torch.tensor(v) for k, v in options.items()})
+        sum((v**2).sum() for v in (*outputs.values(), *final.values())).backward()
+        found["torch", backend] = {k: v.grad.numpy() for k, v in net.named_parameters()}
+    with jax.enable_x64(True):
+        for backend in ("native", "kernel"):
+            f = sb.jax(cell, backend=backend)
+
+            def loss(params: Any, f: Any = f) -> Any:
+                states, outputs = f(params, inputs, state, **options)
+                return sum(
+                    (v**2).sum() for v in (*states.values(), *outputs.values(), *(v[-1] for v in states.values()))
+                )
+
+            found["jax", backend] = jax.jit(jax.grad(loss))(params)
+    for name, wanted in found["torch", "native"].items():
+        for other in found.values():
+            assert_close(other[name], wanted, f"d{name}")
+
+
+@pytest.mark.peers
+@pytest.mark.long
+def test_torch_compiles_it_as_one_graph() -> None:
+    torch = pytest.importorskip("torch")
+    net = sb.torch(gated, sizes_of(gated))
+    x = {"x": torch.randn(3, 2, SIZES["m"])}
+    net(x)[0]["y"].sum().backward()
+    wanted = net.V.grad.clone()
+    net.zero_grad()
+    # Without the code generator of torch, which needs a compiler of the machine.
+    compiled = torch.compile(lambda: net(x)[0]["y"].sum(), fullgraph=True, backend="aot_eager")
+    compiled().backward()
+    assert torch.allclose(net.V.grad, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.peers
+def test_wrong_arguments_are_named() -> None:
+    torch = pytest.importorskip("torch")
+    net = sb.torch(gated, sizes_of(gated))
+    x = torch.randn(3, 2, SIZES["m"])
+    for inputs, state, words in (
+        ({"z": x}, None, "'z' is no input\n  known: x"),
+        ({}, None, "the input 'x' is missing"),
+        (x, {"h": torch.zeros(2, 9)}, r"h: the shape \(B, n\) = \(2, 4\) is expected, got \(2, 9\)"),
+        (x.double(), None, "x: the type of all tensors is torch.float32, got torch.float64"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            net(inputs, state)
+    with pytest.raises(sb.ArgumentError, match='backend: "native" or "kernel" is expected'):
+        sb.torch(gated, sizes_of(gated), backend="c")

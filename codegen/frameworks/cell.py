@@ -10,6 +10,7 @@ from typing import Any
 PARAMS: tuple[str, ...] = ("w",)
 INPUTS: tuple[str, ...] = ("x",)
 STATES: tuple[str, ...] = ("h",)
+SIZES: tuple[str, ...] = ("n",)
 OUTPUTS: tuple[str, ...] = ("y",)
 LEAD: dict[str, int] = {"x": 2, "h": 1}
 SHAPES: dict[str, str] = {"x": "n", "h": "n", "w": "n"}

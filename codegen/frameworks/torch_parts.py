@@ -13,6 +13,7 @@ from symbptt.codegen.frameworks.cell import (
     OUTPUTS,
     PARAMS,
     SHAPES,
+    SIZES,
     STARTS,
     STATES,
     _backward,
@@ -61,7 +62,10 @@ class Net(torch.nn.Module):
 
     def __init__(self, sizes, seed=0, device=None, dtype=None):
         super().__init__()
-        self.sizes = dict(sizes)
+        for name in SIZES:
+            if name not in sizes:
+                raise ArgumentError(f"the size {name!r} is missing\n  it has {', '.join(SIZES)}")
+        self.sizes = {name: sizes[name] for name in SIZES}
         shapes = _shapes(**self.sizes)
         generator = torch.Generator().manual_seed(seed)
         for name in PARAMS:

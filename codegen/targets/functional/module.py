@@ -16,22 +16,24 @@ import sympy as sp
 from symbptt.codegen.load import names_read
 from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.values import is_baked
+from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.numpy.header import docstring, tables
-from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, nested_text
+from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, nested_text, shape_text
 from symbptt.codegen.targets.numpy.wrap import wrapped
-from symbptt.ir.shape import Size
+from symbptt.ir.shape import Size, names_in
 from symbptt.ir.step import Argument
 from symbptt.syntax import statements
 
 FRAMEWORKS = "symbptt.codegen.frameworks"
 ROOTS = ("run", "Net")
 """What a caller of a module uses."""
+OF_KERNELS = ("_parted", "_length")
+"""What a kernel uses of a module without sweeps."""
 OWN = {"params", "inputs", "state", "before", "after", "outputs", "kept", "cotangents", "carry", "given", "step", "scan", "first", "like",
        "T", "B", "torch", "jax", "jnp", "math", "partial", "shape", "_", "_forward", "_kept", "_backward", "_sizes", "_shapes",
-       "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST"}  # fmt: skip
+       "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST", "SIZES"}  # fmt: skip
 """Names that the sweeps of a module, and its tables, use themselves."""
 
 
@@ -57,11 +59,34 @@ def source(p: Program, table: Table, version: str, equations: str) -> str:
     return "\n\n\n".join([f"{head}\n\n\n{more}", own, *carried]) + "\n"
 
 
+def interface(p: Program, table: Table, version: str, equations: str) -> str:
+    """Return the text of a module without sweeps: who loads it gives it `_Recurrence`, or `_recurrence`, a function of all steps."""
+    parts = [
+        part for part in definitions(f"{table.name}_parts.py") if part.names and part.names[0].lower() != "_recurrence"
+    ]
+    head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {})])
+    own = "\n".join([*(line for text in _tables(p) for line in wrapped(text)), "", "", *_outputs(p)])
+    carried = [part.text for part in _carried(parts, f"{own}\n{head}", OF_KERNELS)]
+    return "\n\n\n".join([f"{head}\n\n\n{own}", *carried]) + "\n"
+
+
+def _outputs(p: Program) -> list[str]:
+    """Return the function that tells the shapes of outputs of one sample and step."""
+    names = sorted({name for a in p.arguments if not is_baked(a) for name in names_in(a.shape)})
+    shapes = dict_text({name: shape_text((), p.graph.shape(id)) for name, id in p.outputs.items()})
+    return [
+        f"def _outputs({', '.join(names)}):",
+        '    """Return the shape of every output of one sample and step."""',
+        f"    return {shapes}",
+    ]
+
+
 def _tables(p: Program) -> list[str]:
     """Return the tables that a native module has beside those of a NumPy module."""
     given = [a for a in p.of_role("param", "const") if not is_baked(a)]
     states = {size for a in p.of_role("state") for size in a.shape}
     return [
+        f"SIZES = {name_tuple(size_names(p))}",
         f"OUTPUTS = {name_tuple(p.outputs)}",
         f"CONSTS = {name_tuple(a.name for a in given if a.role == 'const')}",
         f"FIRST = {dict_text({a.name: _first(a, states, p) for a in given})}",
@@ -80,12 +105,12 @@ def _first(a: Argument, states: Iterable[Size], p: Program) -> str:
     return '"orthogonal"' if is_recurrent else '"uniform"'
 
 
-def _carried(parts: Iterable[Definition], text: str) -> list[Definition]:
+def _carried(parts: Iterable[Definition], text: str, roots: tuple[str, ...] = ()) -> list[Definition]:
     """Return the definitions that a text reads, those that a caller uses, and what these read in turn, in their order."""
     parts = list(parts)
     known = {name: part for part in parts for name in part.names}
     calls = "\n".join(part.text for part in parts if not part.names)
-    found, queue = set[str](), [*ROOTS, *names_read(f"{text}\n{calls}", "a native module")]
+    found, queue = set[str](), [*ROOTS, *roots, *names_read(f"{text}\n{calls}", "a native module")]
     while queue:
         name = queue.pop()
         if name in known and name not in found:

@@ -1,0 +1,47 @@
+"""A NumPy kernel as a function of torch: what `sb.torch(..., backend="kernel")` has in the place of native sweeps."""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+def recurrence(kernel, module):
+    """Return the function that a module calls for all steps, run by a kernel; `module` has the tables of the cell."""
+
+    def named(arrays, active, reset):
+        """Return the arguments of the kernel by name, and its options."""
+        for x in arrays:
+            if x.device.type != "cpu":
+                raise module.ArgumentError(
+                    f'backend="kernel" runs on the CPU, got a tensor on {x.device}\n  use the native backend there'
+                )
+        params, inputs, state = (
+            {k: x.detach().numpy() for k, x in zip(names, part, strict=True)}
+            for names, part in zip((module.PARAMS, module.INPUTS, module.STATES), module._parted(arrays), strict=True)
+        )
+        lengths = None if active is None else active.sum(0).numpy()
+        return (params, inputs, state), {"lengths": lengths, "reset": None if reset is None else reset.numpy()}
+
+    class KernelRecurrence(torch.autograd.Function):
+        """All steps of a NumPy kernel."""
+
+        @staticmethod
+        def forward(ctx, T, B, active, reset, index, *arrays):
+            groups, options = named(arrays, active, reset)
+            ctx.run = kernel.forward(*groups, **options, **({} if module.INPUTS else {"steps": T}))
+            ctx.save_for_backward(*arrays)  # the run reads them: torch tells if one changes in place
+            return tuple(torch.from_numpy(x.copy()) for x in (*ctx.run.states.values(), *ctx.run.outputs.values()))
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, *cotangents):
+            arrays = ctx.saved_tensors
+            names = (*ctx.run.states, *ctx.run.outputs)
+            grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents, strict=True)})
+            found = {**grads.params, **grads.inputs, **grads.state}
+            every = (*module.PARAMS, *module.INPUTS, *module.STATES)
+            return (None,) * 5 + tuple(
+                torch.from_numpy(found[k].copy()) if k in found and x.is_floating_point() else None
+                for k, x in zip(every, arrays, strict=True)
+            )
+
+    return KernelRecurrence
