@@ -314,7 +314,7 @@ def test_parameters_start_complex() -> None:
 def test_a_page_is_in_complex_form() -> None:
     text = sb.derive(CELLS["lru"]).text()
     for line in (
-        "i θ - exp(ν)", "Cᴴ dy_t", "dC = Σ_t dy_t h_tᴴ", "Re(a_{y,t}) + D x_t",
+        "i θ - exp(ν)", "Cᴴ dy_t", "dC = Σ_t dy_t h_tᴴ", "Re(C h_t) + D x_t",
         "i: the imaginary unit; the cotangent of a complex z is ∂L/∂Re z + ∂L/∂Im z · i",
     ):  # fmt: skip
         assert line in text, line
