@@ -101,7 +101,7 @@ def jax(cell: Cell, *, consts: Mapping[str, Any] | None = None, backend: str = "
 def _module(framework: str, cell: Cell, consts: Mapping[str, Any] | None, backend: str) -> tuple[ModuleType, Cell]:
     """Return the loaded module of a cell, and the cell with its constants."""
     check_cell(framework, cell)
-    if backend not in ("native", "kernel"):
+    if not isinstance(backend, str) or backend not in ("native", "kernel"):
         raise ArgumentError(f'backend: "native" or "kernel" is expected, got {backend!r}')
     need(framework, framework)
     cell = cell if consts is None else cell.with_consts(consts)

@@ -70,7 +70,20 @@ def equations(x: Input["n"], P: State["n n"], Q: Param["n n"]):
     return 0.5 * P + K
 
 
-CELLS = (plain, gated, tables, memory, branches, late, alone, equations)
+@sb.cell
+def copied(x: Input["n"], h: State["n"], g: State["n"], s: State[""], b: Param["n"], w: Param[""]):
+    """Two states that become one value, a scalar state, outputs that are an argument, a state or a number of a parameter, a truth."""
+    z = np.tanh(w * h + g * s + x)
+    return {"h": z, "g": z, "s": (z * b).mean(), "y": b, "u": h, "o": z, "q": 1.5 * w, "t": x, "r": x > 0}
+
+
+@sb.cell
+def begun(x: Input["n"], h: State["n"] = Param, g: State["k"] = 0.5, A: Param["k n"] = None):
+    """States with starts of their own, in two places of memory that a step exchanges."""
+    return {"h": np.tanh(x * h), "g": np.tanh(A @ h + g[::-1])}
+
+
+CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun)
 
 
 def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:

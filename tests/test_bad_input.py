@@ -504,6 +504,8 @@ WRONG: tuple[Any, ...] = (
 )
 ANY: dict[str, Callable[[Any], Any]] = {
     "cell": sb.cell, "loss": sb.loss, "compile": sb.compile, "c_source": sb.c_source,
+    "torch_source": sb.torch_source, "jax_source": sb.jax_source, "torch": lambda v: sb.torch(v, {}), "jax": sb.jax,
+    "backend": lambda v: sb.jax(rnn, backend=v), "consts of torch": lambda v: sb.torch_source(rnn, consts=v),
     "consts of C": lambda v: sb.c_source(rnn, consts=v), "save of C": lambda v: sb.c_source(rnn).save(v), "derive": sb.derive, "verify": sb.verify,
     "model": lambda v: sb.model(v, v), "model of a cell": lambda v: sb.model(rnn, v), "stack": lambda v: sb.stack(rnn, v),
     "stack of arrays": sb.stack, "unroll": lambda v: sb.unroll(v, steps=1), "unroll steps": lambda v: sb.unroll(rnn, steps=v),

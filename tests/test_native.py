@@ -17,6 +17,7 @@ from tests.native_cells import (
     SIZES,
     alone,
     arguments,
+    begun,
     branches,
     gated,
     late,
@@ -149,12 +150,14 @@ def compare_jax(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str]
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("cell", "T", "B", "masked"), CASES, ids=lambda v: getattr(v, "name", str(v)))
+@pytest.mark.thinned(2)
 def test_torch_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> None:
     compare_torch(cell, T, B, masked)
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("cell", "T", "B", "masked"), CASES, ids=lambda v: getattr(v, "name", str(v)))
+@pytest.mark.thinned(3)
 def test_jax_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> None:
     compare_jax(cell, T, B, masked)
 
@@ -292,6 +295,25 @@ def test_torch_compiles_it_as_one_graph() -> None:
     compiled = torch.compile(lambda: net(x)[0]["y"].sum(), fullgraph=True, backend="aot_eager")
     compiled().backward()
     assert torch.allclose(net.V.grad, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("backend", ["native", "kernel"])
+def test_states_that_are_not_given_begin_as_the_cell_says(backend: str) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    params, inputs, _, _ = arguments(begun, 3, 2)
+    kernel = kernel_of(begun)
+    run = kernel.forward(params, inputs)
+    wanted = kernel.backward(run, {"h": 2 * run.states["h"], "g": 2 * run.states["g"]}).params
+    net = sb.torch(begun, sizes_of(begun), backend=backend).double()
+    net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+    sum((v**2).sum() for v in net(torch.tensor(inputs["x"]))[0].values()).backward()
+    with jax.enable_x64(True):
+        f = sb.jax(begun, backend=backend)
+        found = jax.grad(lambda p: sum((v**2).sum() for v in f(p, inputs)[0].values()))(params)
+    for name, value in wanted.items():
+        assert_close(getattr(net, name).grad.numpy(), value, f"d{name}")
+        assert_close(found[name], value, f"d{name}")
 
 
 @pytest.mark.peers

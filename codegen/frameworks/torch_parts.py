@@ -208,7 +208,8 @@ class _Recurrence(torch.autograd.Function):
         params, inputs, state = _parted(arrays)
         scan = partial(_scan, active=active, reset=reset)
         after, outputs, kept = _forward(params, inputs, state, T, B, scan)
-        return (*after, *outputs, *kept)
+        # What is an argument itself must be another tensor for torch.
+        return tuple(x.view_as(x) if any(x is a for a in arrays) else x for x in (*after, *outputs, *kept))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
