@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.language.gradient import grad, value_and_grad
     from symbptt.language.loops import fixed_point, repeat
     from symbptt.language.model import Loss, Model, loss, model
+    from symbptt.language.pairs import real_pairs
     from symbptt.language.stacking import stack
     from symbptt.language.truncation import Chunked, Window
     from symbptt.stability.activations.mean_field import critical_line, mean_field
@@ -154,9 +155,9 @@ __all__ = [
     "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu",
     "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max",
     "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "pad",
-    "population", "product_spectrum", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu", "sigmoid",
-    "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split", "sqrt",
-    "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "torch_source", "trace",
+    "population", "product_spectrum", "real_pairs", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu",
+    "sigmoid", "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split",
+    "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "torch_source", "trace",
     "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad",
     "vanishing_condition", "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
@@ -180,6 +181,7 @@ _HOME = {
         "symbptt.errors": "ArgumentError CellError ShapeError StabilityWarning SymbpttError TargetError TheoremError",
         "symbptt.language.loops": "fixed_point repeat",
         "symbptt.language.model": "Loss Model loss model",
+        "symbptt.language.pairs": "real_pairs",
         "symbptt.language.roles": "Const Index Input Output Param State Target",
         "symbptt.stability.runs.gain": "recurrent_weights with_gain",
         "symbptt.stability.proofs.certified": "certified_rate",

@@ -454,3 +454,33 @@ def test_a_loss_says_of_which_kind_its_arguments_are() -> None:
 
     with pytest.raises(sb.CellError, match=r"is complex, the loss says real\n(.*\n)*.*State\[\"n\", complex\]"):
         sb.model(small, other)
+
+
+REAL_ALONE: dict[str, Any] = {
+    "a Jacobian": lambda cell: sb.derive(cell).jacobian("h", "h").text(),
+    "routes": lambda cell: sb.derive(cell).paths("h", "h"),
+    "SymPy": lambda cell: sb.derive(cell).to_sympy(),
+    "an explanation": lambda cell: sb.derive(cell).explain(),
+    "a drawing": lambda cell: sb.unroll(cell, steps=2),
+    "C": sb.c_source,
+    "an analysis": lambda cell: sb.analyze(cell, *case(cell, 6, 2)[:3]),
+    "a theorem": lambda cell: sb.vanishing_condition(cell),
+    "fixed points": lambda cell: sb.fixed_points(cell, case(cell, 1, 1)[0], {"x": np.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("what", REAL_ALONE)
+def test_what_is_known_of_real_numbers_alone_says_so(what: str) -> None:
+    with pytest.raises(sb.CellError, match=r"has complex numbers(.*\n)*.*give it sb.real_pairs\(lru\)"):
+        REAL_ALONE[what](CELLS["lru"])
+
+
+def test_pairs_of_real_numbers_have_jacobians() -> None:
+    pairs = sb.real_pairs(CELLS["lru"])
+    params, inputs, state, _ = case(CELLS["lru"], 1, 1)
+    own = {k: np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v for k, v in params.items()}
+    h = np.stack([state["h"][0].real, state["h"][0].imag])
+    found = sb.derive(pairs).jacobian("h", "h").evaluate(own, {"x": inputs["x"][0, 0]}, {"h": h}).reshape(8, 8)
+    lam = np.exp(-np.exp(params["nu"]) + 1j * params["theta"])
+    wanted = np.block([[np.diag(lam.real), -np.diag(lam.imag)], [np.diag(lam.imag), np.diag(lam.real)]])
+    np.testing.assert_allclose(found, wanted, atol=1e-14)

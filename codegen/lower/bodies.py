@@ -19,7 +19,7 @@ PLUS = Sum(((1, Ref(0)), (1, Ref(1))))
 def number(value: complex) -> Tree:
     """Return a number as a tree, whose numbers have no signs: -0.0 is minus 0.0."""
     tree = tree_of(as_sympy(value))
-    return Sum(((-1, tree),)) if not isinstance(value, complex) and value == 0 and math.copysign(1, value) < 0 else tree
+    return Sum(((-1, tree),)) if value == 0 and math.copysign(1, value.real) < 0 else tree
 
 
 def replaced(tree: Tree, part: Callable[[int], Tree]) -> Tree:

@@ -102,11 +102,32 @@ class Cell:
 
     def check_rounds(self) -> None:
         """Raises: CellError where a body is repeated as often as a named size says, so that its rounds cannot be written out."""
+        self.check_real()
         written_out(self.looped)
+
+    def check_real(self) -> None:
+        """Raises: CellError where a value is complex: Jacobians, routes, proofs, analyses and C are of real numbers."""
+        g = self.looped.graph
+        made = next((node for node in g if g.is_complex(node.id)), None)
+        if made is not None:
+            place = _place_of_value(g, made.id, self)
+            raise CellError(
+                f"{self.name} has complex numbers, and what is asked for is known of real ones{place}\n"
+                f"  give it sb.real_pairs({self.name}), the same cell in their real and imaginary parts"
+            )
 
     @functools.cached_property
     def step(self) -> Step:
-        """The traced step, with each round of its repetitions written out."""
+        """The traced step, with each round of its repetitions written out.
+
+        Raises: CellError for a cell of complex numbers.
+        """
+        self.check_real()
+        return self.written
+
+    @functools.cached_property
+    def written(self) -> Step:
+        """The same, also of a cell of complex numbers, of which pages alone are made."""
         return written_out(self.looped)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Cell:

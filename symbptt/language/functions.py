@@ -274,7 +274,7 @@ def conj(x: Any) -> Any:
 
 
 def _angle(z: Any, deg: bool = False) -> Any:
-    found = apply("angle", z) if _is_complex(z) else apply("where", apply("less", z, 0), math.pi, 0.0)
+    found: Any = apply("angle", z) if _is_complex(z) else apply("where", apply("less", z, 0), math.pi, 0.0)
     return found * (180 / math.pi) if deg else found
 
 

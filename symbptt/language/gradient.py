@@ -30,7 +30,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Slope, placeholder
 from symbptt.ir.rewrite import copy_node, moved_slopes
 from symbptt.ir.rounds import written_out_from
-from symbptt.ir.scalar import as_python, as_sympy
+from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import show
 from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of, kind
 from symbptt.language.evaluation import evaluated
@@ -369,7 +369,7 @@ def _made(graph: Graph, node: Node, new: Mapping[int, int], numbers: dict[int, s
     if expr.free_symbols:
         return build.expand(graph, build.map_(graph, expr, rest), node.shape)
     numbers[node.id] = _whole(expr)
-    return build.expand(graph, build.number(graph, float(as_python(expr))), node.shape)
+    return build.expand(graph, build.number(graph, float(expr)), node.shape)
 
 
 def _whole(number: sp.Expr) -> sp.Expr:

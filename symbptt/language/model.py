@@ -175,7 +175,7 @@ def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") 
 def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:
     """Return the cell's arguments, then the parameters and targets that the loss adds."""
     own = {a.name: a for a in cell.arguments}
-    outputs = {name: cell.step.graph.shape(id) for name, id in cell.step.outputs.items()}
+    outputs = {name: cell.looped.graph.shape(id) for name, id in cell.looped.outputs.items()}
     added = []
     for a in loss.arguments:
         where = f"\n  in the loss {loss.name}{place_of(loss.function)}"

@@ -16,7 +16,7 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
-from symbptt.language.pairs import PairedCell, PairedModel, from_parts, in_parts
+from symbptt.language.pairs import PairedCell, from_parts, in_parts, real_pairs
 
 Arrays = dict[str, Any]
 
@@ -46,7 +46,7 @@ class PairedKernel(Kernel):
 
     def __init__(self, kernel: Kernel) -> None:
         vars(self).update(vars(kernel))
-        self.target = paired(kernel.target)
+        self.target = real_pairs(kernel.target)
         self.cell = self.target if isinstance(self.target, Cell) else self.target.cell
         cell = kernel.target if isinstance(kernel.target, Cell) else kernel.target.cell
         self.complex = frozenset(a.name for a in kernel.target.arguments if a.complex) | PairedCell(cell).complex
@@ -89,13 +89,8 @@ class PairedKernel(Kernel):
         return loss, self._grads(grads)
 
     def _grads(self, grads: Any) -> PairedGrads:
-        groups = map(self.parts, (grads.params, grads.inputs, grads.state))
-        return PairedGrads(*groups, grads.flow, self.parts(grads.final))
-
-
-def paired(target: Cell | Model) -> Any:
-    """Return a cell or a model of complex numbers as one of real arrays."""
-    return PairedCell(target) if isinstance(target, Cell) else PairedModel(target)
+        params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))
+        return PairedGrads(params, inputs, state, grads.flow, self.parts(grads.final))
 
 
 def given_parts(target: Cell | Model, arrays: Any) -> Any:
