@@ -115,12 +115,12 @@ def test_arrays_of_numbers_stay_what_they_are_in_functions_of_numpy() -> None:
 
 
 def test_no_number_of_50_digits_becomes_a_float_unseen() -> None:
-    """Else its derivative would be lost: the user's function writes into an array of floats of its own."""
+    """Else its derivative would be lost: the user's function writes into an array of floats that a function of Python's makes."""
 
     @sb.cell
     def own(x: Input["n"], h: State["n"], w: Param["n"]):
         if isinstance(x, np.ndarray):
-            a = np.zeros(x.shape, getattr(x, "dtype", float) if x.dtype != object else float)
+            a = np.array([0.0] * len(x), getattr(x, "dtype", float) if x.dtype != object else float)
             a[:] = w * h
             return a + x
         return w * h + x

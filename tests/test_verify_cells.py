@@ -225,6 +225,7 @@ def test_sizes_of_named_dimensions_all_differ() -> None:
     np.linalg.norm, np.max, np.min, np.std, np.var, sb.norm, lambda v: v.max(), lambda v: np.abs(np.sum(v)),
     lambda v: abs(v[1]), lambda v: np.abs(np.einsum("i,i->", v, v[::-1])), lambda v: np.vdot(v, v), lambda v: v.std(),
     lambda v: np.abs(np.where(v > 0, v, 2 * v)).sum(), lambda v: abs(v.dot(v[::-1])), lambda v: np.sum(v.conj() * v),
+    lambda v: np.vecdot(v, v), lambda v: np.vecmat(v, np.outer(v, v)).sum(),
 ])  # fmt: skip
 def test_no_function_loses_the_tangent_of_a_complex_step(function: Callable[..., Any]) -> None:
     v, d = np.array([0.3, -1.2, 0.7]), np.array([0.5, 0.25, -1.0])

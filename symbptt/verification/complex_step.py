@@ -18,6 +18,8 @@ OWN = ("norm", "max", "amax", "min", "amin", "var", "std", "vdot", "dot", "where
 """Functions of arrays that NumPy defines otherwise for complex numbers, by |z|, conj(z) or an order of both parts, or not at all."""
 SOLVES = ("solve", "inv", "det")
 """Functions of matrices that NumPy computes of complex numbers by the same arithmetic, with other roundings."""
+CONJUGATING = ("vdot", "vecdot", "vecmat")
+"""Functions that conjugate their first argument, which of a real program is the identity: they are handed its conjugate."""
 METHODS = ("max", "min", "var", "std", "dot")
 NOT_COMPLEX = (
     "ceil", "trunc", "rint", "modf", "divmod", "cbrt", "exp2", "logaddexp2", "deg2rad", "radians", "rad2deg", "degrees", "heaviside",
@@ -78,6 +80,8 @@ class Analytic(np.ndarray):
         if ufunc is np.conjugate:
             return analytic(plain[0])
         is_call = method == "__call__" and not kwargs
+        if ufunc.__name__ in CONJUGATING:
+            plain[0] = np.conj(plain[0])
         if is_call and ufunc.__name__ in NOT_COMPLEX:
             return analytic(COMPOSED[ufunc.__name__](*inputs))
         if method in ("reduce", "accumulate") and ufunc in EXTREMES:
@@ -103,7 +107,10 @@ class Analytic(np.ndarray):
         if Array in types:
             return NotImplemented
         if func.__name__ in OWN:
-            return analytic(NUMPY_FUNCTIONS[func.__name__](*_plain(args), **_plain(kwargs)))
+            plain = _plain(args)
+            if func.__name__ in CONJUGATING:
+                plain = (np.conj(plain[0]), *plain[1:])
+            return analytic(NUMPY_FUNCTIONS[func.__name__](*plain, **_plain(kwargs)))
         if func.__name__ in SOLVES and func.__module__ == "numpy.linalg":
             return _solved(func, [_plain(x) for x in args], _plain(kwargs))
         return analytic(super().__array_function__(func, types, args, kwargs))
