@@ -402,7 +402,7 @@ class PairedModel(Model):
         super().__init__(PairedCell(model.cell), PairedLoss(model.loss), model.at, model.reduction)
 
 
-def real_pairs(target: Cell | Model) -> Cell | Model:
+def real_pairs(target: Any) -> Any:
     """Return a cell or a model of complex numbers as one of real arrays, whose first axis has the real and the imaginary parts.
 
     A state of n complex numbers is one of 2 n real ones, of shape (2, n): in this form it has Jacobians, routes, proofs, analyses and C.

@@ -147,6 +147,7 @@ def _check_kinds(cell: Any, params: Any, inputs: Any, states: Any) -> None:
     if not isinstance(cell, Cell):
         raise ArgumentError(three_lines(f"fixed_points takes a cell, got {type(cell).__name__}",
                                         cure="decorate the function with @sb.cell"))  # fmt: skip
+    cell.check_real()
     for kind, value in (("params", params), ("inputs", inputs), ("states", states)):
         if not isinstance(value, Mapping) and not (kind == "states" and value is None):
             raise ArgumentError(three_lines(f"{kind}: a dict by name is expected, got {type(value).__name__}",

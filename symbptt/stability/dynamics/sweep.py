@@ -164,6 +164,7 @@ def _checked(cell: Any, values: Any, period: Any, settle: Any, keep: Any) -> Any
         raise ArgumentError(
             three_lines(f"sweep takes a cell, got {type(cell).__name__}", cure="decorate the function with @sb.cell")
         )
+    cell.check_real()
     where = f"in a sweep of {cell.name}"
     grid = np.asarray(values)
     if grid.ndim != 1 or grid.dtype.kind not in "iuf" or not np.isfinite(grid).all() or len(np.unique(grid)) < 2:

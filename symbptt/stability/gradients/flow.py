@@ -65,6 +65,7 @@ def gradient_flow(
         raise ArgumentError(three_lines(f"gradient_flow takes a cell or a model, got {type(target).__name__}",
                                         cure="decorate the function with @sb.cell"))  # fmt: skip
     cell = target if isinstance(target, Cell) else target.cell
+    cell.check_real()
     if isinstance(target, Cell) and targets is not None:
         raise ArgumentError(three_lines("targets are given, and the cell has no loss", f"in the gradient flow of {cell.name}",
                                         "give sb.model(cell, loss), or leave the targets away"))  # fmt: skip

@@ -60,6 +60,7 @@ def setting(
         raise ArgumentError(three_lines(f"analyze takes a cell or a model, got {type(target).__name__}",
                                         cure="decorate the function with @sb.cell"))  # fmt: skip
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
+    cell.check_real()
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
     params, inputs, state, targets, known = map(named, (params, inputs, state, targets, known))
