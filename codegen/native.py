@@ -142,7 +142,7 @@ def program(cell: Cell) -> Program:
 
 
 def check_cell(function: str, cell: Any) -> None:
-    """Raises: ArgumentError where what should be a cell is none."""
+    """Raises: ArgumentError where what should be a cell is none; CellError for a cell of complex numbers."""
     if isinstance(cell, Model):
         raise ArgumentError(
             f"{cell.name} is a model, {function} takes cells\n"
@@ -152,3 +152,4 @@ def check_cell(function: str, cell: Any) -> None:
         raise ArgumentError(
             f"{function} takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell"
         )
+    cell.check_real()

@@ -465,6 +465,8 @@ REAL_ALONE: dict[str, Any] = {
     "C": sb.c_source,
     "an analysis": lambda cell: sb.analyze(cell, *case(cell, 6, 2)[:3]),
     "a theorem": lambda cell: sb.vanishing_condition(cell),
+    "torch": lambda cell: sb.torch_source(cell),
+    "JAX": lambda cell: sb.jax_source(cell),
     "fixed points": lambda cell: sb.fixed_points(cell, case(cell, 1, 1)[0], {"x": np.zeros(3)}),
 }
 
@@ -484,3 +486,25 @@ def test_pairs_of_real_numbers_have_jacobians() -> None:
     lam = np.exp(-np.exp(params["nu"]) + 1j * params["theta"])
     wanted = np.block([[np.diag(lam.real), -np.diag(lam.imag)], [np.diag(lam.imag), np.diag(lam.real)]])
     np.testing.assert_allclose(found, wanted, atol=1e-14)
+
+
+def test_a_square_without_a_conjugate_says_so() -> None:
+    @sb.cell
+    def own(x: Input["n", complex], h: State["n", complex]):
+        return {"h": h / 2 + x, "s": ((h - x) @ (h - x)).real}
+
+    text = sb.derive(own).text()
+    assert "‖h_{t-1} - x_t‖²" in text and "‖v‖² = vᵀ v, without a conjugate" in text
+
+
+@sb.loss
+def tells(h: State["n", complex], y: sb.Target["k"], V: Param["k n", complex]):
+    z = V @ h
+    return {"loss": np.sum(np.abs(z - y) ** 2), "z": z, "p": np.abs(z)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_a_model_of_complex_numbers_is_verified_with_what_it_predicts(at: str) -> None:
+    report = sb.verify(sb.model(CELLS["lru"], tells, at=at), proof=False)
+    assert report.passed and {"value", "z", "p"} <= {row.name for row in report.rows}

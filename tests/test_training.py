@@ -231,6 +231,19 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
         np.testing.assert_array_equal(adam.state[name], value)
 
 
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex_parameters_are_updated_as_their_parts(dtype):
+    random = np.random.default_rng(4)
+    start, gradients = (random.standard_normal((*lead, 2)) @ [1, 1j] for lead in ((3,), (5, 3)))
+    adam, other, params = sb.Adam(0.1, clip=1.0), sb.Adam(0.1, clip=1.0), {"w": start.astype(dtype)}
+    parts = {"a": start.real, "b": start.imag}
+    for g in gradients:
+        params = adam.step(params, {"w": g.astype(dtype)})
+        parts = other.step(parts, {"a": g.real, "b": g.imag})
+    assert params["w"].dtype == dtype
+    np.testing.assert_allclose(params["w"], parts["a"] + 1j * parts["b"], rtol=1e-5 if dtype is np.complex64 else 1e-12)
+
+
 def test_clipping_makes_the_joint_norm_small():
     clipped, plain = sb.Adam(0.1, clip=1e-3), sb.Adam(0.1)
     grads = {"w": np.array([3.0, 4.0]), "u": np.array([12.0])}

@@ -389,9 +389,13 @@ class PairedLoss(Loss):
         self.arguments = tuple(map(paired_argument, loss.arguments))
 
     def called(self, values: Mapping[str, Any]) -> Any:
-        """Return the loss of real arrays, by name."""
+        """Return the loss of real arrays by name, with what it returns beside its value: of complex numbers their parts."""
         found = self.whole.called({a.name: as_pair(a, values[a.name]) for a in self.whole.arguments})
-        return pair(found).re
+        if not isinstance(found, Mapping):
+            return pair(found).re
+        told = self.whole.predicted
+        parted = {k for k, id in told.outputs.items() if told.graph.is_complex(id)} if told is not None else ()
+        return {k: stacked(pair(v)) if k in parted else pair(v).re for k, v in found.items()}
 
 
 class PairedModel(Model):

@@ -21,8 +21,8 @@ class Adam:
     """Updates by running means of gradients and of their squares.
 
     `lr` is the rate, which may be set anew between updates. With `clip` the gradients are first scaled so that their joint norm
-    is at most that. `state` has "t", the number of updates, and "m.W" and "v.W" for each parameter W: `np.savez(file,
-    **adam.state)` keeps it, `sb.Adam(lr, state=dict(np.load(file)))` goes on with it.
+    is at most that. A complex number is updated as its two parts. `state` has "t", the number of updates, and "m.W" and "v.W"
+    for each parameter W: `np.savez(file, **adam.state)` keeps it, `sb.Adam(lr, state=dict(np.load(file)))` goes on with it.
 
     Raises: ArgumentError for rates that are not positive.
     Source: Kingma, Ba 2015, "Adam: a method for stochastic optimization", algorithm 1.
@@ -53,7 +53,8 @@ class Adam:
         Raises: ArgumentError where names or shapes of parameters, gradients and state differ, and for gradients that are not
         finite: then nothing is changed.
         """
-        arrays, slopes = _checked(params, grads)
+        given, slopes = _checked(params, grads)
+        arrays, slopes = _in_parts(given), _in_parts(slopes)
         state = self._moments(arrays)
         if self.clip is not None:
             slopes = clip_by_norm(slopes, self.clip)
@@ -70,7 +71,7 @@ class Adam:
             square += (1 - second) * (slope * slope - square)
             result[name] = arrays[name] - rate * mean / (np.sqrt(square) + eps)
         self.state = state
-        return result
+        return {name: _whole(a, given[name]) for name, a in result.items()}
 
     def _moments(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Return the state, with zeros where nothing was updated yet.
@@ -100,9 +101,9 @@ def _checked(params: Mapping[str, Any], grads: Mapping[str, Any]) -> tuple[dict[
     arrays = {name: np.asarray(params[name]) for name in grads}
     slopes = {name: np.asarray(slope) for name, slope in grads.items()}
     for name, slope in slopes.items():
-        if arrays[name].dtype.kind != "f" or slope.dtype.kind != "f":
+        if arrays[name].dtype.kind not in "fc" or slope.dtype.kind != arrays[name].dtype.kind:
             raise ArgumentError(
-                f"{name}: floats are expected, got {arrays[name].dtype} and a gradient of {slope.dtype}"
+                f"{name}: floats are expected, or complex numbers, got {arrays[name].dtype} and a gradient of {slope.dtype}"
             )
         if slope.shape != arrays[name].shape:
             raise ArgumentError(f"{name}: a gradient of shape {arrays[name].shape} is expected, got {slope.shape}")
@@ -111,6 +112,16 @@ def _checked(params: Mapping[str, Any], grads: Mapping[str, Any]) -> tuple[dict[
                 f"{name}: its gradient is not finite\n  sb.trace_gradient(kernel, run, cotangents) tells where that begins"
             )
     return arrays, slopes
+
+
+def _in_parts(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays with the real and the imaginary parts of complex numbers side by side: each is a parameter by itself."""
+    return {name: np.stack([a.real, a.imag], -1) if np.iscomplexobj(a) else a for name, a in arrays.items()}
+
+
+def _whole(array: Any, like: Any) -> Any:
+    """Return an array, of parts where `like` is complex, as one of the numbers of `like`."""
+    return array[..., 0] + np.asarray(1j, like.dtype) * array[..., 1] if np.iscomplexobj(like) else array
 
 
 def _check_positive(name: str, value: Any) -> None:

@@ -88,6 +88,18 @@ class PairedKernel(Kernel):
         loss, grads = super().value_and_grad(*map(self.whole, (params, inputs, targets, state)), **options)
         return loss, self._grads(grads)
 
+    def value(self, params: Any, inputs: Any = None, targets: Any = None, state: Any = None, **options: Any) -> Any:
+        """Return the loss of a model alone."""
+        return super().value(*map(self.whole, (params, inputs, targets, state)), **options)
+
+    def predict(self, params: Any, inputs: Any = None, state: Any = None, **options: Any) -> Any:
+        """Return what a loss returns beside its value, complex numbers as their parts."""
+        found = super().predict(*map(self.whole, (params, inputs, state)), **options)
+        predicted = self._model().loss.predicted
+        assert predicted is not None
+        ranks = {k: len(predicted.graph.shape(id)) - 1 for k, id in predicted.outputs.items()}
+        return {k: in_parts(v, v.ndim - ranks[k]) if np.iscomplexobj(v) else v for k, v in found.items()}
+
     def _grads(self, grads: Any) -> PairedGrads:
         params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))
         return PairedGrads(params, inputs, state, grads.flow, self.parts(grads.final))

@@ -36,7 +36,9 @@ class Bodies:
         """Return a tree, with `parts` in the place of its references."""
         match tree:
             case Num(value):
-                return number(as_python(value))
+                exact = as_python(value)
+                assert isinstance(exact, int | float)  # cells of complex numbers are refused before
+                return number(exact)
             case Ref(index):
                 return parts[index]
             case Sum(terms):

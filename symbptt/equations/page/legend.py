@@ -25,6 +25,7 @@ from symbptt.equations.algebra.expressions import (
     Expr,
     Index,
     Matmul,
+    Number,
     Outside,
     OverFamily,
     Power,
@@ -150,12 +151,29 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *_given(lines, loss),
         *mean_of(loss.of if loss is not None else None),
         *_signs(found, own),
+        *_complex_norms(lines, loss, found, own),
         *_convolutions(lines, loss, found, own),
         *settling(lines),
         *_families(all_lines, found),
         *_of_parts(found, own),
         *unread(lines, loss, sections),
     )
+
+
+def _complex_norms(
+    lines: Lines, loss: LossLines | None, found: Iterable[Expr], own: Callable[[], Letters]
+) -> Iterable[Note]:
+    """Yield what ‖v‖² is on a page of complex numbers, on which vᵀ v has no conjugate either."""
+    graphs = [lines.recursion.graph, *([] if loss is None else [loss.lines.recursion.graph])]
+    is_complex = any(g.is_complex(node.id) for g in graphs for node in g)
+    if is_complex and any(isinstance(x, Call) and x.name == "norm" for x in found):
+        v = own().v
+        yield (
+            Power(Call("norm", (v,), ()), Number(sp.S(2))),
+            " = ",
+            Matmul((Transposed(v), v)),
+            ", without a conjugate",
+        )
 
 
 def _taken(lines: Lines, loss: LossLines | None, all_lines: Iterable[Line]) -> set[str]:

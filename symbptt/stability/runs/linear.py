@@ -174,6 +174,7 @@ def linear(cell: Cell, params: Arrays, inputs: Arrays | None = None, state: Arra
 
     Raises: ArgumentError for parameters that are not finite, and as `kernel.forward` does.
     """
+    cell.check_real()
     kernel, params = kernel_of(cell), named(params)
     # Without inputs nothing tells the number of steps, which sizes do not need.
     arrays, sizes, _, _, dtype, _ = kernel.read(params, inputs, state, 0 if is_empty(inputs) else None)
