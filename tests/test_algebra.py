@@ -14,8 +14,6 @@ from symbptt.verification import oracle
 from symbptt.verification.complex_step import analytic
 from tests.readback import assert_read
 
-torch = pytest.importorskip("torch")
-
 
 @sb.cell
 def kalman_joseph(z: Input["m"], x: State["n"], P: State["n n"], F: Param["n n"], H: Param["m n"], Q: Param["n n"],
@@ -131,7 +129,7 @@ def test_gradient_in_single_precision(cell: sb.Cell) -> None:
     assert worst(cell, 3, 2, SIZES, np.float32) < 1e-4
 
 
-def by_torch(cell: sb.Cell) -> dict[str, Any]:
+def by_torch(torch: Any, cell: sb.Cell) -> dict[str, Any]:
     """A cell in torch, step by step."""
     T, B = 3, 2
     groups = drawn(cell, T, B, SIZES)
@@ -141,13 +139,13 @@ def by_torch(cell: sb.Cell) -> dict[str, Any]:
     for b in range(B):
         now = {k: v[b] for k, v in state.items()}
         for t in range(T):
-            now, value = STEPS[cell.name](params, {k: v[t, b] for k, v in inputs.items()}, now)
+            now, value = STEPS[cell.name](torch, params, {k: v[t, b] for k, v in inputs.items()}, now)
             total = total + value
     total.backward()
     return {k: v.grad.numpy() for group in leaves for k, v in group.items() if v.grad is not None}
 
 
-def _joseph(p: Any, i: Any, s: Any) -> Any:
+def _joseph(torch: Any, p: Any, i: Any, s: Any) -> Any:
     x, P = p["F"] @ s["x"], p["F"] @ s["P"] @ p["F"].T + p["Q"] @ p["Q"].T
     e, S = i["z"] - p["H"] @ x, p["H"] @ P @ p["H"].T + p["R"] @ p["R"].T + 0.1 * torch.outer(i["z"], i["z"])
     K = torch.linalg.solve(S, p["H"] @ P).T
@@ -156,13 +154,13 @@ def _joseph(p: Any, i: Any, s: Any) -> Any:
     return {"x": x, "P": P}, x.sum() + P.sum() + torch.logdet(S) + e @ torch.linalg.solve(S, e)
 
 
-def _cayley(p: Any, i: Any, s: Any) -> Any:
+def _cayley(torch: Any, p: Any, i: Any, s: Any) -> Any:
     A = p["W"] - p["W"].T
     h = torch.tanh(torch.linalg.solve(p["I"] + A, p["I"] - A) @ s["h"] + p["V"] @ i["x"])
     return {"h": h}, h.sum()
 
 
-def _exponential(p: Any, i: Any, s: Any) -> Any:
+def _exponential(torch: Any, p: Any, i: Any, s: Any) -> Any:
     h = torch.tanh(torch.linalg.matrix_exp(p["W"] - p["W"].T) @ s["h"] + p["V"] @ i["x"])
     return {"h": h}, h.sum()
 
@@ -170,12 +168,14 @@ def _exponential(p: Any, i: Any, s: Any) -> Any:
 STEPS = {"kalman_joseph": _joseph, "cayley": _cayley, "exponential": _exponential}
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("cell", [kalman_joseph, cayley, exponential], ids=lambda cell: cell.name)
 def test_gradient_agrees_with_torch(cell: sb.Cell) -> None:
+    torch = pytest.importorskip("torch")
     kernel, groups = sb.compile(cell), drawn(cell, 3, 2, SIZES)
     run = kernel.forward(*groups)
     grads = kernel.backward(run, {k: np.ones_like(v) for k, v in {**run.states, **run.outputs}.items()})
-    wanted = by_torch(cell)
+    wanted = by_torch(torch, cell)
     for name, grad in {**grads.params, **grads.inputs, **grads.state}.items():
         np.testing.assert_allclose(grad, wanted[name], rtol=1e-9, atol=1e-10, err_msg=name)
 

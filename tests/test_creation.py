@@ -8,6 +8,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
+from tests.kernels import kernel_of
 
 NUMPY = np
 """NumPy by another name."""
@@ -58,14 +59,13 @@ def many(x: Input["m"], h: State["n"], U: Param["n m"], k: Const = 2):
     return {"h": h + np.sum(x), **{name: 1.0 * value for name, value in made(h.shape[0], x.shape[0], h, U, k).items()}}
 
 
-KERNEL = sb.compile(many)
-
-
 def _run(n: int, m: int, dtype: Any = float) -> tuple[Any, dict[str, Any]]:
     random = np.random.default_rng(n + 10 * m)
     params = many.init({"n": n, "m": m}, seed=1, dtype=dtype)
     x, h = random.standard_normal((2, 3, m)).astype(dtype), random.standard_normal((3, n)).astype(dtype)
-    return KERNEL.forward(params, {"x": x}, {"h": h}), made(n, m, h[1].astype(float), params["U"].astype(float), 2)
+    return kernel_of(many).forward(params, {"x": x}, {"h": h}), made(
+        n, m, h[1].astype(float), params["U"].astype(float), 2
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(4, 3), (2, 5), (1, 1), (1, 2)])

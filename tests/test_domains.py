@@ -20,15 +20,16 @@ from symbptt.verification.requests import asked_of
 from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.measure import rounding_of
 from symbptt.zoo import rnn
+from tests.kernels import kernel_of
 
 
 def rnn_backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> dict[str, Any]:
     """A backward pass by the kernel, which tests change."""
-    found = KERNEL.backward(KERNEL.forward(params, inputs, state), cotangents)
+    kernel = kernel_of(rnn)
+    found = kernel.backward(kernel.forward(params, inputs, state), cotangents)
     return {**found.params, **{k: np.array(v) for k, v in found.inputs.items()}, **found.state}
 
 
-KERNEL = sb.compile(rnn)
 HOLD: dict[Any, Any] = {
     "positive": lambda x: np.all(x > 0),
     "nonnegative": lambda x: np.all(x >= 0),
@@ -210,8 +211,9 @@ def test_inputs_that_are_given_are_used_as_they_are() -> None:
 def test_mistake_that_shows_at_given_values_alone_is_caught() -> None:
     """The planted mistake: a gradient that is wrong from step 30 on, which no size that is drawn has."""
     end = '    return {"W": dW'
-    assert end in KERNEL.source
-    wrong = Kernel(rnn, KERNEL.program, KERNEL.source.replace(end, f"    dx[30:] *= 1.001\n{end}"))
+    kernel = kernel_of(rnn)
+    assert end in kernel.source
+    wrong = Kernel(rnn, kernel.program, kernel.source.replace(end, f"    dx[30:] *= 1.001\n{end}"))
     x = np.random.default_rng(0).standard_normal((33, 1, 2))
     assert sb.verify(wrong).passed
     assert sb.verify(wrong, inputs={"x": x}).wrong == ("dx",)

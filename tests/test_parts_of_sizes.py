@@ -13,6 +13,7 @@ import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.ir.shape import divisors, named_size, rounded_quotient, sign_of, size_text
 from symbptt.ir.sizes import Axis, solved
+from tests.kernels import kernel_of
 
 N, K = named_size("n"), named_size("k")
 
@@ -45,13 +46,10 @@ def split(x: Input["m"], h: State["n"], W: Param["n m"], heads: Const = 2):
     return {"h": np.tanh(W @ x + np.concatenate([-h[1::2], h[::2]])), **parts(h, heads)}
 
 
-KERNEL = sb.compile(split)
-
-
 @pytest.mark.parametrize("n", [6, 12, 18])
 def test_parts_are_those_of_numpy(n: int) -> None:
     h = np.random.default_rng(n).standard_normal((1, n))
-    run = KERNEL.forward(split.init({"n": n, "m": 2}), {"x": np.ones((1, 1, 2))}, {"h": h})
+    run = kernel_of(split).forward(split.init({"n": n, "m": 2}), {"x": np.ones((1, 1, 2))}, {"h": h})
     for name, value in parts(h[0]).items():
         np.testing.assert_allclose(run.outputs[name][0, 0], value, rtol=1e-14, err_msg=name)
 
@@ -62,7 +60,7 @@ def test_sizes_that_are_not_divisible_are_refused_with_the_line(n: int, tmp_path
     with pytest.raises(sb.ArgumentError, match=words):
         split.init({"n": n, "m": 2})
     with pytest.raises(sb.ArgumentError, match=words):
-        KERNEL.forward({"W": np.ones((n, 2))}, {"x": np.ones((1, 1, 2))})
+        kernel_of(split).forward({"W": np.ones((n, 2))}, {"x": np.ones((1, 1, 2))})
     with pytest.raises(sb.ArgumentError, match=words):
         sb.verify(split, params={"W": np.ones((n, 2))})
 
