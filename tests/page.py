@@ -168,6 +168,11 @@ def _of_matrix(function: Callable[[Value], Any]) -> Callable[..., Any]:
     return of
 
 
+def _inverse(a: Any) -> Any:
+    """Return an inverse, zero where all is zero: at step T + 1, whose terms the page says are zero."""
+    return np.linalg.inv(a) if a.any() else np.zeros_like(a)
+
+
 def _erf_inverse(x: Any) -> Any:
     return special.erfinv(x)
 
@@ -225,7 +230,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "norm": lambda x, axes: np.sqrt(np.sum(x**2, axes)),
     "max": np.max,
     "min": np.min,
-    "inv": _of_matrix(np.linalg.inv),
+    "inv": _of_matrix(_inverse),
     "det": _of_matrix(np.linalg.det),
     "chol": _of_matrix(np.linalg.cholesky),
     "expm": _of_matrix(linalg.expm),

@@ -721,10 +721,7 @@ def test_role_that_is_called_says_where_dimensions_stand(role: Any) -> None:
         role()
 
 
-EYE = np.eye
-"""NumPy's function by a name that it had before: while a cell is traced that is still NumPy's own."""
 SIZED: dict[str, tuple[Any, str]] = {
-    "from numpy import eye": (lambda h: EYE(h.shape[0]) @ h, "the size n has no number(.|\n)*sb.eye"),
     "np.arange of a part": (lambda h: h * np.arange(0, h.shape[0], h.shape[0]), "integers and sizes"),
     "np.random": (lambda h: h * np.random.rand(*h.shape), "the noise an Input"),
     "a remainder": (lambda h: h * (5 % h.shape[0]), "np.floor"),

@@ -100,7 +100,7 @@ def test_page_is_that_of_a_paper() -> None:
         "⋆ x_t",
         "⋆ h_{t-1}",
         "dx_t = W ∗ᵀ d",
-        "dh_t     = dL/dh_t + U ∗ᵀ d",
+        "dh_t = dL/dh_t + U ∗ᵀ d",
     ):
         assert line in text
     assert "(A ∗ B)_{oi} = Σ_{cj} A_{ocj} B_{c,i + j - 1}, zeros around B (before, behind): (1, 1) along i" in text

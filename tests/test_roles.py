@@ -136,7 +136,7 @@ def test_message_passes_through_the_callers_place() -> None:
 
 @pytest.mark.parametrize("role", [Input, State, Param, Const, Index, Output, Target])
 def test_role_with_dimensions_is_data(role: Any) -> None:
-    assert role["n m"] == Annotation(role.role, "n m")
+    assert role["n m"] == (Annotation("index", "", "n m") if role is Index else Annotation(role.role, "n m"))
 
 
 @pytest.mark.parametrize("dims", [3, ("n", "m"), None, 2.0, ["n"]])

@@ -9,7 +9,7 @@ from symbptt.codegen.runtime.cell import Array
 
 def _reals(rows: Array) -> Array:
     """Return rows of complex numbers as rows of their real and imaginary parts, others as they are."""
-    return np.ascontiguousarray(rows).view(rows.real.dtype) if np.iscomplexobj(rows) else rows
+    return np.ascontiguousarray(rows).view(rows.real.dtype) if rows.dtype.kind == "c" else rows
 
 
 # Powers of two change no digit: the division rounds nothing but what becomes too small to count beside the greatest

@@ -87,7 +87,7 @@ np.piecewise(h, [h < 0, h >= 0], [0.0, np.square])
 np.interp(h, [-1.0, 0.0, 1.0], [0.0, 2.0, 3.0])
 np.gradient(v)
 np.real(h) ! leave it out
-h.imag ! leave it out
+h.imag
 np.conj(h)
 np.i0(h) ! sb.function
 np.polyval([1.0, 2.0, 3.0], h)
