@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -17,22 +19,46 @@ BEYOND = 100
 """How many times the greatest number of rounds may go on for the last digits."""
 
 
+_WANTED: ContextVar[tuple[float, float]] = ContextVar("wanted", default=(np.inf, np.inf))
+"""The change to which rounds must come at least, whatever tolerance a fixed point has, and in how many of them."""
+
+
+@contextmanager
+def settling_well(change: float, most: int) -> Iterator[None]:
+    """Let rounds on plain arrays be said to settle at a change that is no larger than this, within so many rounds."""
+    token = _WANTED.set((change, most))
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
+class UnsettledError(ArgumentError):
+    """The rounds of a fixed point do not settle."""
+
+
 def settled_plainly(step: Callable[..., Any], z: Any, tolerance: float, most: int) -> Any:
     """Return z = step(z) on plain arrays, after the rounds in which its digits settle, those of a tangent in the imaginary part too.
 
-    Raises: ArgumentError where no `most` rounds come to a change of `tolerance`.
+    Raises: UnsettledError where no `most` rounds come to a change of `tolerance`.
     """
+    wanted, rounds = _WANTED.get()
+    tolerance, most = min(tolerance, wanted), int(min(most, rounds))
     several = isinstance(z, tuple)
     least, since, is_near = np.inf, 0, False
     for k in range(BEYOND * most):
         new = step(z)
+        if not k and (own := _own(new, several)) is not None:
+            # Numbers of another kind know by themselves what a fixed point is.
+            found = own(step, new if several else (new,), several)
+            return tuple(found) if several else found[0]
         before, after = (_parts(x, several) for x in (z, new))
         z = new
         change, top = largest([np.subtract(b, a).real for a, b in zip(before, after, strict=True)]), largest(after)
         is_near = is_near or has_settled(change, tolerance, ROUNDING * _unit(after) * top)
         if not is_near:
             if k + 1 >= most:
-                raise ArgumentError(not_settled("the fixed point", most, change, tolerance))
+                raise UnsettledError(not_settled("the fixed point", most, change, tolerance))
             continue
         left = max(_relative(before, after, np.real), _relative(before, after, np.imag))
         since, least = (0, left) if left < least else (since + 1, least)
@@ -41,9 +67,14 @@ def settled_plainly(step: Callable[..., Any], z: Any, tolerance: float, most: in
     return z
 
 
+def _own(value: Any, several: bool) -> Callable[..., Sequence[Any]] | None:
+    """Return the fixed point of arrays of another arithmetic, which their class has."""
+    return next((x.fixed_point for x in (value if several else (value,)) if hasattr(x, "fixed_point")), None)
+
+
 def has_settled(change: float, tolerance: float, rounding: float) -> bool:
     """Answer whether a change counts as none."""
-    return change <= tolerance or change <= rounding < np.inf
+    return change <= tolerance < np.inf or change <= rounding < np.inf
 
 
 def not_settled(subject: str, most: int, change: float, tolerance: float, where: str = "") -> str:

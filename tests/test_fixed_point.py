@@ -11,6 +11,9 @@ from symbptt import Const, Input, Param, State
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.ir.laws import check
+from symbptt.verification.proof.field import P
+from symbptt.verification.proof.points import limit
+from symbptt.verification.proof.prove import proof_of
 from tests.kernels import kernel_of
 
 
@@ -224,6 +227,45 @@ def test_samples_of_a_batch_depend_on_each_other_within_the_tolerance_alone() ->
     for b in range(5):
         own = kernel.forward(params, {"x": inputs["x"][:, b : b + 1]}, {"h": state["h"][b : b + 1]}).states["h"]
         assert np.allclose(whole[:, b : b + 1], own, rtol=0, atol=1e-11)
+
+
+def test_gradients_of_a_small_loss_have_as_many_digits() -> None:
+    params, inputs, state = case(equilibrium, 3, 2, SIZES)
+    kernel = kernel_of(equilibrium)
+    run = kernel.forward(params, inputs, state)
+    one, small = (kernel.backward(run, {"h": scale * run.states["h"]}).params["U"] for scale in (1.0, 1e-20))
+    assert np.allclose(one, 1e20 * small, rtol=1e-10, atol=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_are_verified(name: str) -> None:
+    report = sb.verify(CELLS[name], proof=False)
+    assert report.passed, str(report)
+    assert "the tolerance 1e-12" in str(report)
+
+
+@pytest.mark.long
+@pytest.mark.proof
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_are_proved(name: str) -> None:
+    """Over a field, of any values in the place of the fixed points: what follows from their equations is exact."""
+    proof = proof_of(CELLS[name], 0)
+    assert not proof.wrong and not proof.unproved, str(proof)
+    assert all(line.compared for line in proof.lines), str(proof)
+
+
+def test_the_limit_of_an_affine_map_is_exact_over_the_field() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 4):
+        A, b = (rng.integers(0, P, shape).astype(object) for shape in ((size, size), size))
+        iterates = [rng.integers(0, P, size).astype(object)]
+        for _ in range(size + 1):
+            iterates.append((A @ iterates[-1] + b) % P)
+        x = limit(np.array(iterates, float)).astype(int).astype(object)
+        assert np.array_equal((A @ x + b) % P, x)
+    # A map that is constant has its limit in the second iterate.
+    assert np.array_equal(limit(np.array([[5.0], [7.0], [7.0]])), [7.0])
 
 
 def test_plain_arrays_settle_to_their_last_digits() -> None:

@@ -155,7 +155,6 @@ def test_no_steps_give_zeros() -> None:
 
 def test_what_needs_each_round_written_out_refuses_a_named_number() -> None:
     for use in (
-        sb.verify,
         lambda cell: sb.derive(cell).jacobian(),
         lambda cell: sb.derive(cell).explain(),
         lambda cell: sb.unroll(cell, 2),
@@ -358,6 +357,13 @@ def inner_k(x: Input["3"], h: State["3"], U: Param["3 3"]):
 
 
 SIBLINGS = {cell.name: cell for cell in (soft, swap, mat, ponly, two, parts, tok, const_next, inner_k)}
+
+
+@pytest.mark.long
+@pytest.mark.proof
+def test_rounds_of_a_named_number_are_proved() -> None:
+    report = sb.verify(layers)
+    assert report.passed and report.proof, str(report)
 
 
 @pytest.mark.long

@@ -84,7 +84,7 @@ def _statement(s: Statement) -> list[str]:
             return [f"loop {s.index} in {_size(s.start)}:{_size(s.stop)}{steps}{way}:", *_lines(s.body, 1)]
         case Settle():
             pairs = ", ".join(f"{view_text(a)} = {view_text(b)}" for a, b in zip(s.out, s.new, strict=True))
-            return [f"settle {pairs}, to a change of {s.tolerance:g}"]
+            return [f"settle {pairs}, to a change of {s.tolerance:g}{' of the largest' if s.relative else ''}"]
         case Scan():
             return _scan(s)
         case If():

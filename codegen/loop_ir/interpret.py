@@ -55,6 +55,8 @@ class Arithmetic:
     SymPy number, `functions` has the elementwise functions by name, of arrays. A remainder under `least` is computed
     again, by `again`, from the argument of the function. `runtime` are the functions of a runtime, of the arrays that
     they write and those that they read. `array` makes an array of floats one of the class that computes with the elements.
+    `settled` writes new values of a fixed point over old ones and answers whether they have settled, given the number of the round, the
+    greatest one, whether the body is affine, and how many axes of steps and samples come first; without it floats are compared.
     """
 
     dtype: Any
@@ -64,6 +66,7 @@ class Arithmetic:
     again: Mapping[str, Callable[[Any], Any]] | None = None
     runtime: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     array: Callable[[Any], Any] = lambda x: x
+    settled: Callable[[Sequence[tuple[Any, Any]], int, int, bool, int], bool] | None = None
 
 
 def run(
@@ -222,11 +225,16 @@ class _Machine:
         out[tiny] = self.arithmetic.again[s.function](self.read(s.argument)[tiny])
 
     def _settle(self, s: Settle) -> None:
+        if self.arithmetic.settled is not None:
+            pairs = [(self.read(a), self.read(b)) for a, b in zip(s.out, s.new, strict=True)]
+            self.settled = self.arithmetic.settled(pairs, self.size(s.round.size), s.most, s.relative, s.lead)
+            return
         out, new = [self.read(view) for view in s.out], [np.array(self.read(view)) for view in s.new]
         change, top = largest([np.subtract(b, a) for a, b in zip(out, new, strict=True)]), largest(new)
         for a, b in zip(out, new, strict=True):
             a[...] = b
-        self.settled = has_settled(change, s.tolerance, ROUNDING * np.finfo(np.float64).eps * top)
+        limit = s.tolerance * top if s.relative else s.tolerance
+        self.settled = has_settled(change, limit, ROUNDING * np.finfo(np.float64).eps * top)
         assert self.settled or self.size(s.round.size) + 1 < s.most, f"rounds that do not settle: {s}"
 
     def _scan(self, s: Scan) -> None:

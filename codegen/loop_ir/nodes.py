@@ -251,7 +251,8 @@ class Loop:
 @dataclass(frozen=True)
 class Settle:
     """The statement out = new, the last one of a loop, which ends there where it changed no element by more than `tolerance`, or by
-    what rounding alone may change. Each view of `new` has the shape of the one in its place in `out`, and no memory of it.
+    what rounding alone may change; with `relative` the tolerance is a part of the largest element. Each view of `new` has the shape of
+    the one in its place in `out`, and no memory of it.
 
     `round` is the number of the round. Where the last one still changes more, the target tells the `subject`, and the sample: `lead`
     axes stand before those of the values, and the first of two is that of steps, which begins at `first`; none is known where that
@@ -266,6 +267,7 @@ class Settle:
     subject: str
     lead: int
     first: Extent
+    relative: bool = False
     origin: tuple[int, ...] = ()
 
 

@@ -60,5 +60,7 @@ def write_point(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     told = f"the adjoint of the fixed point {name.removeprefix('d')}" if point.adjoint else f"the fixed point {name}"
     step: Size = -1 if not lead or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
     out = tuple(kept[i] for i in range(point.carried))
-    end = Settle(out, tuple(new), point.tolerance, Extent(number), point.most, told, len(lead), Extent(step))
+    end = Settle(
+        out, tuple(new), point.tolerance, Extent(number), point.most, told, len(lead), Extent(step), point.adjoint
+    )
     s.builder.add(Loop(number, 0, point.most, (*nameless(body), end), origin=origin))

@@ -8,20 +8,24 @@ from symbptt.codegen.runtime.cell import Array
 from symbptt.codegen.runtime.errors import ArgumentError, _StepError
 
 
-def _settled(*pairs: tuple[Array, Array], told: tuple[int, int, float, str, int, int]) -> bool:
+def _settled(*pairs: tuple[Array, Array], told: tuple[int, int, float, bool, str, int, int]) -> bool:
     """Return True where new values differ from the old ones by no more than the tolerance, or than rounding; they are written over
-    these. `told` are the number of the round, the greatest one, the tolerance, and for an error whose rounds they are, how many
-    axes of steps and samples come first, and the first step."""
-    k, most, tolerance, *_ = told
+    these. `told` are the number of the round, the greatest one, the tolerance and whether it is a part of the largest entry, and for an
+    error whose rounds they are, how many axes of steps and samples come first, and the first step."""
+    k, most, tolerance, relative, *_ = told
     for old, new in pairs:
         np.subtract(new, old, out=old)
-    change, unit = _extent([old for old, _ in pairs]), 32 * np.finfo(pairs[0][1].dtype).eps
-    done = change <= tolerance or change <= unit * _extent([new for _, new in pairs]) < np.inf
+    change = _extent([old for old, _ in pairs])
+    done = not relative and change <= tolerance
+    if not done:
+        # What rounding alone changes is no change: in float32 a small tolerance is out of reach.
+        unit = 32 * float(np.finfo(pairs[0][1].dtype).eps)
+        done = change <= max(unit, tolerance * relative) * _extent([new for _, new in pairs]) < np.inf
     if not done and k + 1 == most:
         raise _unsettled([old for old, _ in pairs], change, told)
     for old, new in pairs:
         np.copyto(old, new)
-    return bool(done)
+    return done
 
 
 def _extent(arrays: list[Array]) -> float:
@@ -30,12 +34,11 @@ def _extent(arrays: list[Array]) -> float:
     return found[0] if len(found) == 1 else float(np.max(found))
 
 
-def _unsettled(changes: list[Array], change: float, told: tuple[int, int, float, str, int, int]) -> ArgumentError:
+def _unsettled(changes: list[Array], change: float, told: tuple[int, int, float, bool, str, int, int]) -> ArgumentError:
     """Return the error that names the sample with the largest change."""
-    _, most, tolerance, subject, lead, first = told
-    fault = (
-        f"{subject} is not found in {most} rounds: the last one changed it by {change:.2g}, more than {tolerance:g},"
-    )
+    _, most, tolerance, relative, subject, lead, first = told
+    limit = f"{tolerance:g} of its largest entry" if relative else f"{tolerance:g}"
+    fault = f"{subject} is not found in {most} rounds: the last one changed it by {change:.2g}, more than {limit},"
     cure = "give most= more rounds, a larger tolerance=, or parameters with which the body contracts"
     sizes = [np.abs(x).reshape(*x.shape[:lead], -1).max(-1) for x in changes]
     worst: Any = max(sizes, key=lambda x: float(np.max(np.where(np.isnan(x), np.inf, x))))

@@ -100,6 +100,12 @@ class Cell:
         repeats = [n.attrs for n in self.looped.graph if n.family == "repeat"]
         return all(isinstance(r.count, int) and not isinstance(r, Settling) for r in repeats)
 
+    @property
+    def tolerances(self) -> tuple[float, ...]:
+        """The tolerances of the fixed points in the body."""
+        found = (n.attrs.tolerance for n in self.looped.graph if isinstance(n.attrs, Settling))
+        return tuple(sorted(set(found)))
+
     def check_rounds(self) -> None:
         """Raises: CellError where a body is repeated as often as a named size says, so that its rounds cannot be written out."""
         self.check_real()

@@ -65,8 +65,9 @@ def fixed_point(step: Callable[..., Any], z: Any, tolerance: float = 1e-12, most
     does `fixed_point`. The body may read all that is around it.
 
     Its gradient is that of the equation z = step(z), by the implicit function theorem, not that of the rounds: λ = dz + (∂step/∂z)ᵀ λ
-    is found by rounds of its own, with the same `tolerance` and `most`, and what the step reads is given what one round from z on
-    gives of λ. So nothing is kept of the rounds, and where they begin has no gradient.
+    is found by rounds of its own, `most` at most, to a change of `tolerance` times its largest entry, for λ has the scale of the loss.
+    What the step reads is given what one round from z on gives of λ. So nothing is kept of the rounds, and where they begin has no
+    gradient.
 
     In modules all samples go through the rounds together, until the last one has settled. So a sample may depend on the others of its
     batch as far as `tolerance` goes. What rounding alone changes, 32 units in the last place of the largest entry, counts as no

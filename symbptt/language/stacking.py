@@ -86,7 +86,7 @@ def _role(parameter: inspect.Parameter) -> str:
 
 def _top(cell: Cell) -> str:
     """Return the name of the value that a cell passes up."""
-    outputs = list(cell.step.outputs)
+    outputs = list(cell.looped.outputs)
     if len(outputs) > 1:
         raise ArgumentError(f"{cell.name} has the outputs {', '.join(outputs)}\n  a cell in a stack has one, or none")
     return outputs[0] if outputs else next(a.name for a in cell.arguments if a.role == "state")
@@ -94,8 +94,8 @@ def _top(cell: Cell) -> str:
 
 def _handed(cell: Cell, rename: dict[str, str]) -> Shape:
     top = _top(cell)
-    id = cell.step.outputs.get(top) or cell.step.next[top]
-    return parse_dims(_dims(cell.step.graph.shape(id), rename))
+    id = cell.looped.outputs.get(top) or cell.looped.next[top]
+    return parse_dims(_dims(cell.looped.graph.shape(id), rename))
 
 
 def _dims(shape: Shape, rename: dict[str, str]) -> str:

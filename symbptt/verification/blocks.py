@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import load
-from symbptt.verification.regimes import Blocks
+from symbptt.verification.regimes import LAST_DIGITS, Blocks
 
 TILE = 20
 """Numbers of a fixed coefficient that are repeated, so few that a short run goes through them more than once."""
@@ -86,6 +86,25 @@ def with_module(kernel: Kernel, module: ModuleType, changed: Mapping[str, Any], 
     return other
 
 
+def to_the_last_digits(kernel: Kernel) -> Kernel:
+    """Return the kernel with fixed points that settle as far as digits go, whatever tolerance its text has; another kernel as it is."""
+    if not hasattr(kernel.module, "_settled"):
+        return kernel
+    module = load(kernel.source, f"<symbptt {kernel.target.name}, to the last digits>")
+    return with_module(kernel, module, _settling(module))
+
+
+def _settling(module: ModuleType) -> dict[str, Any]:
+    """Return the test of a module whether rounds have settled, with another tolerance, where it has one."""
+    plain: Any = getattr(module, "_settled", None)
+
+    def settled(*pairs: Any, told: tuple[Any, ...]) -> bool:
+        k, most, tolerance, *rest = told
+        return bool(plain(*pairs, told=(k, most, min(tolerance, LAST_DIGITS), *rest)))
+
+    return {"_settled": settled}
+
+
 def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     """Return the kernel with its module loaded once more, and other numbers there of steps in a block and a window.
 
@@ -96,7 +115,7 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     # A second load: changing numbers of the caller's module would change the caller's kernel.
     module = load(kernel.source, f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
 
-    changed = numbers_of_steps(blocks)
+    changed = numbers_of_steps(blocks) | _settling(module)
     if not isinstance(kernel.memory, str):
         changed["_pieces"] = _pieces
     space = Trusting() if blocks.trusting else Namespace()

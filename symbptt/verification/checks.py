@@ -21,7 +21,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
 from symbptt.verification import oracle
-from symbptt.verification.blocks import in_blocks
+from symbptt.verification.blocks import in_blocks, to_the_last_digits
 from symbptt.verification.certificate import Certificate, certificate_of
 from symbptt.verification.comparison import TOLERANCE, Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
@@ -165,7 +165,7 @@ def verify(
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     """Yield the comparisons of a kernel with its target, one after the other."""
-    target = kernel.target
+    target, kernel = kernel.target, to_the_last_digits(kernel)
     check_function(target, _first_point(target, seed, asked))
     yield from _undefined_rows(target, seed, asked)
     yield from inner_rows(target, seed, asked)
@@ -229,7 +229,7 @@ def _values(run: Callable[[], Kernel], point: Point) -> dict[str, tuple[Any, Any
 def _names_of_values(target: Cell | Model) -> tuple[str, ...]:
     """Return the blocks that `_values` compares."""
     if isinstance(target, Cell):
-        return (*target.step.next, *target.step.outputs)
+        return (*target.looped.next, *target.looped.outputs)
     predicted = target.loss.predicted
     return ("loss", "value", *(predicted.outputs if predicted is not None else ()))
 

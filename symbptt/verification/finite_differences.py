@@ -46,7 +46,7 @@ def has_complex_version(target: Cell | Model, seed: int, asked: Asked) -> bool:
 
 def is_declared(target: Cell | Model) -> bool:
     """Answer whether a derivative in the cell is declared, not its own: a difference of values would tell another."""
-    steps = [target.cell.step, target.loss.step] if isinstance(target, Model) else [target.step]
+    steps = [target.cell.looped, target.loss.step] if isinstance(target, Model) else [target.looped]
     bodies = [node.attrs.expr for step in steps for node in step.graph if node.family == "map"]
     return any(getattr(part.func, "declared", False) for body in bodies for part in body.atoms(sp.Function))
 

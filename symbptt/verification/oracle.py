@@ -138,7 +138,7 @@ def _no_steps(cell: Cell, point: Point) -> Arrays:
     """States and outputs where no sample has a step, which are those that samples begin with, and zeros."""
     lead = (point.steps, point.batch)
     states = {k: np.array(np.broadcast_to(v, (point.steps, *np.shape(v)))) for k, v in point.state.items()}
-    shapes = {k: concrete(cell.step.graph.shape(id), point.sizes) for k, id in cell.step.outputs.items()}
+    shapes = {k: concrete(cell.looped.graph.shape(id), point.sizes) for k, id in cell.looped.outputs.items()}
     return states | {k: np.zeros(lead + shape) for k, shape in shapes.items()}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
@@ -17,6 +17,8 @@ from symbptt.ir.step import Argument, Step
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
 from symbptt.language.model import Model
+from symbptt.settling import UnsettledError, settling_well
+from symbptt.verification import oracle
 from symbptt.verification.domains import at_border, into, shown
 from symbptt.verification.gates import gate_biases, saturating_biases
 from symbptt.verification.oracle import Arrays, Point
@@ -113,6 +115,12 @@ GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
 TIES = (Size(3, 2, ties=True),)
 GIVEN = Regime("given")
 """The regime of inputs that are given, all steps and samples of them, as they are."""
+LAST_DIGITS = 1e-14
+"""The change at which the rounds of fixed points end while a cell is checked."""
+SOON = 100
+"""The rounds within which they settle: where a body hardly contracts, gradients have few digits."""
+HALVINGS = 12
+"""How often parameters are halved for the rounds of fixed points to settle."""
 MOST = 4096
 """Steps times samples of given inputs that are run as they are; of more, the first steps."""
 PADDED = (
@@ -187,7 +195,42 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
     is_padded = size in PADDED
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
     reset = RESETS[size.batch] if is_padded and not size.running else None
-    return Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
+    found = Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
+    return _contracting(_cell(cell), found, asked) if _cell(cell).tolerances else found
+
+
+def _contracting(cell: Cell, drawn: Point, asked: Asked) -> Point:
+    """Return a point at which the rounds of fixed points settle well within their number: parameters that nobody asks for are halved
+    until they do, and once more.
+
+    Raises: UnsettledError where they never do.
+    """
+    free = {k for k, v in drawn.params.items() if k not in asked.params and k not in asked.domain and np.size(v)}
+    for halvings in range(HALVINGS + 1):
+        try:
+            with np.errstate(all="ignore"), settling_well(LAST_DIGITS, SOON):
+                oracle.run(cell, _with_a_step(cell, drawn))
+        except UnsettledError as error:
+            if not free or halvings == HALVINGS:
+                raise UnsettledError(
+                    f"{cell.name} on random data: {error}\n  params= and inputs= say where its rounds settle"
+                ) from None
+        else:
+            return drawn if not halvings else _halved(drawn, free)
+        drawn = _halved(drawn, free)
+    raise AssertionError
+
+
+def _with_a_step(cell: Cell, drawn: Point) -> Point:
+    """Return a point, or where it has no steps one with a step of zeros, in which the function is called at all."""
+    if drawn.steps:
+        return drawn
+    inputs = {k: np.zeros((1, *np.shape(v)[1:]), np.asarray(v).dtype) for k, v in drawn.inputs.items()}
+    return replace(drawn, inputs=inputs, steps=1)
+
+
+def _halved(drawn: Point, free: Set[str]) -> Point:
+    return replace(drawn, params={k: v / 2 if k in free else v for k, v in drawn.params.items()})
 
 
 def gates_to_move(cell: Cell | Model, asked: Asked) -> dict[str, float]:
@@ -202,12 +245,22 @@ def has_gates(cell: Cell | Model) -> bool:
 
 
 def _step(cell: Cell | Model) -> Step:
-    return cell.cell.step if isinstance(cell, Model) else cell.step
+    return _cell(cell).looped
+
+
+def _cell(target: Cell | Model) -> Cell:
+    return target.cell if isinstance(target, Model) else target
 
 
 def settings_of(cell: Cell | Model, asked: Asked) -> tuple[str, ...]:
     """Return in words where a check draws: the domains and the values that are given, and which gates are shut."""
     found = [f"domains: {', '.join(f'{k} {shown(v)}' for k, v in asked.domain.items())}"] * bool(asked.domain)
+    tolerances = ", ".join(f"{tolerance:g}" for tolerance in _cell(cell).tolerances)
+    if tolerances:
+        found.append(
+            f"fixed points: parameters are halved until they settle, to a change of {LAST_DIGITS:g} or by rounding alone, where a call "
+            f"of the module has the tolerance {tolerances}"
+        )
     whole = size_given(asked)
     if whole is not None:
         first = "the first " * (whole.steps < len(next(iter(asked.inputs.values()))))

@@ -19,5 +19,5 @@ def settling(o: Operands, scope: Scope, s: Settle) -> str:
     orders = [(*range(s.lead), *(i for i in in_order(out) if i >= s.lead)) for out in s.out]
     pairs = [f"({text(a, i)}, {text(b, i)})" for a, b, i in zip(s.out, s.new, orders, strict=True)]
     numbers = [o.part(scope, x)[0] for x in (s.round, s.first)]
-    told = f"{numbers[0]}, {s.most}, {s.tolerance!r}, {s.subject!r}, {s.lead}, {numbers[1]}"
+    told = f"{numbers[0]}, {s.most}, {s.tolerance!r}, {s.relative}, {s.subject!r}, {s.lead}, {numbers[1]}"
     return f"_settled({', '.join(pairs)}, told=({told}))"

@@ -62,6 +62,13 @@ class Atoms:
     def _anything(self) -> int:
         return self.random.randrange(1, P)
 
+    def settled(self, x: int) -> int:
+        """Return the entry of a fixed point that is drawn for x."""
+        key = ("settled", x)
+        if key not in self.memory:
+            self.memory[key] = self._anything()
+        return self.memory[key]
+
     def _remember(self, x: int, y: int) -> None:
         """Note that y = exp(x), and x = log(y), and the same of -x and 1 / y."""
         for a, b in ((x, y), (-x % P, pow(y, -1, P))):

@@ -16,11 +16,11 @@ GOAL, WEIGHT = "goal_of_proof", "weight_of_proof"
 
 def general_loss(cell: Cell) -> Loss:
     """Return Σ over all values v of Σ v (v/2 - goal) + weight · Σ v, with a target and a parameter that are numbers."""
-    graph = cell.step.graph
+    graph = cell.looped.graph
     shapes = {a.name: a.shape for a in cell.arguments if a.role == "state"}
     roles = dict.fromkeys(shapes, "state")
-    shapes |= {name: graph.shape(id) for name, id in cell.step.outputs.items()}
-    roles |= dict.fromkeys(cell.step.outputs, "output")
+    shapes |= {name: graph.shape(id) for name, id in cell.looped.outputs.items()}
+    roles |= dict.fromkeys(cell.looped.outputs, "output")
     annotated = {name: Annotation(roles[name], " ".join(map(size_text, shape))) for name, shape in shapes.items()}
 
     def loss(**values: Any) -> Any:

@@ -17,7 +17,7 @@ from symbptt.codegen.program.program import Program
 from symbptt.language.cell import Cell
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.constants import element, fraction
-from symbptt.verification.proof.residues import residues
+from symbptt.verification.proof.residues import residues, rounds
 
 Pass = Callable[[Program], Program]
 GROUPS = {"param": "params", "const": "params", "input": "inputs", "index": "inputs", "state": "state"}
@@ -49,7 +49,7 @@ def number(value: sp.Expr) -> Any:
 def arithmetic() -> Arithmetic:
     """Return the arithmetic of the field: norms are zero, and no clipping acts."""
     functions = {name: op.evaluate for name, op in ops.BY_NAME.items()}
-    return Arithmetic(np.float64, number, functions, runtime=UNCLIPPED, array=residues)
+    return Arithmetic(np.float64, number, functions, runtime=UNCLIPPED, array=residues, settled=rounds().settled)
 
 
 def _no_norm(out: list[Any], args: list[Any]) -> None:

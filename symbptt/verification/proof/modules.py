@@ -15,7 +15,8 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import code_of
 from symbptt.verification.blocks import numbers_of_steps, with_module
-from symbptt.verification.proof.residues import Residues, elements, residues
+from symbptt.verification.proof.points import Rounds
+from symbptt.verification.proof.residues import Residues, elements, residues, rounds
 from symbptt.verification.regimes import Blocks
 
 
@@ -107,7 +108,18 @@ def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
     module = ModuleType("symbptt_over_a_field")
     exec(code_of(kernel.source, f"<symbptt {kernel.target.name}>"), module.__dict__)
 
-    return with_module(kernel, module, REPLACED | numbers_of_steps(blocks), WORKSPACE=Unwritten(), np=Namespace())
+    settling = {"_settled": _settling(rounds())}
+    return with_module(
+        kernel, module, REPLACED | settling | numbers_of_steps(blocks), WORKSPACE=Unwritten(), np=Namespace()
+    )
+
+
+def _settling(found: Rounds) -> Callable[..., bool]:
+    def settled(*pairs: tuple[Any, Any], told: tuple[Any, ...]) -> bool:
+        k, most, _, is_affine, _, lead, _ = told
+        return found.settled(pairs, k, most, is_affine, lead)
+
+    return settled
 
 
 def sharpened(rest: Any, of: Callable[[Any], Any], argument: Callable[[], Any]) -> Any:

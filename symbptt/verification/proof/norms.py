@@ -28,7 +28,7 @@ def label(name: str) -> str:
 
 def seen_outside(cell: Cell) -> list[str]:
     """Return the states that no other result of the same step reads."""
-    step = cell.step
+    step = cell.looped
     results = [*step.next.items(), *step.outputs.items()]
     return [
         name

@@ -46,7 +46,7 @@ def proof_of(target: Cell | Model | Kernel, seed: int, asked: Asked = NOTHING) -
     lines = [line_of(subject, setting, cases) for subject, settings in subjects_of(target) for setting in settings]
     names = [f"d{a.name}" + "_0" * (a.role == "state") for a in cell.arguments if a.name in oracle.differentiable(cell)]
     stepped = cell.cell if isinstance(cell, Model) else cell
-    steps = [stepped.step, *([cell.loss.step] if isinstance(cell, Model) else [])]
+    steps = [stepped.looped, *([cell.loss.step] if isinstance(cell, Model) else [])]
     functions = functions_in(steps)
     proved = "" if isinstance(target, Kernel) else str(symbolic(stepped, asked, SECONDS))
     return Proof(
@@ -57,7 +57,7 @@ def proof_of(target: Cell | Model | Kernel, seed: int, asked: Asked = NOTHING) -
 def _chance(cell: Cell, cases: Cases) -> str:
     """Return in words how likely a mistake is missed, by the degree of what is compared over three blocks."""
     case = cases.at(cell, FEW[0])
-    if isinstance(case, str):
+    if isinstance(case, str) or cell.tolerances:
         return ""
     return chance_of(
         degree(lowered(program_of(derive(in_loops(cell.looped))), (place,), True), cell, case.point, case.sent)

@@ -20,7 +20,7 @@ from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
 from symbptt.ops import is_number
 from symbptt.verification.complex_step import Kept
-from symbptt.verification.proof import matrices
+from symbptt.verification.proof import matrices, points
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
 from symbptt.verification.proof.field import P, character, inverse, power, product, reduced, times
@@ -93,8 +93,19 @@ class Residues(Kept):
         """Return the exponential of matrices, which NumPy has not: a polynomial in the place of it."""
         return residues(matrices.expm(elements(self)))
 
+    @staticmethod
+    def fixed_point(step: Callable[..., Any], first: Sequence[Any], several: bool) -> Sequence[Any]:
+        """Return the fixed point of a step, of which `first` is what a round makes."""
+        values = [points.point_of(_ATOMS.get(), elements(x)) for x in first]
+        return points.with_tangents(step, values, several, residues, elements)
+
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
+
+
+def rounds() -> points.Rounds:
+    """Return what tells a program over the field of a fixed point."""
+    return points.Rounds(_ATOMS.get, elements)
 
 
 def residues(value: Any) -> Any:

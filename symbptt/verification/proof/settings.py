@@ -119,9 +119,9 @@ def settings_of(target: Cell | Model, plain: bool) -> Iterator[Setting]:
     outputs and cotangents."""
     cell = target if isinstance(target, Cell) else None
     for setting in PLAIN if plain else FEW:
-        if setting.only == "outputs" and (cell is None or not cell.step.outputs):
+        if setting.only == "outputs" and (cell is None or not cell.looped.outputs):
             yield replace(setting, path="lengths", only="")
-        elif setting.only == "one" and (cell is None or len(cell.step.next) < 2):
+        elif setting.only == "one" and (cell is None or len(cell.looped.next) < 2):
             continue
         elif cell is None:
             yield replace(setting, path=setting.path.split("; cotangents")[0], last=False, only="")

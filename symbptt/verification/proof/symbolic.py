@@ -40,6 +40,7 @@ from symbptt.verification.proof.opaque import (
 )
 from symbptt.verification.requests import Asked
 
+NO_FORMULA = "none, for a fixed point has no formula; over the field any values are taken for it, with the tangents of its equation"
 SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 2), (2, 2, 2))
 """Steps, samples, and every named size, from small to large."""
 
@@ -62,6 +63,8 @@ class Symbolic:
 
 def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
     """Return at which sizes the loops of a cell are proved symbolically, within a time."""
+    if cell.tolerances:
+        return Symbolic(note=NO_FORMULA)
     end = time.process_time() + seconds
     found = lowered(program_of(derive(in_loops(cell.looped))), PASSES, False)
     zero: list[str] = []
@@ -103,8 +106,8 @@ def _is_zero(cell: Cell, found: Lowered, numbers: Any, steps: int, samples: int,
 def _difference(cell: Cell, found: Lowered, numbers: Any, steps: int, samples: int, slots: int, end: float) -> bool:
     lead = {"input": (steps, samples), "index": (steps, samples), "state": (samples,)}
     shapes = {a.name: (*lead.get(a.role, ()), *concrete(a.shape, numbers)) for a in cell.arguments}
-    values = {**cell.step.next, **cell.step.outputs}
-    sent_shapes = {k: (steps, samples, *concrete(cell.step.graph.shape(id), numbers)) for k, id in values.items()}
+    values = {**cell.looped.next, **cell.looped.outputs}
+    sent_shapes = {k: (steps, samples, *concrete(cell.looped.graph.shape(id), numbers)) for k, id in values.items()}
     named = oracle.differentiable(cell)
     count = sum(int(np.prod(shape)) for shape in [*shapes.values(), *sent_shapes.values()])
     letters = Letters(count + sum(int(np.prod(shapes[k])) for k in named), slots, 0, end)
@@ -128,7 +131,7 @@ def _difference(cell: Cell, found: Lowered, numbers: Any, steps: int, samples: i
     dual = {g: {k: _dual(v, moving[k]) if k in moving else v for k, v in arrays.items()} for g, arrays in plain.items()}
     consts = {k: _constants(letters, v) for k, v in oracle.constants(cell, point_of(plain)).items()}
     given = dual | {"params": consts | dual["params"]}
-    if any(node.family == "algebra" for node in cell.step.graph):
+    if any(node.family == "algebra" for node in cell.looped.graph):
         given = {group: {k: _with_matrices(v) for k, v in arrays.items()} for group, arrays in given.items()}
     slope = value_of(cell, sent, point_of(given))(point_of(given))
     kind = exact(lambda value: Opaque(letters, letters.constant(_fraction(value))), FUNCTIONS)
