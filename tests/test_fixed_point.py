@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State
+from symbptt import Const, Input, Param, State, Target
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.ir.laws import check
@@ -310,6 +310,89 @@ def test_a_gradient_of_a_function_with_a_fixed_point_is_refused() -> None:
         sb.compile(wrong)
     with pytest.raises(sb.CellError, match="no gradient of a function with a fixed point"):
         wrong(np.zeros(2), np.zeros(2))
+
+
+def test_fixed_points_and_rounds_stand_inside_of_each_other() -> None:
+    @sb.cell
+    def substeps(x: Input["n"], h: State["n"], A: Param["n n"]):
+        return sb.repeat(lambda h: sb.fixed_point(lambda z: h + 0.1 * (np.tanh(A @ z + x) - z), h), h, 2)
+
+    @sb.cell
+    def deeper(x: Input["n"], h: State["n"], A: Param["n n"]):
+        return sb.fixed_point(lambda z: sb.repeat(lambda y: np.tanh(A @ y + x), z, 2), h)
+
+    for cell in (substeps, deeper):
+        assert worst(cell, 2, 2, {"n": 2}) < 1e-9
+
+
+def test_what_has_no_fixed_points_refuses_them_by_name() -> None:
+    def target(h: State["n"], y: Target["n"]):
+        return np.sum((sb.fixed_point(lambda z: 0.3 * np.sin(z) + h, h) - y) ** 2)
+
+    params, inputs, _ = case(equilibrium, 6, 2, SIZES)
+    d = sb.derive(equilibrium)
+    for use in (
+        lambda: d.jacobian("h", "h"),
+        d.explain,
+        lambda: d.paths("h", "h"),
+        lambda: d.linearity("h"),
+        d.unrolled,
+        d.to_sympy,
+        lambda: sb.unroll(equilibrium, 2),
+        lambda: sb.analyze(equilibrium, params, inputs),
+        lambda: sb.c_source(equilibrium),
+        lambda: sb.compile(sb.model(equilibrium, sb.loss(target))),
+    ):
+        with pytest.raises(sb.CellError, match="has a fixed point"):
+            use()
+
+
+PAGE = """\
+Forward, t = 1, …, T
+  a_t = U h_t + R h_{t-1} + W x_t + b
+  h_t = tanh(a_t)
+
+Backward, t = T, …, 1; quantities of step T + 1 are zero
+  dh_t = dL/dh_t + Rᵀ da_{t+1}
+  λ_t  = dh_t + Uᵀ da_t
+  da_t = λ_t ⊙ (1 - h_t²)
+
+Gradients of the parameters
+  dW = Σ_t da_t x_tᵀ
+  dU = Σ_t da_t h_tᵀ
+  dR = Σ_t da_t h_{t-1}ᵀ
+  db = Σ_t da_t
+"""
+
+
+def test_a_page_has_the_equation_and_that_of_its_adjoint() -> None:
+    d = sb.derive(equilibrium)
+    assert d.text().startswith(PAGE)
+    assert (
+        "h_t is the fixed point of its equation: rounds from h_{t-1} end at a change of 1e-12, 1000 at most" in d.text()
+    )
+    assert r"\lambda_{t}" in d.latex() and "λ" in d.mathml()
+
+
+def test_lines_of_the_page_are_the_gradients_of_the_module() -> None:
+    """The page, worked through by hand: λ is solved for, by I - Jᵀ."""
+    params, inputs, state = case(equilibrium, 2, 1, SIZES)
+    W, U, R = (params[k] for k in "WUR")
+    kernel = kernel_of(equilibrium)
+    run = kernel.forward(params, inputs, state)
+    grads = kernel.backward(run, {"h": np.ones_like(run.states["h"])})
+    h = np.concatenate([state["h"], run.states["h"][:, 0]])
+    found, da = {k: np.zeros_like(v) for k, v in params.items()}, np.zeros(3)
+    for t in (1, 0):
+        assert np.allclose(h[t + 1], np.tanh(U @ h[t + 1] + R @ h[t] + W @ inputs["x"][t, 0] + params["b"]), rtol=1e-11)
+        slope = 1 - h[t + 1] ** 2
+        lam = np.linalg.solve(np.eye(3) - U.T * slope, 1 + R.T @ da)
+        da = lam * slope
+        for name, read in (("W", inputs["x"][t, 0]), ("U", h[t + 1]), ("R", h[t]), ("b", None)):
+            found[name] += da if read is None else np.outer(da, read)
+    for name, value in found.items():
+        assert np.allclose(value, grads.params[name], rtol=1e-9)
+    assert np.allclose(R.T @ da, grads.state["h"][0], rtol=1e-9)
 
 
 def test_planted_mistake_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from symbptt.autodiff.over_rounds import OverRounds
 from symbptt.autodiff.vjp import Context, Contributions
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node, Rounds, placeholder
+from symbptt.ir.node import Node, Rounds, Settled, placeholder
 from symbptt.ir.range import NONE
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.rounds import Body, graph_of, loop_of
@@ -105,7 +105,7 @@ def adjoint_of_loop(
 def _derived(context: Context, node: Node, derive: Callable[..., Any]) -> Any:
     """Return the recursion of the body of a loop, in which a derivative that may be infinite is guarded where nothing flows into the
     last round, or where a round hands nothing on to the one before it."""
-    step, ranges = _step_of(node.attrs), context.guards.ranges
+    step, ranges = step_of(node.attrs), context.guards.ranges
     leaves = [*step.leaves][: len(node.args)]  # behind them an identity, which a body has of its own
     hazards = {name: ranges.hazards(arg) for name, arg in zip(leaves, node.args, strict=True)}
     hazards |= {name: ranges.hazards(node.id) for name in leaves[: node.attrs.carried]}
@@ -132,8 +132,9 @@ def of_any(flows: Sequence[Flow]) -> Flow:
     return Flow((Zeros(strongest),) if strongest else (), wild)
 
 
-def _step_of(loop: Rounds) -> Step:
-    """Return the body of a loop as a step: what is carried are states, what each round has are inputs, all else parameters."""
+def step_of(loop: Rounds | Settled) -> Step:
+    """Return the body of a loop as a step: what is carried are states, what each round has are inputs, all else parameters; all that
+    a fixed point reads are inputs."""
     g = graph_of(loop.inner)
     leaves = [node for node in loop.inner.nodes if node.family == "leaf" and node.attrs.role != "size"]
     arguments = tuple(

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from symbptt.autodiff.guard import FREE
-from symbptt.autodiff.rounds import of_any, with_coefficients
+from symbptt.autodiff.rounds import of_any, step_of, with_coefficients
 from symbptt.autodiff.vjp import Context, Contributions
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Inner, Node, Settled, placeholder
 from symbptt.ir.rewrite import copy_node
-from symbptt.ir.rounds import graph_of, loop_of
-from symbptt.ir.step import Argument, Step
+from symbptt.ir.rounds import is_number, loop_of
 
 
 def to_points(g: Graph, node: Node, started: set[tuple[int, ...]], varies: bool) -> Contributions:
@@ -85,21 +84,11 @@ def _adjoint(
 
 def _derived(context: Context, node: Node, derive: Callable[..., Any]) -> Any:
     """Return the recursion of the body, in which a derivative that may be infinite is guarded where nothing flows into the point."""
-    g, step, ranges = context.graph, _step_of(node.attrs), context.guards.ranges
+    g, step, ranges = context.graph, step_of(node.attrs), context.guards.ranges
     hazards = {name: ranges.hazards(arg) for name, arg in zip(step.leaves, node.args, strict=False)}
     beside = (id for id in g.readers(node.args[0]) if g[id].family == "settled" and loop_of(g[id]) == loop_of(node))
     incoming = of_any([context.flows[id].elsewhere() for id in beside if id in context.flows])
     return derive(step, incoming, hazards)
-
-
-def _step_of(point: Settled) -> Step:
-    """Return the body of a fixed point as a step: what is carried are states, all else that it reads are inputs."""
-    g = graph_of(point.inner)
-    leaves = [node for node in point.inner.nodes if node.family == "leaf" and node.attrs.role != "size"]
-    arguments = tuple(Argument(node.attrs.role, node.attrs.name, node.shape) for node in leaves)
-    states = [node.attrs.name for node in leaves[: point.carried]]
-    following = dict(zip(states, point.inner.following, strict=True))
-    return Step("", "", g, arguments, {node.attrs.name: node.id for node in leaves}, following)
 
 
 class _Back:
@@ -128,7 +117,7 @@ class _Back:
         inside = [id for id in needed if id in moving and id not in self.carries]
         read = dict.fromkeys(arg for id in inside for arg in own[id].args if arg not in moving)
         read |= dict.fromkeys(id for id in following if id is not None and id not in moving)
-        closed = [id for id in read if not _is_number(own[id])]
+        closed = [id for id in read if not is_number(own[id])]
         body, new = Graph(), dict[int, int]()
         for i, leaf in enumerate(self.carries):
             new[leaf] = build.leaf(body, "state", f"state{i}", own.shape(leaf))
@@ -166,8 +155,3 @@ class _Back:
         bars |= {leaf: self.names.get(i, "z") for i, leaf in enumerate(self.carries)}
         found = {self.split.get(bar, bar): f"d{name}" for bar, name in bars.items()}
         return {new[id]: name for id, name in found.items() if id in new}
-
-
-def _is_number(node: Node) -> bool:
-    """Answer whether a value is a number or a size, which a body has of its own."""
-    return (node.family == "number" and not node.shape) or (node.family == "leaf" and node.attrs.role == "size")

@@ -268,7 +268,7 @@ def _loop(
             for arg in inner.args if id in body else (id,):
                 if arg == number:
                     each[number] = build.arange(g, repeat.count)
-                elif not depends[arg] and not _is_number(old[arg]):
+                elif not depends[arg] and not is_number(old[arg]):
                     closed[arg] = new[arg]
     parts = Body(carried, tuple(each), tuple(closed))
     own_body, _ = parts.of(old, [id for id in body if id not in each], following)
@@ -276,7 +276,7 @@ def _loop(
     return args, Rounds(own_body, len(carried), len(each), repeat.count, False, 0)
 
 
-def _is_number(node: Node) -> bool:
+def is_number(node: Node) -> bool:
     """Answer whether a value is a number or a size, which a body has of its own."""
     return (node.family == "number" and not node.shape) or (node.family == "leaf" and node.attrs.role == "size")
 
@@ -445,7 +445,7 @@ class _Writing:
         body = self._body(following, known, leaves_of(node))
         read = dict.fromkeys(arg for id in body for arg in self.old[id].args if arg in known)
         read |= dict.fromkeys(id for id in following if id in known)
-        closed = [id for id in read if not _is_number(self.new[known[id]])]
+        closed = [id for id in read if not is_number(self.new[known[id]])]
         own, inside = Graph(), dict[int, int]()
         for role, leaves in (("state", carried), ("input", closed)):
             inside |= {id: build.leaf(own, role, f"{role}{i}", self.old.shape(id)) for i, id in enumerate(leaves)}
