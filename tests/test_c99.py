@@ -61,11 +61,11 @@ def worst(got: Any, wanted: Any, floor: float = 0.0) -> float:
 
 
 def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int) -> float:
-    """The error of values and gradients; in float32 those of blocks that cancel count by the largest gradient."""
+    """The error of values and gradients; those of blocks that cancel count by the largest gradient."""
     values, cotangents, grads = by_numpy(cell, groups, steps)
     got, got_grads = caller.run(*groups, cotangents)
     largest = max([float(np.max(np.abs(v), initial=0)) for v in grads.values()])
-    floor = 0.1 * largest if caller.dtype == np.float32 else 1e-9 * largest
+    floor = (0.1 if caller.dtype == np.float32 else 1e-3) * largest
     return float(np.max([worst(got, values), worst(got_grads, grads, floor)]))  # NaN where one is NaN
 
 

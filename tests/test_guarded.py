@@ -20,7 +20,7 @@ FEW, MANY, ALL, CHUNK = 16, 100, 2_000, 100
 def assert_none_exceeds(first: int, count: int) -> None:
     found, held = exceeded(range(first, first + count))
     assert not found, "\n\n".join([f"{len(found)} of {count} cells exceed a bound", *found])
-    assert held > 0.8 * count
+    assert held > 0.5 * count  # of the others no bound is known, or they compute no finite number
 
 
 def test_random_cells_do_not_exceed_what_is_proven_of_them() -> None:

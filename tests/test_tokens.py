@@ -163,6 +163,7 @@ def test_a_model_takes_labels(at: str) -> None:
     )
 
 
+@pytest.mark.proof
 @pytest.mark.long
 @EVERY_CELL
 def test_verify_passes_with_its_proof(cell: sb.Cell) -> None:

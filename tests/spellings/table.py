@@ -86,7 +86,7 @@ np.select([h > 1, h > 0], [q, h], 0.0)
 np.piecewise(h, [h < 0, h >= 0], [0.0, np.square])
 np.interp(h, [-1.0, 0.0, 1.0], [0.0, 2.0, 3.0])
 np.gradient(v)
-np.real(h) ! leave it out
+np.real(h)
 h.imag
 np.conj(h)
 np.i0(h) ! sb.function
