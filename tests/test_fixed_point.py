@@ -352,7 +352,7 @@ Forward, t = 1, …, T
   a_t = U h_t + R h_{t-1} + W x_t + b
   h_t = tanh(a_t)
 
-Backward, t = T, …, 1; quantities of step T + 1 are zero
+Backward, t = T, …, 1; terms of step T + 1 are zero
   dh_t = dL/dh_t + Rᵀ da_{t+1}
   λ_t  = dh_t + Uᵀ da_t
   da_t = λ_t ⊙ (1 - h_t²)
