@@ -551,7 +551,7 @@ class Reader:
                     value = turned(value)
                 case "⁻¹" | "⁻ᵀ" as sign:
                     self.take()
-                    back = column(np.linalg.inv(as_matrix(value)))
+                    back = column(_inverse(as_matrix(value)))
                     value = back if sign == "⁻¹" else turned(back)
                 case "[":
                     value = self.indexed(value)
