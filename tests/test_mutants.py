@@ -52,7 +52,7 @@ def test_no_mutant_of_a_larger_sample_survives(name: str, options: dict) -> None
     alive, counted = survivors(kernel, random.Random(2).sample(all_of(kernel), 30))
     # Another threshold of `_sharpened` recomputes more, or less, of what is right both ways.
     assert not [line for line in alive if not line.startswith("_sharpened,") or ", a constant:" not in line]
-    assert counted > 2
+    assert counted > 1
 
 
 def test_an_edit_is_one_and_of_a_function_that_computes() -> None:
