@@ -167,10 +167,6 @@ def test_a_model_takes_labels(at: str) -> None:
 @pytest.mark.long
 @EVERY_CELL
 def test_verify_passes_with_its_proof(cell: sb.Cell) -> None:
-    if cell is added:
-        pytest.xfail(
-            "np.add.at by an Index takes a remainder, which elements of a field do not have: not proved, compared in floats"
-        )
     report = sb.verify(cell)
     assert report.passed and "exact: module" in str(report), str(report)
 

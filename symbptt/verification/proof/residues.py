@@ -56,7 +56,7 @@ class Residues(Kept):
         name = ufunc.__name__
         if method == "at":
             np.add.at(inputs[0].view(np.ndarray), inputs[1], elements(inputs[2]))
-            inputs[0][...] = reduced(inputs[0].view(np.ndarray))
+            inputs[0][...] = _each_part(reduced, inputs[0].view(np.ndarray))
             return None
         is_composed = method == "__call__" and name in COMPOSED and name not in CALLS and name not in PLAIN
         found = COMPOSED[name](*map(residues, inputs)) if is_composed else _ufunc(name, method, inputs, kwargs)
