@@ -989,6 +989,9 @@ class Page:
             }
             short = unicodedata.normalize("NFC", f"{below[1]}{value}{below[3]}")
             return [short, f"{below[1]}{value}_{words[below[3]]}"]
+        spelt = re.fullmatch(r"(.*)(.)_(hat|tilde|bar|dot|ddot|prime)", symbol.name)
+        if spelt is not None and spelt[2] in self.reader.family:  # a page whose accents are words
+            return [f"{spelt[1]}{self.reader.family[spelt[2]]}_{spelt[3]}"]
         stem, _, letter = symbol.name.rpartition("_")
         value = self.reader.family.get(letter)
         return [symbol.name] if value is None or not stem else [f"{stem}{value}", f"{stem}_{value}"]

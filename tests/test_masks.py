@@ -69,8 +69,6 @@ SHOWN = ["gru", "second_order", "delay_rnn"]
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])
 @pytest.mark.thinned(1, 5)
 def test_masked_page_of_any_cell_reads_as_the_kernel_computes(name: str) -> None:
-    if name == "mesa_net":
-        pytest.xfail("the reader of masked pages does not know the family q̃, k̃ of variables that are overwritten")
     sizes = sizes_of(CELLS[name])
     for i, style in enumerate(("textbook", "loop")):
         for truncation in (None, Window(2), Chunked(3, 2)):
