@@ -175,6 +175,17 @@ def of_member(name: str, value: str, letter: str) -> str:
     return f"{stem}_{letter}"
 
 
+def members(name: str, letter: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield the names that members of a family may have, of a name with a letter in the place of what tells them apart."""
+    below = accented(name)
+    for value in values:
+        if below is not None and below[0] == letter:
+            yield f"{value}_{below[1]}"
+        elif name.endswith(f"_{letter}"):
+            stem = name.removesuffix(f"_{letter}")
+            yield from (f"{stem}{value}", f"{stem}_{value}")
+
+
 def gathered(lines: Sequence[Line], letters: Letters, in_order: bool) -> list[Line]:
     """Return lines with those of a family as one, in the place of the first. Where lines stand `in_order`, one of them may
     read no value that is defined between the first and the last."""

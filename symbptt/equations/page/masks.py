@@ -36,6 +36,7 @@ from symbptt.equations.algebra.expressions import (
     plus,
 )  # fmt: skip
 from symbptt.equations.algebra.traversal import mapped, walk, with_parts
+from symbptt.equations.page.families import members
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Loss, Note, Page, Section
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import names_in
@@ -390,10 +391,10 @@ def _title(setting: Setting, e: str) -> str:
 
 def _defined(line: Line) -> Iterator[str]:
     """Yield the names of the values that a line defines."""
-    name = _label(line.left).full
-    yield name
+    label = _label(line.left)
+    yield label.full
     if line.family is not None:
-        yield from _members(name.removesuffix(f"_{line.family[0]}"), line.family[1])
+        yield from _members(label, *line.family)
 
 
 def _of_window(line: Line, setting: Setting, letter: str, names: set[str]) -> Line:
@@ -443,22 +444,21 @@ def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: s
     """Yield the sums over windows of all that the gradients read and a window has; what a loss has itself is whole."""
     found: dict[Expr, tuple[str, tuple[str, ...]] | None] = {}
     for line in (line for section in sections for line in section.lines):
-        families = dict([line.family]) if line.family is not None else {}
         inner = [*walk(line.right)]
-        families |= {x.letter: x.values for x in inner if isinstance(x, OverFamily)}
+        families = [line.family] if line.family is not None else []
+        families += [(x.letter, x.values) for x in inner if isinstance(x, OverFamily)]
         for x in inner:
             if isinstance(x, Symbol) and x.label.time in (0, FIRST):
-                stem, _, end = x.label.full.rpartition("_")
-                members = {*_members(stem, families[end])} if end in families else set()
-                if names & ({x.label.full} | members):
-                    found.setdefault(_at(x, 0), (end, families[end]) if members else None)
+                own = next((family for family in families if [*_members(x.label, *family)]), None)
+                if names & {x.label.full, *(_members(x.label, *own) if own is not None else ())}:
+                    found.setdefault(_at(x, 0), own)
     for x, family in found.items():
         yield Line(x, OverWindows(letter, _k(setting), Raised(x, letter)), BACKWARD, family=family)
 
 
-def _members(stem: str, values: Iterable[str]) -> Iterator[str]:
-    """Yield the names that members of a family may have."""
-    return (f"{stem}{sign}{value}" for value in values for sign in ("", "_"))
+def _members(label: Label, letter: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield the names that members of a family may have, with the sign of an adjoint."""
+    return (label._replace(name=name).full for name in members(label.name, letter, values))
 
 
 def _started(setting: Setting, r: Recursion, mark: str, letter: str, is_model: bool) -> Iterator[Line]:
