@@ -65,7 +65,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int) -> float:
     values, cotangents, grads = by_numpy(cell, groups, steps)
     got, got_grads = caller.run(*groups, cotangents)
     largest = max([float(np.max(np.abs(v), initial=0)) for v in grads.values()])
-    floor = (0.1 if caller.dtype == np.float32 else 1e-3) * largest
+    floor = (0.1 if caller.dtype == np.float32 else 1e-4) * largest
     return float(np.max([worst(got, values), worst(got_grads, grads, floor)]))  # NaN where one is NaN
 
 

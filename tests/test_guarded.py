@@ -17,10 +17,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*enco
 FEW, MANY, ALL, CHUNK = 16, 100, 2_000, 100
 
 
-def assert_none_exceeds(first: int, count: int) -> None:
+def assert_none_exceeds(first: int, wanted: int) -> None:
+    count = 3 * wanted // 2  # of some no bound is known, or they compute no finite number
     found, held = exceeded(range(first, first + count))
     assert not found, "\n\n".join([f"{len(found)} of {count} cells exceed a bound", *found])
-    assert held > 0.5 * count  # of the others no bound is known, or they compute no finite number
+    assert held > 0.8 * wanted
 
 
 def test_random_cells_do_not_exceed_what_is_proven_of_them() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import re
 from functools import cache
 
 import pytest
@@ -43,16 +44,21 @@ def test_no_mutant_of_a_sample_survives() -> None:
     assert not alive and counted > 4
 
 
+EQUIVALENT = re.compile(
+    r"_sharpened, line \d+, a constant: (3e-05  ->  1\.00003|8e-06  ->  1\.000008): single precision"
+)
+"""With a threshold above one all is computed from the arguments, which is right everywhere, in other roundings."""
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name, options", [
     ("lstm", {}), ("min_gru", {}), ("retnet", {}), ("lstm", {"memory": "sqrt"}), ("min_gru", {"truncation": sb.Chunked(3, 2)}), ("odd", {}),
 ])  # fmt: skip
 def test_no_mutant_of_a_larger_sample_survives(name: str, options: dict) -> None:
     kernel = kernel_of(odd if name == "odd" else getattr(sb.zoo, name), **options)
-    alive, counted = survivors(kernel, random.Random(2).sample(all_of(kernel), 30))
-    # Another threshold of `_sharpened` recomputes more, or less, of what is right both ways.
-    assert not [line for line in alive if not line.startswith("_sharpened,") or ", a constant:" not in line]
-    assert counted > 1
+    alive, counted = survivors(kernel, random.Random(2).sample(all_of(kernel), 40))
+    assert not [line for line in alive if not EQUIVALENT.match(line)]
+    assert counted > 2
 
 
 def test_an_edit_is_one_and_of_a_function_that_computes() -> None:
