@@ -1,5 +1,6 @@
 """Rounding against numbers of 50 digits: the numbers themselves, what is measured, and mistakes that lose digits."""
 
+import operator
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,10 @@ from symbptt import Input, Param, State, Target, zoo
 from symbptt.codegen.kernel import Kernel
 from symbptt.verification import oracle
 from symbptt.verification.objective import value_of
+from symbptt.verification.proof import cases
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
+from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.arrays import ExactArray, exactly, of_floats, values_of
 from symbptt.verification.rounding.exact import Exact, Tape, exact, fifty_digits
 from symbptt.verification.rounding.functions import SMOOTH
@@ -361,3 +364,14 @@ def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)
     measured = {line.regime for line in found.lines if line.worst}
     assert measured >= {"healthy", "contractive", "padded", "zero state"}, shown(found)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("module", "name"), [(measure, "_blocks"), (measure, "_sides"), (cases, "_expected")], ids=str)
+def test_a_fault_of_ours_is_no_reason_to_say_not_measured(
+    module: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted without a frame of Python's own, as one in our files has none of the user's."""
+    monkeypatch.setattr(module, name, operator.methodcaller("nothing"))
+    with pytest.raises((AttributeError, TypeError)):
+        sb.verify(zoo.minimal_rnn)

@@ -42,6 +42,15 @@ def is_user_file(name: str) -> bool:
     return path.is_relative_to(_CELLS) or not any(path.is_relative_to(place) for place in _OURS)
 
 
+def is_of_code(error: BaseException) -> bool:
+    """Answer whether an error came up through a function of the user's, or of a module that symbptt wrote: it may be theirs then."""
+    trace, files = error.__traceback__, set[str]()
+    while trace is not None:
+        files.add(trace.tb_frame.f_code.co_filename)
+        trace = trace.tb_next
+    return any(name.startswith("<symbptt") or is_user_file(name) for name in files)
+
+
 @cache
 def is_scipy_file(name: str) -> bool:
     """Answer whether a file is one of SciPy, which need not be installed."""

@@ -88,7 +88,7 @@ def with_module(kernel: Kernel, module: ModuleType, changed: Mapping[str, Any], 
 
 def to_the_last_digits(kernel: Kernel) -> Kernel:
     """Return the kernel with fixed points that settle as far as digits go, whatever tolerance its text has; another kernel as it is."""
-    if not hasattr(kernel.module, "_settled"):
+    if not kernel.cell.tolerances:
         return kernel
     module = load(kernel.source, f"<symbptt {kernel.target.name}, to the last digits>")
     return with_module(kernel, module, _settling(module))

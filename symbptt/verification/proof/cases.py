@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.errors import one_line
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
@@ -85,6 +86,8 @@ class Cases:
             self.missing += 1
             return str(error)
         except Exception as error:  # whatever the user's function says of elements, it is no reason to stop
+            if not is_of_code(error):
+                raise
             return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
 
     def _drawn(self, target: Cell | Model, setting: Setting, point: Point, seed: int) -> Case:

@@ -20,6 +20,7 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel
 from symbptt.errors import one_line
 from symbptt.language.model import Model
+from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle
 from symbptt.verification.domains import in_single
 from symbptt.verification.oracle import Arrays, Point
@@ -102,9 +103,10 @@ def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) 
             sent = _narrow(sent, np.float32)
             sides = _sides(kernel, near, sent)
             blocks = [_blocks(kernel, near, sent, sides, kind, seed) for kind in TYPES]
-        except (
-            Exception
-        ) as error:  # what numbers of 50 digits have not; of a module that fails in floats the other levels tell
+        except Exception as error:
+            # What numbers of 50 digits have not; of a module that fails in floats the other levels tell. An error of ours is none.
+            if not (is_of_code(error) or isinstance(error, SyntaxError)):
+                raise
             note = f"not measured: {type(error).__name__}: {one_line(error)[:120]}"
             return [Line(regime.name, kind.name, size.label, note=note) for kind in TYPES]
     return [Line(regime.name, kind.name, size.label, found) for kind, found in zip(TYPES, blocks, strict=True)]
