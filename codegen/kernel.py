@@ -26,8 +26,8 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.numpy.cells import Printed, printed
-from symbptt.codegen.targets.numpy.header import certified, digest_of_module
 from symbptt.codegen.targets.numpy.module import source
+from symbptt.codegen.targets.python.header import certified, digest_of_module
 from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text

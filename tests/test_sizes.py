@@ -9,7 +9,7 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.codegen.targets.numpy import index
-from symbptt.codegen.targets.numpy.text import ATOM, POWER, PRODUCT, SUM, size_text, tightness
+from symbptt.codegen.targets.python.text import ATOM, POWER, PRODUCT, SUM, size_text, tightness
 from symbptt.ir.shape import named_size
 from tests import brute, oracle, sums
 

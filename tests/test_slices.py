@@ -9,7 +9,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Output, Param, State, Target, zoo
-from symbptt.codegen.targets.numpy import header as tables
+from symbptt.codegen.targets.python import header as tables
 from symbptt.verification.regimes import REGIMES, Size, point
 from tests.kernels import kernel_of
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import symbptt as sb
 from symbptt import Input, Output, Param, State, Target, zoo
 from symbptt.codegen import kernel
-from symbptt.codegen.targets.numpy import wrap
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python import wrap
+from symbptt.codegen.targets.python.wrap import wrapped
 from tests import brute, unseen
 
 LONG = "π" * 130

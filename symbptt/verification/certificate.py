@@ -13,7 +13,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.codegen.origin import read_origin
-from symbptt.codegen.targets.numpy.header import digest_of_module
+from symbptt.codegen.targets.python.header import digest_of_module
 from symbptt.errors import counted
 from symbptt.verification.proof.field import P
 from symbptt.verification.proof.results import Proof

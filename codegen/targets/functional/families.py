@@ -15,7 +15,7 @@ import sympy as sp
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.targets.functional.scalars import ATOM, PRODUCT, Bodies, Text, bracketed, number
 from symbptt.codegen.targets.functional.tables import Table
-from symbptt.codegen.targets.numpy.text import nested_text, shape_text, size_text
+from symbptt.codegen.targets.python.text import nested_text, shape_text, size_text
 from symbptt.errors import CellError, three_lines
 from symbptt.ir.algebra import RECORDS
 from symbptt.ir.naming import unique

@@ -19,9 +19,9 @@ from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept
 from symbptt.codegen.targets.functional.tables import Table
-from symbptt.codegen.targets.numpy.header import docstring, tables
-from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, nested_text, shape_text
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python.header import docstring, tables
+from symbptt.codegen.targets.python.text import dict_text, name_tuple, nested_text, shape_text
+from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.ir.shape import Size, names_in
 from symbptt.ir.step import Argument
 from symbptt.syntax import statements

@@ -21,8 +21,8 @@ from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.functional.families import Scope, array, bodies_of, lifted, own_formula
 from symbptt.codegen.targets.functional.tables import Table
-from symbptt.codegen.targets.numpy.text import size_text, tuple_text
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python.text import size_text, tuple_text
+from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.errors import CellError, three_lines
 from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY

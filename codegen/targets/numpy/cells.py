@@ -26,7 +26,7 @@ from symbptt.codegen.targets.numpy.index import Names, Shown, base_of, names_of,
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.printer import Printer
-from symbptt.codegen.targets.numpy.text import dict_text, listed, tuple_text, unpack
+from symbptt.codegen.targets.python.text import dict_text, listed, tuple_text, unpack
 
 FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset, ws):"
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):"

@@ -16,8 +16,8 @@ from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.codegen.targets.numpy.reduction import ordered_reduction
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.codegen.targets.numpy.tables import gather
-from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, Written, bracket
 from symbptt.codegen.targets.numpy.views import Scope
+from symbptt.codegen.targets.python.text import ATOM, PRODUCT, Written, bracket
 from symbptt.ir.scalar import Call
 from symbptt.ir.shape import Shape
 

@@ -24,15 +24,15 @@ from symbptt.codegen.targets.numpy.index import Names
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.operands import Operands
 from symbptt.codegen.targets.numpy.printer import Allocation, Head, Item, Line, Printer
-from symbptt.codegen.targets.numpy.text import (
+from symbptt.codegen.targets.numpy.views import Scope, Views
+from symbptt.codegen.targets.python.text import (
     dict_text,
     nested_text,
     number_text,
     tuple_text,
     unpack,
 )
-from symbptt.codegen.targets.numpy.views import Scope, Views
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.equations.notation.signs import TEXT
 from symbptt.ir.scalar import Ref
 

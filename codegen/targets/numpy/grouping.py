@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from symbptt.codegen.loop_ir.nodes import Buffer
-from symbptt.codegen.targets.numpy.text import listed, tuple_text
+from symbptt.codegen.targets.python.text import listed, tuple_text
 
 LONG = 116
 

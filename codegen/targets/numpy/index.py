@@ -19,7 +19,7 @@ from symbptt.codegen.loop_ir.order import rank
 from symbptt.codegen.loop_ir.views import stride
 from symbptt.codegen.lower.frame import COUNT, LO
 from symbptt.codegen.targets.numpy.grouping import kind
-from symbptt.codegen.targets.numpy.text import ATOM, PRODUCT, SUM, Written, bracket, listed, tightness
+from symbptt.codegen.targets.python.text import ATOM, PRODUCT, SUM, Written, bracket, listed, tightness
 from symbptt.ir.shape import Shape, Size, exact_quotient, named_size, prod, sign_of, size
 from symbptt.ir.shape import size_text as plain_text
 

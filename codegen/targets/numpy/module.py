@@ -35,9 +35,9 @@ from symbptt.codegen.runtime import (
 )
 from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded
-from symbptt.codegen.targets.numpy.header import UNVERIFIED, docstring, tables
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
-from symbptt.codegen.targets.numpy.text import name_tuple, tuple_text
+from symbptt.codegen.targets.python.header import UNVERIFIED, docstring, tables
+from symbptt.codegen.targets.python.text import name_tuple, tuple_text
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges

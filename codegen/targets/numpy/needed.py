@@ -18,8 +18,8 @@ from symbptt.codegen.runtime.scan import WINDOW
 from symbptt.codegen.targets.numpy.cells import Sweeps
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
-from symbptt.codegen.targets.numpy.text import listed, name_tuple, size_text, tuple_text
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python.text import listed, name_tuple, size_text, tuple_text
+from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.ir.shape import named_size
 
 MASKS = ((False, False), (False, True), (True, True))

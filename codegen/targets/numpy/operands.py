@@ -12,8 +12,8 @@ from symbptt.codegen.lower.frame import COUNT
 from symbptt.codegen.targets.numpy.index import Groups, Names, Shown, view_text
 from symbptt.codegen.targets.numpy.passes.three_address import is_number
 from symbptt.codegen.targets.numpy.scalar_text import body_text
-from symbptt.codegen.targets.numpy.text import ATOM, Written, bracket
 from symbptt.codegen.targets.numpy.views import Scope, Views
+from symbptt.codegen.targets.python.text import ATOM, Written, bracket
 from symbptt.ir.scalar import Ref, Tree, indices
 
 

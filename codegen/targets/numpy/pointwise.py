@@ -16,7 +16,7 @@ from symbptt.codegen.targets.numpy.functions import Text, function_text
 from symbptt.codegen.targets.numpy.index import Shown, names_of, view_text
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
-from symbptt.codegen.targets.numpy.text import dict_text, number_text
+from symbptt.codegen.targets.python.text import dict_text, number_text
 from symbptt.ir.step import Step
 
 

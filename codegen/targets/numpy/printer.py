@@ -44,8 +44,8 @@ from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.scalar_text import body_text
 from symbptt.codegen.targets.numpy.settling import settling
 from symbptt.codegen.targets.numpy.tables import elements
-from symbptt.codegen.targets.numpy.text import ATOM
 from symbptt.codegen.targets.numpy.views import Scope
+from symbptt.codegen.targets.python.text import ATOM
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from symbptt import ops
 from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators, reads_nothing
-from symbptt.codegen.targets.numpy.text import ATOM, POWER, PRODUCT, SUM, Written, bracket, number_text
+from symbptt.codegen.targets.python.text import ATOM, POWER, PRODUCT, SUM, Written, bracket, number_text
 from symbptt.ir.scalar import Num, Ref, Tree, as_python
 
 COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")

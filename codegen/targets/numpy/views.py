@@ -21,7 +21,7 @@ from symbptt.codegen.loop_ir.views import symbols_of
 from symbptt.codegen.lower.frame import COUNT, LO, T
 from symbptt.codegen.targets.numpy.grouping import TYPES, Made, made_lines
 from symbptt.codegen.targets.numpy.index import Base, Names, Shown, arranged, base_of, based, view_text
-from symbptt.codegen.targets.numpy.text import listed, tuple_text
+from symbptt.codegen.targets.python.text import listed, tuple_text
 from symbptt.ir.naming import unique
 from symbptt.ir.shape import Size, size, symbols
 

@@ -16,8 +16,8 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.runtime.selfcheck import CERTIFICATE, _digest
-from symbptt.codegen.targets.numpy.text import dict_text, name_tuple, nested_text, number_text, shape_text, size_text
-from symbptt.codegen.targets.numpy.wrap import wrapped
+from symbptt.codegen.targets.python.text import dict_text, name_tuple, nested_text, number_text, shape_text, size_text
+from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.errors import CellError
 from symbptt.ir.naming import unique
 from symbptt.ir.needs import Need
