@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Param, State
+from symbptt import Param, State, zoo
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from tests.kernels import kernel_of
@@ -325,9 +325,46 @@ def test_wrong_arguments_are_named() -> None:
         ({"z": x}, None, "'z' is no input\n  known: x"),
         ({}, None, "the input 'x' is missing"),
         (x, {"h": torch.zeros(2, 9)}, r"h: the shape \(B, n\) = \(2, 4\) is expected, got \(2, 9\)"),
-        (x.double(), None, "x: the type of all tensors is torch.float32, got torch.float64"),
+        (x.double(), None, "x: the type of all arrays is torch.float32, got torch.float64"),
     ):
         with pytest.raises(ValueError, match=words):
             net(inputs, state)
     with pytest.raises(sb.ArgumentError, match='backend: "native" or "kernel" is expected'):
         sb.torch(gated, sizes_of(gated), backend="c")
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "lengths beyond the steps": ({"lengths": [9, 1]}, r"lengths: 0 to 5 steps are expected, got \[9, 1\]"),
+    "a negative length": ({"lengths": [-1, 1]}, "lengths: 0 to 5 steps"),
+    "lengths of another batch": ({"lengths": [1, 2, 3]}, r"lengths: integers of shape \(2,\) are expected"),
+    "lengths that are floats": ({"lengths": [1.0, 2.0]}, "lengths: integers"),
+    "resets that are floats": ({"reset": np.zeros((5, 2))}, r"reset: truth values of shape \(5, 2\) are expected"),
+    "resets whose axes are exchanged": ({"reset": np.zeros((2, 5), bool)}, "reset: truth values"),
+}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("backend", ["native", "kernel"])
+@pytest.mark.parametrize("name", BAD)
+def test_masks_that_do_not_fit_are_refused_by_both(name: str, backend: str) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("jax")
+    masks, said = BAD[name]
+    sizes, x = {"m": 3, "n": 4}, np.zeros((5, 2, 3), np.float32)
+    net, function = sb.torch(zoo.gru, sizes, backend=backend), sb.jax(zoo.gru, backend=backend)
+    with pytest.raises(ValueError, match=said):
+        net(torch.tensor(x), **masks)
+    with pytest.raises(ValueError, match=said):
+        function(zoo.gru.init(sizes, dtype=np.float32), {"x": x}, **masks)
+
+
+@pytest.mark.peers
+def test_what_is_no_tensor_is_refused_with_what_to_write() -> None:
+    torch = pytest.importorskip("torch")
+    net = sb.torch(zoo.gru, {"m": 3, "n": 4})
+    with pytest.raises(ValueError, match="inputs: a dict of tensors by name is expected, got ndarray"):
+        net(np.zeros((5, 2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"x: a tensor is expected, got ndarray\n  write torch.as_tensor\(x\)"):
+        net({"x": np.zeros((5, 2, 3), np.float32)})
+    with pytest.raises(ValueError, match="x: axes of steps and samples are expected"):
+        net({"x": torch.zeros(3)})

@@ -1,4 +1,7 @@
-"""A NumPy kernel as a function of JAX: what `sb.jax(..., backend="kernel")` has in the place of native sweeps."""
+"""A NumPy kernel as a function of JAX: what `sb.jax(..., backend="kernel")` has in the place of native sweeps.
+
+A call of the kernel is a callback of JAX, which is told shapes and types ahead. `module` has the tables of the cell.
+"""
 
 from functools import partial
 
@@ -7,71 +10,78 @@ import numpy as np
 
 
 def recurrence(kernel, module):
-    """Return the function that a module calls for all steps, run by a kernel; `module` has the tables of the cell."""
-
-    def called(T, active, reset, groups):
-        """Return a run of the kernel on arrays of NumPy."""
-        params, inputs, state = (
-            {k: np.asarray(x) for k, x in zip(names, part, strict=True)}
-            for names, part in zip((module.PARAMS, module.INPUTS, module.STATES), groups, strict=True)
-        )
-        lengths = None if active is None else np.asarray(active).sum(0)
-        resets = None if reset is None else np.asarray(reset)
-        steps = {} if module.INPUTS else {"steps": T}
-        return kernel.forward(params, inputs, state, lengths=lengths, reset=resets, **steps)
-
-    def values(T, active, reset, groups):
-        run = called(T, active, reset, groups)
-        return tuple(run.states[k] for k in module.STATES), tuple(run.outputs[k] for k in module.OUTPUTS)
-
-    def gradients(T, active, reset, groups, cotangents):
-        # A callback keeps nothing for another one, so that the steps run again.
-        names = (*module.STATES, *module.OUTPUTS)
-        given = dict(zip(names, map(np.asarray, (*cotangents[0], *cotangents[1])), strict=True))
-        grads = kernel.backward(called(T, active, reset, groups), given)
-        found = {**grads.params, **grads.inputs, **grads.state}
-        return tuple(found[k] for k in trained)
-
-    every = (*module.PARAMS, *module.INPUTS, *module.STATES)
-    trained = tuple(k for k in every if k not in module.INDICES and k not in module.CONSTS)
+    """Return the function that a module calls for all steps, run by a kernel."""
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     def of_kernel(lead, active, reset, index, params, inputs, state):
-        T, B = lead
-        arrays = dict(zip(every, (*params, *inputs, *state), strict=True))
-        like = next(arrays[k] for k in every if k not in module.INDICES)
-        shapes = {
-            **{k: v.shape[1:] for k, v in zip(module.STATES, state, strict=True)},
-            **module._outputs(**sizes(arrays)),
-        }
-        result = tuple(
-            tuple(jax.ShapeDtypeStruct((T, B, *shapes[k]), like.dtype) for k in names)
-            for names in (module.STATES, module.OUTPUTS)
-        )
-        return jax.pure_callback(
-            partial(values, T), result, active, reset, (params, inputs, state), vmap_method="sequential"
-        )
+        groups = params, inputs, state
+        call = partial(_values, kernel, module, lead[0])
+        return _called_back(call, _told_of_values(module, lead, groups), active, reset, groups)
 
-    def sizes(arrays):
-        return module._sizes(partial(module._length, arrays))
-
-    def there(lead, active, reset, index, params, inputs, state):
-        return of_kernel(lead, active, reset, index, params, inputs, state), (active, reset, params, inputs, state)
+    def there(lead, active, reset, index, *groups):
+        return of_kernel(lead, active, reset, index, *groups), (active, reset, groups)
 
     def back(lead, saved, cotangents):
-        active, reset, *groups = saved
-        arrays = dict(zip(every, (x for group in groups for x in group), strict=True))
-        result = tuple(jax.ShapeDtypeStruct(arrays[k].shape, arrays[k].dtype) for k in trained)
-        found = jax.pure_callback(
-            partial(gradients, lead[0]), result, active, reset, tuple(groups), cotangents, vmap_method="sequential"
-        )
-        by_name = dict(zip(trained, found, strict=True))
-        return (
-            None,
-            None,
-            None,
-            *(tuple(by_name.get(k) for k in names) for names in (module.PARAMS, module.INPUTS, module.STATES)),
-        )
+        active, reset, groups = saved
+        call = partial(_gradients, kernel, module, lead[0])
+        arrays = _by_name(module, groups)
+        told = tuple(jax.ShapeDtypeStruct(arrays[k].shape, arrays[k].dtype) for k in _trained(module))
+        found = dict(zip(_trained(module), _called_back(call, told, active, reset, groups, cotangents), strict=True))
+        return None, None, None, *(tuple(found.get(k) for k in names) for names in _names(module))
 
     of_kernel.defvjp(there, back)
     return of_kernel
+
+
+def _called_back(call, told, *arrays):
+    return jax.pure_callback(call, told, *arrays, vmap_method="sequential")
+
+
+def _names(module):
+    return module.PARAMS, module.INPUTS, module.STATES
+
+
+def _trained(module):
+    """Return the names of the arguments that have a gradient."""
+    return tuple(k for names in _names(module) for k in names if k not in module.INDICES and k not in module.CONSTS)
+
+
+def _by_name(module, groups):
+    return {k: x for names, part in zip(_names(module), groups, strict=True) for k, x in zip(names, part, strict=True)}
+
+
+def _told_of_values(module, lead, groups):
+    """Return the shapes and types of the states and outputs of all steps."""
+    arrays = _by_name(module, groups)
+    dtype = next(x.dtype for k, x in arrays.items() if k not in module.INDICES)
+    outputs = module._outputs(**module._sizes(partial(module._length, arrays)))
+    shapes = {**{k: arrays[k].shape[1:] for k in module.STATES}, **outputs}
+    return tuple(
+        tuple(jax.ShapeDtypeStruct((*lead, *shapes[k]), dtype) for k in names)
+        for names in (module.STATES, module.OUTPUTS)
+    )
+
+
+def _ran(kernel, module, T, active, reset, groups):
+    """Return a run of the kernel on arrays of NumPy."""
+    arrays = {k: np.asarray(x) for k, x in _by_name(module, groups).items()}
+    params, inputs, state = ({k: arrays[k] for k in names} for names in _names(module))
+    lengths = None if active is None else np.asarray(active).sum(0)
+    resets = None if reset is None else np.asarray(reset)
+    steps = {} if module.INPUTS else {"steps": T}
+    return kernel.forward(params, inputs, state, lengths=lengths, reset=resets, **steps)
+
+
+def _values(kernel, module, T, active, reset, groups):
+    run = _ran(kernel, module, T, active, reset, groups)
+    return tuple(run.states[k] for k in module.STATES), tuple(run.outputs[k] for k in module.OUTPUTS)
+
+
+def _gradients(kernel, module, T, active, reset, groups, cotangents):
+    # A callback keeps nothing for another one, so that the steps run again.
+    run = _ran(kernel, module, T, active, reset, groups)
+    names = (*module.STATES, *module.OUTPUTS)
+    given = dict(zip(names, map(np.asarray, (*cotangents[0], *cotangents[1])), strict=True))
+    grads = kernel.backward(run, given)
+    found = {**grads.params, **grads.inputs, **grads.state}
+    return tuple(found[k] for k in _trained(module))

@@ -5,13 +5,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from symbptt.codegen.frameworks.arguments import ArgumentError, _check_arrays, _check_mask, _check_names, _lead, _length
 from symbptt.codegen.frameworks.cell import (
     INDICES,
     INPUTS,
-    LEAD,
     OUTPUTS,
     PARAMS,
-    SHAPES,
     STARTS,
     STATES,
     _backward,
@@ -21,10 +20,6 @@ from symbptt.codegen.frameworks.cell import (
 )
 
 
-class ArgumentError(ValueError):
-    """An array or a name is not what a call takes."""
-
-
 def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
     """Return the states after each step and the outputs, dicts of (T, B, ...).
 
@@ -32,7 +27,8 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    given, T, B = _arguments(params, inputs or {}, state or {}, steps)
+    given, T, B = _arguments(params, {} if inputs is None else inputs, {} if state is None else state, steps)
+    lengths, reset = _masks(lengths, reset, T, B)
     if lengths is None and reset is None:
         arrays, active, index = [given[k] for k in (*PARAMS, *INPUTS, *STATES)], None, None
     else:
@@ -51,13 +47,7 @@ def _arguments(params, inputs, state, steps):
 
     Raises: ArgumentError for what lacks, is not known, or has another shape or type.
     """
-    for what, found, names in (("parameter", params, PARAMS), ("input", inputs, INPUTS), ("state", state, STATES)):
-        for name in found:
-            if name not in names:
-                raise ArgumentError(f"{name!r} is no {what}\n  known: {', '.join(names) or 'none'}")
-        for name in names if what != "state" else ():
-            if name not in found:
-                raise ArgumentError(f"the {what} {name!r} is missing")
+    _check_names(params, inputs, state)
     given = {name: jnp.asarray(value) for name, value in {**params, **inputs, **state}.items()}
     T, B = _lead(given, steps)
     shapes = _shapes(**_sizes(partial(_length, given)))
@@ -67,35 +57,25 @@ def _arguments(params, inputs, state, steps):
             start = STARTS.get(name, 0.0)
             start = given[start] if isinstance(start, str) else jnp.asarray(start, like.dtype)
             given[name] = jnp.broadcast_to(start, (B, *shapes[name]))
-    for name, value in given.items():
-        wanted = ((T, B)[2 - LEAD.get(name, 0) :] if LEAD.get(name, 0) else ()) + tuple(shapes[name])
-        if value.shape != wanted:
-            lead = "T, B, "[6 - 3 * LEAD.get(name, 0) :]
-            raise ArgumentError(f"{name}: the shape ({lead}{SHAPES[name]}) = {wanted} is expected, got {value.shape}")
-        if name not in INDICES and value.dtype != like.dtype:
-            raise ArgumentError(f"{name}: the type of all arrays is {like.dtype}, got {value.dtype}")
+    _check_arrays(given, like, T, B, shapes)
     return given, T, B
 
 
-def _length(given, name, axis):
-    """Return the length of an axis of one sample and step."""
-    if name not in given:
-        raise ArgumentError(f"the state {name!r} is needed, for it tells a size")
-    axis += LEAD.get(name, 0)
-    if axis >= given[name].ndim:
-        raise ArgumentError(f"{name}: {axis + 1} axes or more are expected, got the shape {given[name].shape}")
-    return given[name].shape[axis]
+def _masks(lengths, reset, T, B):
+    """Return lengths and resets as arrays.
 
-
-def _lead(given, steps):
-    """Return the numbers of steps and samples."""
-    first = next((given[k] for k in INPUTS if k in given), None)
-    if first is not None:
-        return first.shape[:2]
-    begun = next((given[k] for k in STATES if k in given), None)
-    if steps is None or begun is None:
-        raise ArgumentError("a cell without inputs takes steps=, and a state that tells the number of samples")
-    return steps, begun.shape[0]
+    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
+    """
+    if lengths is not None:
+        lengths = jnp.asarray(lengths)
+        _check_mask("lengths", lengths, (B,), jnp.issubdtype(lengths.dtype, jnp.integer), "integers")
+        # A program that is traced knows no values.
+        if not isinstance(lengths, jax.core.Tracer) and bool(((lengths < 0) | (lengths > T)).any()):
+            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
+    if reset is not None:
+        reset = jnp.asarray(reset)
+        _check_mask("reset", reset, (T, B), reset.dtype == bool, "truth values")
+    return lengths, reset
 
 
 def _masked(given, T, B, lengths, reset):

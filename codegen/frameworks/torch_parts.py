@@ -4,15 +4,14 @@ from functools import partial
 
 import torch
 
+from symbptt.codegen.frameworks.arguments import ArgumentError, _check_arrays, _check_mask, _check_names, _lead, _length
 from symbptt.codegen.frameworks.cell import (
     CONSTS,
     FIRST,
     INDICES,
     INPUTS,
-    LEAD,
     OUTPUTS,
     PARAMS,
-    SHAPES,
     SIZES,
     STARTS,
     STATES,
@@ -24,10 +23,6 @@ from symbptt.codegen.frameworks.cell import (
 )
 
 
-class ArgumentError(ValueError):
-    """A tensor or a name is not what a call takes."""
-
-
 def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
     """Return the states after each step and the outputs, (T, B, ...), and the last states, (B, ...): dicts, differentiable as often
     as needed.
@@ -36,7 +31,8 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    given, T, B = _arguments(params, inputs or {}, state or {}, steps)
+    given, T, B = _arguments(params, {} if inputs is None else inputs, {} if state is None else state, steps)
+    lengths, reset = _masks(lengths, reset, T, B)
     if lengths is None and reset is None:
         arrays, active, index = [given[k] for k in (*PARAMS, *INPUTS, *STATES)], None, None
     else:
@@ -84,6 +80,9 @@ class Net(torch.nn.Module):
             if len(INPUTS) != 1:
                 raise ArgumentError(f"inputs: a dict of {', '.join(INPUTS)} is expected, got one tensor")
             inputs = {INPUTS[0]: inputs}
+        for what, found in (("inputs", inputs), ("state", state)):
+            if found is not None and not hasattr(found, "items"):
+                raise ArgumentError(f"{what}: a dict of tensors by name is expected, got {type(found).__name__}")
         params, inputs, state = self.weights(), dict(inputs or {}), dict(state or {})
         device = next(iter([*params.values(), *inputs.values(), *state.values()])).device.type
         if torch.is_autocast_enabled(device):
@@ -119,14 +118,13 @@ def _arguments(params, inputs, state, steps):
 
     Raises: ArgumentError for what lacks, is not known, or has another shape or type.
     """
-    for what, found, names in (("parameter", params, PARAMS), ("input", inputs, INPUTS), ("state", state, STATES)):
-        for name in found:
-            if name not in names:
-                raise ArgumentError(f"{name!r} is no {what}\n  known: {', '.join(names) or 'none'}")
-        for name in names if what != "state" else ():
-            if name not in found:
-                raise ArgumentError(f"the {what} {name!r} is missing")
+    _check_names(params, inputs, state)
     given = {**params, **inputs, **state}
+    for name, value in given.items():
+        if not isinstance(value, torch.Tensor):
+            raise ArgumentError(
+                f"{name}: a tensor is expected, got {type(value).__name__}\n  write torch.as_tensor({name})"
+            )
     T, B = _lead(given, steps)
     shapes = _shapes(**_sizes(partial(_length, given)))
     like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
@@ -137,37 +135,26 @@ def _arguments(params, inputs, state, steps):
                 given[start] if isinstance(start, str) else torch.tensor(start, dtype=like.dtype, device=like.device)
             )
             given[name] = start.expand(B, *shapes[name])
-    for name, value in given.items():
-        wanted = ((T, B)[2 - LEAD.get(name, 0) :] if LEAD.get(name, 0) else ()) + tuple(shapes[name])
-        if tuple(value.shape) != wanted:
-            lead = "T, B, "[6 - 3 * LEAD.get(name, 0) :]
-            raise ArgumentError(
-                f"{name}: the shape ({lead}{SHAPES[name]}) = {wanted} is expected, got {tuple(value.shape)}"
-            )
-        if name not in INDICES and value.dtype != like.dtype:
-            raise ArgumentError(f"{name}: the type of all tensors is {like.dtype}, got {value.dtype}")
+    _check_arrays(given, like, T, B, shapes)
     return given, T, B
 
 
-def _length(given, name, axis):
-    """Return the length of an axis of one sample and step."""
-    if name not in given:
-        raise ArgumentError(f"the state {name!r} is needed, for it tells a size")
-    axis += LEAD.get(name, 0)
-    if axis >= given[name].dim():
-        raise ArgumentError(f"{name}: {axis + 1} axes or more are expected, got the shape {tuple(given[name].shape)}")
-    return given[name].shape[axis]
+def _masks(lengths, reset, T, B):
+    """Return lengths and resets as tensors.
 
-
-def _lead(given, steps):
-    """Return the numbers of steps and samples."""
-    first = next((given[k] for k in INPUTS if k in given), None)
-    if first is not None:
-        return tuple(first.shape[:2])
-    begun = next((given[k] for k in STATES if k in given), None)
-    if steps is None or begun is None:
-        raise ArgumentError("a cell without inputs takes steps=, and a state that tells the number of samples")
-    return steps, begun.shape[0]
+    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
+    """
+    if lengths is not None:
+        lengths = torch.as_tensor(lengths)
+        kind = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
+        _check_mask("lengths", lengths, (B,), kind, "integers")
+        # A program that is compiled knows no values.
+        if not torch.compiler.is_compiling() and bool(((lengths < 0) | (lengths > T)).any()):
+            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
+    if reset is not None:
+        reset = torch.as_tensor(reset)
+        _check_mask("reset", reset, (T, B), reset.dtype == torch.bool, "truth values")
+    return lengths, reset
 
 
 def _masked(given, T, B, lengths, reset):

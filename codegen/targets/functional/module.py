@@ -47,7 +47,7 @@ class Definition:
 
 def source(p: Program, table: Table, version: str, equations: str) -> str:
     """Return the text of the module of a placed program for one framework."""
-    parts = definitions(f"{table.name}_parts.py")
+    parts = _parts(table)
     taken = {name for part in parts for name in part.names}
     sweeps = Sweeps(named(p, {*OWN, *taken, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}), table)
     # What the cell has of its own comes first, for that is what a reader looks for.
@@ -61,13 +61,16 @@ def source(p: Program, table: Table, version: str, equations: str) -> str:
 
 def interface(p: Program, table: Table, version: str, equations: str) -> str:
     """Return the text of a module without sweeps: who loads it gives it `_Recurrence`, or `_recurrence`, a function of all steps."""
-    parts = [
-        part for part in definitions(f"{table.name}_parts.py") if part.names and part.names[0].lower() != "_recurrence"
-    ]
+    parts = [part for part in _parts(table) if part.names and part.names[0].lower() != "_recurrence"]
     head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {})])
     own = "\n".join([*(line for text in _tables(p) for line in wrapped(text)), "", "", *_outputs(p)])
     carried = [part.text for part in _carried(parts, f"{own}\n{head}", OF_KERNELS)]
     return "\n\n\n".join([f"{head}\n\n\n{own}", *carried]) + "\n"
+
+
+def _parts(table: Table) -> tuple[Definition, ...]:
+    """Return the definitions that modules of a framework carry; a statement that calls comes behind all that it reads."""
+    return (*definitions("arguments.py"), *definitions(f"{table.name}_parts.py"))
 
 
 def _outputs(p: Program) -> list[str]:
