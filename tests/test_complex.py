@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.autodiff import vjp
+from symbptt.ir.shape import names_in
 from tests.complex_cells import CELLS, SIZES
 
 Arrays = dict[str, Any]
@@ -465,6 +467,9 @@ REAL_ALONE: dict[str, Any] = {
     "C": sb.c_source,
     "an analysis": lambda cell: sb.analyze(cell, *case(cell, 6, 2)[:3]),
     "a theorem": lambda cell: sb.vanishing_condition(cell),
+    "a trace of cotangents": lambda cell: sb.trace_gradient(sb.compile(cell), None, {}),
+    "a watch": lambda cell: sb.Watch(cell),
+    "a horizon": lambda cell: sb.init_for_horizon(cell, 10, case(cell, 6, 2)[0], case(cell, 6, 2)[1]),
     "torch": lambda cell: sb.torch_source(cell),
     "JAX": lambda cell: sb.jax_source(cell),
     "fixed points": lambda cell: sb.fixed_points(cell, case(cell, 1, 1)[0], {"x": np.zeros(3)}),
@@ -508,3 +513,45 @@ def tells(h: State["n", complex], y: sb.Target["k"], V: Param["k n", complex]):
 def test_a_model_of_complex_numbers_is_verified_with_what_it_predicts(at: str) -> None:
     report = sb.verify(sb.model(CELLS["lru"], tells, at=at), proof=False)
     assert report.passed and {"value", "z", "p"} <= {row.name for row in report.rows}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "lru" else pytest.mark.long) for name in CELLS]
+)
+def test_no_call_takes_more_than_is_planned(name: str) -> None:
+    """Real numbers beside complex ones count as such, so that the plan is no less than what lives."""
+    cell = CELLS[name]
+    kernel, sizes = sb.compile(cell), dict.fromkeys(sorted({n for a in cell.arguments for n in names_in(a.shape)}), 24)
+    params, inputs, state, _ = case(cell, 800, 6, sizes)
+    run = kernel.forward(params, inputs, state)
+    sent = {k: np.ones_like(v) for k, v in (run.states | run.outputs).items()}
+    del run
+    peaks = []
+    for _ in range(2):
+        kernel.workspace.rooms.clear()
+        tracemalloc.start()
+        begun = tracemalloc.get_traced_memory()[0]
+        kernel.backward(kernel.forward(params, inputs, state), sent)
+        peaks.append(tracemalloc.get_traced_memory()[1] - begun)
+        tracemalloc.stop()
+    planned = kernel.plan.peak(800, 6, **sizes)
+    assert 0.45 * planned < peaks[-1] <= 1.01 * planned  # 1.97 times as much where a complex number was counted as one
+
+
+def test_a_budget_in_bytes_is_kept() -> None:
+    @sb.cell
+    def own(x: Input["n", complex], h: State["n", complex], a: Param["n", complex]):
+        return a * np.abs(h) + x
+
+    model, sizes = sb.model(own, tells), {"n": 16, "k": 2}
+    kernel = sb.compile(model, memory=3_000_000)
+    random = np.random.default_rng(0)
+    params, x = model.init(sizes), {"x": random.standard_normal((2000, 4, 16)) + 0j}
+    y = {"y": random.standard_normal((2000, 4, 2))}
+    for _ in range(2):  # the first call makes objects that stay
+        tracemalloc.start()
+        begun = tracemalloc.get_traced_memory()[0]
+        kernel.value_and_grad(params, x, y)
+        peak = tracemalloc.get_traced_memory()[1] - begun
+        tracemalloc.stop()
+    assert 1_500_000 < peak <= 3_000_000

@@ -23,8 +23,8 @@ from symbptt.codegen.runtime.workspace import _steps
 from symbptt.ir.shape import Shape, Size, prod
 
 ITEM = sp.Symbol("item", integer=True, positive=True)
-"""The bytes of a float."""
-ITEMS: Mapping[str, Any] = {"float": ITEM, "complex": 2 * ITEM, "double": 8, "index": 8, "bool": 1}
+"""The bytes of a number: of a complex one in all arrays of a module that has any, so that a sum is never less than what lives."""
+ITEMS: Mapping[str, Any] = {"float": ITEM, "complex": ITEM, "double": 8, "index": 8, "bool": 1}
 """The bytes of an element, by its type."""
 
 BUFFER = 2**13

@@ -103,7 +103,7 @@ class Plan:
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """
         self._check(T, B, dtype, sizes, names_in((self.elements,)))
-        step = at(self.elements, sizes) * B * np.dtype(dtype).itemsize
+        step = at(self.elements, sizes) * B * self._item(dtype)
         if self.memory == "all":
             return step * self.steps_held(T)
         piece, actions = self._schedule(T, B, dtype, sizes, 0)
@@ -121,7 +121,7 @@ class Plan:
         slots = slots_of(actions) if self.trains else 0
         pieces = 0 if self.memory == "all" else len(_spanned(T, piece))
         numbers = {named_size(name): size for name, size in sizes.items()}
-        numbers |= {STEPS: T, BATCH: B, PIECE: min(piece, T), ITEM: np.dtype(dtype).itemsize}
+        numbers |= {STEPS: T, BATCH: B, PIECE: min(piece, T), ITEM: self._item(dtype)}
         functions = self.whole.functions if self.truncation is None else self.written.functions
         found = peak(functions, Call(self.trains, lengths, reset, pieces), numbers, self.truncation)
         return found + slots * (self._slot(B, dtype, sizes) + SLOT)
@@ -153,7 +153,7 @@ class Plan:
         self._check(T, B, dtype, sizes, self.written.names)
         if self.memory == "all":
             return T, [(0, T, True)]
-        found = _root(T) if self.memory == "sqrt" else self._within(T, B, np.dtype(dtype).itemsize, sizes, masks)
+        found = _root(T) if self.memory == "sqrt" else self._within(T, B, self._item(dtype), sizes, masks)
         if self.trains:
             return found[0], [*_schedule(T, *found)]
         # `forward` has run all pieces; `backward` goes through them from the last one.
@@ -169,9 +169,13 @@ class Plan:
             raise ArgumentError(str(error)) from None
         return piece, slots
 
+    def _item(self, dtype: Any) -> int:
+        """Return the bytes of a number; where some are complex, of one of these."""
+        return np.dtype(dtype).itemsize * self.written.parts
+
     def _slot(self, B: int, dtype: Any, sizes: Mapping[str, int]) -> int:
         states = sum(prod(a.shape) for a in self.step.of_role("state"))
-        return at(states, sizes) * B * np.dtype(dtype).itemsize
+        return at(states, sizes) * B * self._item(dtype)
 
     def _check(self, T: int, B: int, dtype: Any, sizes: Mapping[str, int], names: Iterable[str]) -> None:
         for name, number in {"T": T, "B": B, **sizes}.items():
@@ -216,7 +220,7 @@ class Plan:
         dims = ", ".join(f"{name} = {value}" for name, value in {"T": T, "B": B, **sizes}.items())
         lines = [f"Plan of {self.name}: {dims}, {np.dtype(dtype).name}", ""]
         lines += [*work_table(work, shares(work, dtype)), "", *calls_table(self.before(T), work), ""]
-        whole = np.dtype(dtype).itemsize * B * T
+        whole = self._item(dtype) * B * T
         for title, values in self._values:
             lines += values_table(title, values, lambda count: at(count, sizes) * whole, "bytes")
         return "\n".join(

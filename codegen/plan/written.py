@@ -8,7 +8,7 @@ from functools import cached_property
 from symbptt.codegen.memory.runs import Functions
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.values import size_names
+from symbptt.codegen.program.values import parts_of_number, size_names
 from symbptt.codegen.targets.numpy.cells import sweeps_of
 from symbptt.codegen.targets.numpy.needed import functions_of
 from symbptt.language.truncation import Chunked, Window
@@ -36,6 +36,11 @@ class Written:
         """The named sizes, including those of a loss."""
         programs = [self.program] if self.head is None else [self.program, self.head.program]
         return tuple(sorted({name for p in programs for name in size_names(p)}))
+
+    @property
+    def parts(self) -> int:
+        """The real numbers of a number: two where a value is complex."""
+        return parts_of_number([self.program] if self.head is None else [self.program, self.head.program])
 
     @cached_property
     def functions(self) -> Functions:

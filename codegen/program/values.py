@@ -253,3 +253,8 @@ def _gate(p: Program, own: Collection[int], id: int) -> Part | None:
             part = Part(id, start, length, node.id != id)
         node = p.graph[node.args[0]]
     return replace(part, whole=node.id) if node.id in p.front else None
+
+
+def parts_of_number(programs: Iterable[Program]) -> int:
+    """Return how many real numbers a number is: two where a value of some programs is complex."""
+    return 1 + any(p.graph.is_complex(node.id) for p in programs for node in p.graph)

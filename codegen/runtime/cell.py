@@ -52,6 +52,8 @@ SPAN = 3
 """The number of steps that each loss flows back through by itself."""
 MEMORY = 2**20
 """The bytes that a call may hold beside its arguments."""
+PARTS = 1
+"""The real numbers of a number: two in a module that has complex ones."""
 KINDS: tuple[bool, ...] = (True, False)
 """The kinds of calls that hold memory: True for training."""
 

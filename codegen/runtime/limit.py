@@ -3,7 +3,7 @@
 import numpy as np
 
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import KINDS, MEMORY, STATES, Sizes, _shapes
+from symbptt.codegen.runtime.cell import KINDS, MEMORY, PARTS, STATES, Sizes, _shapes
 from symbptt.codegen.runtime.checkpoints import SLOT, Needed, _allowed, _least, _refusal
 from symbptt.codegen.runtime.errors import ArgumentError
 from symbptt.codegen.runtime.sweeps import _needed
@@ -12,7 +12,7 @@ from symbptt.codegen.runtime.sweeps import _needed
 def _pieces(call: _Call, end: int, trains: bool) -> tuple[int, int]:
     """Return the steps of a piece and the slots; the longest sample ends after `end` steps."""
     masks = 2 if call.active is not None else int(call.reset is not None)
-    return _within(MEMORY, call.T, end, call.B, call.sizes, call.dtype.itemsize, trains, masks)
+    return _within(MEMORY, call.T, end, call.B, call.sizes, call.dtype.itemsize * PARTS, trains, masks)
 
 
 def _within(limit: int, T: int, end: int, B: int, sizes: Sizes, item: int, trains: bool, masks: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import STEPS
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
-from symbptt.codegen.program.values import is_baked, size_names
+from symbptt.codegen.program.values import is_baked, parts_of_number, size_names
 from symbptt.codegen.runtime import (
     checked_loss,
     checked_reach,
@@ -65,6 +65,7 @@ WORDS = {
     "REACH": "steps that they flow back through",
     "SPAN": "steps that each loss flows back through",
     "MEMORY": "the bytes that a call may hold beside its arguments",
+    "PARTS": "the real numbers of a number",
     "KINDS": "of calls that hold memory: whether it is training",
     "HELD": "bytes at most of arrays that are kept for the next call",
 }
@@ -101,7 +102,11 @@ def source(
     carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory))
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
-    given = _settings(head, truncation, memory) | {"TIMED": timed} | _told(p, head)
+    given = (
+        _settings(head, truncation, memory)
+        | {"TIMED": timed, "PARTS": repr(parts_of_number([p] if head is None else [p, head.program]))}
+        | _told(p, head)
+    )
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
     top = [
         docstring(p, version, equations, head),

@@ -116,6 +116,7 @@ def init_for_horizon(
     """
     where = f"in init_for_horizon of {getattr(cell, 'name', cell)}"
     _check(cell, horizon, what, where)
+    cell.check_real()
     for role, given, example in (("params", params, "cell.init(sizes)"), ("inputs", inputs, '{"x": x}'),
                                  ("sizes", sizes, 'sizes={"n": 32}')):  # fmt: skip
         if given is not None:

@@ -81,6 +81,7 @@ class Watch:
         if not isinstance(target, Cell | Model):
             raise ArgumentError(three_lines(f"a watch takes a cell or a model, got {type(target).__name__}", "in sb.Watch",
                                             "decorate the function with @sb.cell"))  # fmt: skip
+        (target if isinstance(target, Cell) else target.cell).check_real()
         check_count("every", every, 1)
         check_count("count", count, 1)
         check_seed(seed)
