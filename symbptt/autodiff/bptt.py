@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from symbptt.autodiff.conjugate import as_complex
 from symbptt.autodiff.guard import FREE, Flow, Guards, merged
@@ -165,15 +166,9 @@ def reached(g: Graph, forward: Iterable[int], leaves: Iterable[int]) -> set[int]
     return wanted
 
 
-def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
-           record: list[tuple[int, int, int]], incoming: Flow = FREE) -> dict[int, int]:  # fmt: skip
-    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded.
-    `incoming` is what is known of the seeds."""
-    g = context.graph
-    loops, points = Loops(context, forward, derive), Points(context, derive)
-    started: set[tuple[int, ...]] = set()
+def _rounds_around(g: Graph, forward: list[int]) -> tuple[dict[int, frozenset[int]], dict[int, Any]]:
+    """Return the loops inside the step with which each value changes, told by the leaf of their rounds, and how many rounds they have."""
     repeats = [g[id] for id in forward if g[id].family == "repeat"]
-    # Each loop is told by the leaf of its round.
     loop = {leaf: node.attrs.parts(node.args)[2] for node in repeats for leaf in leaves_of(node)}
     count_of = {loop[leaf]: node.attrs.count for node in repeats for leaf in leaves_of(node)}
     found_in = changing(g, forward).items() if repeats else ()
@@ -182,6 +177,17 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     for node in repeats:
         _, _, number, following = node.attrs.parts(node.args)
         depends |= {id: depends[id] | {number} for id in following}  # also what is the same in all rounds
+    return depends, count_of
+
+
+def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
+           record: list[tuple[int, int, int]], incoming: Flow = FREE) -> dict[int, int]:  # fmt: skip
+    """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded.
+    `incoming` is what is known of the seeds."""
+    g = context.graph
+    loops, points = Loops(context, forward, derive), Points(context, derive)
+    started: set[tuple[int, ...]] = set()
+    depends, count_of = _rounds_around(g, forward)
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
         # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.equations.algebra.expressions import plus
@@ -39,16 +39,9 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     value, back, own = ([*loss.value()], [*loss.back()], [*loss.gradients()]) if loss is not None else ([], [], [])
     # A parameter of both cell and loss has one gradient, and one line.
     gradients, own = _merged(gradients, own)
-    kept = {Label(name, 0, True, mark=lines.mark) for name in (*r.carry, *r.cotangent, *r.inputs)}
-    kept |= {
-        Label(name, None, True, mark=lines.mark) for name in (*r.params, *(loss.lines.recursion.params if loss else ()))
-    }
-    # What is carried from round to round has one name in all of them.
-    carried = {label.name for id, label in lines.labels.items() if getattr(r.graph[id].attrs, "role", "") == "carried"}
-    left = (line.left.labels[0] for line in [*backward, *gradients, *inputs, *start])
-    kept |= {label for label in left if label.round and label.name in carried}
-    whole = folded([*backward, *gradients, *inputs, *start], kept)
-    backward, gradients, inputs, start = _split(whole, backward, gradients, inputs, start)
+    every = [*backward, *gradients, *inputs, *start]
+    kept = _kept(lines, loss, every)
+    backward, gradients, inputs, start = _split(folded(every, kept), backward, gradients, inputs, start)
     if loss is not None:
         shared_with = {label for line in gradients for label in line.right.labels}  # of gradients that have both parts
         back, own = map(collected, _split(folded([*back, *own], kept | shared_with), back, own))
@@ -73,15 +66,26 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     )
     done = [Section(title, tuple(x)) for title, x in named]
     if loss is not None:
-        every = loss.of.at == "every"
         value, back, own = shared([value, back, own], names)
         done[1:1] = [
-            Section(f"Loss, t = {'1, …, T' if every else 'T'}", tuple(value)),
+            Section(f"Loss, t = {'1, …, T' if loss.of.at == 'every' else 'T'}", tuple(value)),
             Section("Backward from the loss", tuple(back)),
             Section("Gradients of the loss's parameters", tuple(own)),
         ]
     done, constants = named_constants([section for section in done if section.lines], names_of_constants(lines, loss))
     return Page(tuple(done), (*legend(lines, loss, done), *constants))
+
+
+def _kept(lines: Lines, loss: LossLines | None, every: Iterable[Line]) -> set[Label]:
+    """Return the adjoints and gradients that have a line of their own, whoever reads them."""
+    r = lines.recursion
+    of_loss = loss.lines.recursion.params if loss is not None else ()
+    kept = {Label(name, 0, True, mark=lines.mark) for name in (*r.carry, *r.cotangent, *r.inputs)}
+    kept |= {Label(name, None, True, mark=lines.mark) for name in (*r.params, *of_loss)}
+    # What is carried from round to round has one name in all of them.
+    carried = {label.name for id, label in lines.labels.items() if getattr(r.graph[id].attrs, "role", "") == "carried"}
+    left = (line.left.labels[0] for line in every)
+    return kept | {label for label in left if label.round and label.name in carried}
 
 
 def names_of_constants(lines: Lines, loss: LossLines | None) -> Iterator[str]:
