@@ -11,7 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from symbptt.errors import CellError
+from symbptt.errors import CellError, SymbpttError
 
 _HERE = Path(__file__).parent.parent
 # Cells of the zoo lie inside the package but count as the user's code.
@@ -43,7 +43,10 @@ def is_user_file(name: str) -> bool:
 
 
 def is_of_code(error: BaseException) -> bool:
-    """Answer whether an error came up through a function of the user's, or of a module that symbptt wrote: it may be theirs then."""
+    """Answer whether an error may be that of a function of the user's, or of a module that symbptt wrote: it came up through one,
+    or tells in words what a call of it was given; a module that is no Python has no frame."""
+    if isinstance(error, SymbpttError | SyntaxError):
+        return True
     trace, files = error.__traceback__, set[str]()
     while trace is not None:
         files.add(trace.tb_frame.f_code.co_filename)

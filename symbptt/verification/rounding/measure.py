@@ -105,7 +105,7 @@ def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) 
             blocks = [_blocks(kernel, near, sent, sides, kind, seed) for kind in TYPES]
         except Exception as error:
             # What numbers of 50 digits have not; of a module that fails in floats the other levels tell. An error of ours is none.
-            if not (is_of_code(error) or isinstance(error, SyntaxError)):
+            if not is_of_code(error):
                 raise
             note = f"not measured: {type(error).__name__}: {one_line(error)[:120]}"
             return [Line(regime.name, kind.name, size.label, note=note) for kind in TYPES]
