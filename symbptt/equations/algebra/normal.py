@@ -16,6 +16,7 @@ import sympy as sp
 
 from symbptt.equations.algebra.entries import LETTERS
 from symbptt.equations.algebra.expressions import (
+    EYE,
     ONE,
     ZERO,
     Along,
@@ -196,6 +197,8 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
             if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
                 continue  # a condition that holds twice
             (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
+    # (xᵀ x) I, never I xᵀ x, which would be read as a product of matrices.
+    others.sort(key=lambda factor: factor == EYE)
     rest = _as_powers([*counts, *others, *arrays])
     own = [found for x in product(numbers) if not is_one(found := Number(x))]
     return [*own, *rest] or [ONE]
