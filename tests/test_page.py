@@ -211,6 +211,18 @@ def test_what_chooses_by_not_being_zero_stands_as_a_condition() -> None:
     assert_read(chosen_by_numbers, sizes_of(chosen_by_numbers))
 
 
+@sb.cell
+def read_beside_what_overflows(x: Input["m"], h: State["k"], W: Param["k m"], V: Param["d m"]):
+    C = np.outer(V @ x, np.exp(h))
+    return np.tanh(h + W @ x) + np.sum(C @ (W @ x) / np.maximum(np.abs(h @ h), 1))
+
+
+def test_a_product_by_zero_is_zero_and_no_test_says_so() -> None:
+    text = sb.derive(read_beside_what_overflows).text()
+    assert "a product with a factor of zero is zero" in text and "≠ 0" not in text
+    assert_read(read_beside_what_overflows, sizes_of(read_beside_what_overflows))
+
+
 def test_lines_are_as_they_are_written() -> None:
     page = sb.derive(summed).text(style="loop")
     assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = Σ_t n ds_t" in page and "dx_t = ds_t Wᵀ 1_n" in page

@@ -38,7 +38,7 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
-from symbptt.equations.algebra.trees import with_conditions
+from symbptt.equations.algebra.trees import multiplied, with_conditions
 from symbptt.equations.algebra.wholes import by_entries, convolved
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
@@ -146,7 +146,7 @@ class EntryMaker:
         return of_tree(with_conditions(self.graph, node, tree_of(node.attrs.expr)), args)
 
     def _contract(self, node: Node, at: Sequence[Expr]) -> Expr:
-        p, (a, b) = node.attrs, node.args
+        p, (a, b) = node.attrs, multiplied(self.graph, node)
         place = dict(zip(p.out, at, strict=True))
         sizes = dict(zip((*p.a, *p.b), (*self.graph.shape(a), *self.graph.shape(b)), strict=True))
         place |= {label: self._fresh(size) for label, size in sizes.items() if label not in place}

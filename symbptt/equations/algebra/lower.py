@@ -45,7 +45,7 @@ from symbptt.equations.algebra.expressions import (
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.matrices import function_of, of_one
-from symbptt.equations.algebra.trees import truth, whole_tree
+from symbptt.equations.algebra.trees import multiplied, truth, whole_tree
 from symbptt.equations.algebra.wholes import ALONG, convolved, in_matrices
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
@@ -113,8 +113,9 @@ class Lowering:
         # A row of a named table of three axes is a matrix; any other view of three axes needs indices.
         if max([len(self.graph.shape(arg)) for arg in node.args], default=0) > 2:
             return node.family == "gather" and node.args[0] in self.labels and not self.graph.shape(node.args[1])
+        read = multiplied(self.graph, node) if node.family == "contract" else node.args
         if node.family in ("reduce", "view", "contract", "cumulate", "whole", "algebra") and not all(
-            map(self._stands, node.args)
+            map(self._stands, read)
         ):
             return node.family == "view" and node.attrs.kind in ("concatenate", "expand")
         match node.family:
@@ -302,7 +303,7 @@ def _number(w: Lowering, node: Node) -> Expr:
 
 
 def _contract(w: Lowering, node: Node) -> Expr:
-    (a, b), form = node.args, _matrix_form(node)
+    (a, b), form = multiplied(w.graph, node), _matrix_form(node)
     if form is None:
         return _entrywise(w, node)
     swapped, turn_first, turn_second = form
@@ -318,7 +319,7 @@ def _labels(node: Node) -> tuple[int, ...]:
 def _entrywise(w: Lowering, node: Node) -> Expr:
     """Return a product over two labels at most as A ⊙ B, with diag(v) where a vector scales rows or columns, or the sum of all
     its entries."""
-    labels, sides = _labels(node), list(zip(node.args, (node.attrs.a, node.attrs.b), strict=True))
+    labels, sides = _labels(node), list(zip(multiplied(w.graph, node), (node.attrs.a, node.attrs.b), strict=True))
     whole = [w.side(id, own != labels) for id, own in sides if own and len(own) == len(labels)]
     part = [(w.value(id), own) for id, own in sides if len(own) < len(labels)]
     numbers = [value for value, _ in part if not value.shape]

@@ -10,7 +10,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.equations.algebra.expressions import normal
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
+from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, parts_of, tree_of, with_parts
 from symbptt.ir.shape import Shape
 
@@ -63,6 +63,30 @@ def read_by(node: Node) -> Sequence[int]:
 def _read_in(expr: sp.Expr) -> tuple[int, ...]:
     """Return the arguments that a body reads, each as often as it stands in it."""
     return indices(tree_of(expr))
+
+
+GUARDED = ops.where(placeholder(0), placeholder(1), 0)
+"""A value that is zero where a number is."""
+MODULI = (ops.absolute(placeholder(0)), ops.modulus(placeholder(0)))
+
+
+def multiplied(g: Graph, node: Node) -> tuple[int, int]:
+    """Return what a product multiplies, without the tests of code that no infinite entry meets a zero: on a page a product with a
+    factor of zero is zero."""
+    a, b = node.args
+    return _unguarded(g, a, b), _unguarded(g, b, a)
+
+
+def _unguarded(g: Graph, operand: int, beside: int) -> int:
+    """Return an operand of a product itself where it is zero if all entries beside it are that it is multiplied by."""
+    node = g[operand]
+    if node.family != "map" or node.attrs.expr != GUARDED:
+        return operand
+    test = g[node.args[0]]
+    while test.family == "view" or (test.family == "reduce" and test.attrs.kind == "max"):
+        test = g[test.args[0]]
+    is_largest = test.family == "map" and test.attrs.expr in MODULI and test.args == (beside,)
+    return node.args[1] if is_largest else operand
 
 
 LONGEST = 10_000
