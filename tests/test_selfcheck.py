@@ -94,6 +94,13 @@ def test_every_option_and_loss_is_covered(
         assert ("weight_of_proof" in text) == bool(at)
 
 
+@sb.cell
+def read_out(x: Input["m"], h: State["n"], W: Param["n m"], V: Param["k n"]):
+    """An output, whose cotangent a call may leave out."""
+    h2 = np.tanh(W @ x + h)
+    return {"h": h2, "y": V @ h2}
+
+
 LOSS = sb.model(lstm, general_loss(lstm), at="last")
 FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (lstm, {}, "np.add(dc, s_1, out=dc)", "np.subtract(dc, s_1, out=dc)"),
@@ -111,6 +118,8 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (min_gru, {}, "spans = _spans(s, m, back)", "spans = _spans(s, m, False)"),
     (lstm, {"memory": "sqrt"}, "sums[0][k] = sums[0][k] + v if", "sums[0][k] = v if"),
     (lstm, {"truncation": Chunked(2, 3)}, "_first(lo, hi)\n        given", "_first(lo, hi) + 1\n        given"),
+    (read_out, {}, "dy = np.zeros((T, B, k), dtype) if", "dy = np.full((T, B, k), 1e-4, dtype) if"),
+    (read_out, {}, "    for name, value in given.items():\n        wanted", "    for name, value in (run.states | given).items():\n        wanted"),
     (LOSS, {}, "return params | {k: params[k] + v if k in params else v for k, v in own.items()}", "return params | own | {k: 0 * v for k, v in own.items()}"),
 ]  # fmt: skip
 
