@@ -17,6 +17,7 @@ from symbptt.verification.objective import value_of
 from symbptt.verification.proof import cases
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
+from symbptt.verification.requests import asked_of
 from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.arrays import ExactArray, exactly, of_floats, values_of
 from symbptt.verification.rounding.exact import Exact, Tape, exact, fifty_digits
@@ -233,6 +234,19 @@ def test_truncated_and_sparing_kernels_err_by_a_few_units() -> None:
     for options in OPTIONS[1:]:
         found = rounding_of(sb.compile(zoo.rnn, **options), steps=5, regimes=(REGIMES[0], REGIMES[3]))
         assert not found.wrong and all(line.worst.units < 30 for line in found.lines), shown(found)
+
+
+@sb.cell
+def chaotic(x: sb.Input, h: sb.State, r: sb.Param):
+    return r * h * (1 - h) + 1e-3 * x
+
+
+@pytest.mark.parametrize("truncation", [sb.Window(1), sb.Chunked(3, 2)], ids=str)
+def test_states_at_which_a_truncation_cuts_are_off_by_the_rounding_of_all_steps(truncation: Any) -> None:
+    """A right module was called wrong where rounding grows along a run, for each cut was taken where nothing had rounded."""
+    asked = asked_of(chaotic, None, None, {"r": (3.8, 3.9), "h": (0.3, 0.7), "x": (0, 1)})
+    found = rounding_of(sb.compile(chaotic, truncation=truncation), regimes=REGIMES[:1], asked=asked)
+    assert not found.wrong and all(line.worst.units > 100 for line in found.lines[:1]), shown(found)
 
 
 def test_other_seeds_and_sizes_of_one() -> None:

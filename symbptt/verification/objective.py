@@ -40,10 +40,16 @@ def spans(truncation: Truncation, steps: int) -> list[Span]:
     return [Span(0, steps)]
 
 
-def value_of(target: Cell | Model, cotangents: Arrays, base: Point, truncation: Truncation = None) -> Value:
+def value_of(
+    target: Cell | Model,
+    cotangents: Arrays,
+    base: Point,
+    truncation: Truncation = None,
+    constant: Callable[[Any], Any] = np.asanyarray,
+) -> Value:
     """Return the function point -> scalar whose gradients at the point `base` are checked: a model's loss, or the sum of
-    cotangent * value of a cell; with a truncation, states that are constant are those of `base`."""
-    parts = _parts(target.cell if isinstance(target, Model) else target, base, truncation)
+    cotangent * value of a cell; with a truncation, states that are constant are those of `base`, made so by `constant`."""
+    parts = _parts(target.cell if isinstance(target, Model) else target, base, truncation, constant)
     return _loss(target, parts) if isinstance(target, Model) else _weighed(target, cotangents, parts)
 
 
@@ -51,13 +57,13 @@ Parts = Callable[[Point], Iterator[tuple[Span, Point]]]
 """point -> the spans of steps that count, each with the point at which its steps are run."""
 
 
-def _parts(cell: Cell, base: Point, truncation: Truncation) -> Parts:
+def _parts(cell: Cell, base: Point, truncation: Truncation, constant: Callable[[Any], Any] = np.asanyarray) -> Parts:
     found = spans(truncation, base.steps)
     if truncation is None:
         return lambda point: iter([(found[0], point)])
     # The states at which a truncation cuts are constants: taken at `base`, they do not move with the point that is
     # differentiated.
-    states, _ = oracle.run(cell, base)
+    states = {k: constant(v) for k, v in oracle.run(cell, base)[0].items()}
 
     def parts(point: Point) -> Iterator[tuple[Span, Point]]:
         for span in found:

@@ -14,7 +14,7 @@ from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, value_of
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.rounding.arrays import of_floats
+from symbptt.verification.rounding.arrays import constants, of_floats
 from symbptt.verification.rounding.exact import Exact, Tape, exact
 
 Group = tuple[str, str]
@@ -43,8 +43,10 @@ def gradients_of(
     """Return the gradients of the user's function at a point by the operations on a tape, which none of ours has derived."""
     whole = oracle.with_constants(point, target)
     taped = exact_point(whole, tape)
-    # The states at which a truncation cuts are constants: those of a run without a tape.
-    value = value_of(_with_lossy_loss(target, tape), exact_arrays(sent), exact_point(whole), truncation)(taped)
+    # The states at which a truncation cuts are constants, of a run that rounds as the tape does: what a float run has there is off
+    # by the rounding of all steps before.
+    base = exact_point(whole, tape if tape.unit else None)
+    value = value_of(_with_lossy_loss(target, tape), exact_arrays(sent), base, truncation, constants)(taped)
     bars = tape.pulled(exact(np.asarray(value, object)))
     wanted = oracle.differentiable(target)
     found: dict[Group, Any] = {}
