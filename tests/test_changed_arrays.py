@@ -74,6 +74,13 @@ y = h * 1; h += q; y * h
 y = U * 1; r = y[i]; r += h; y
 y = U * 1; r = y[:, i]; y[0] = h; r
 z = h; h += q; z
+y = np.zeros(5); y += v; y
+y = np.array([0.0, 1, 2, 3, 4]); y[0] = s; y * v
+y = np.zeros((3, 3)); y[np.triu_indices(3, 1)] = w; y -= y.T; y @ w
+y = np.zeros((3, 3)); z = y.T; y[0][1] = s; z[0] = w; y[0, 0] = 2; y + z[1]
+y = np.eye(3); np.linalg.eigh(y + 1)[0] * y.dtype.itemsize @ w + y.copy().sum()
+y = np.ones((2, 2)); k = y > 0; y[1] = y[0] * s; y[k & (y > 0.5)] = 0; y
+y = np.zeros(5); y[[1, 3, 4]] += w; z = np.zeros_like(y); z[range(2)] = y[[3, 4]]; z
 """.strip().splitlines()
 REFUSED = {
     "h[0] = 1.0; h": "h = h.copy()",
@@ -90,8 +97,6 @@ REFUSED = {
     "y = v * 1; y[5] = 0.0; y": "certain",
     "y = v * 1; y[[0, 7]] = 0.0; y": "axis of size",
     "y = v * 1; y[:2] = w; y": "check the shapes",
-    "y = np.zeros(5); y += v; y": "a = a + b",
-    "y = np.zeros(5); y[0] = s; y * v": "NumPy",
 }
 
 

@@ -50,6 +50,16 @@ def inside_a_gradient(x: Input["n"], h: State["n"], w: Param["n"]):
     return h - 0.1 * sb.grad(potential)(h) + x
 
 
+@sb.cell
+def of_known_shape(x: Input["2"], h: State["2"], w: Param["3"]):
+    """Numbers stand in its arrays until values do, and lists of values are arrays."""
+    A = np.zeros((2, 2))
+    A[0, 1] = w[0]
+    A -= A.T
+    turned = np.array([[np.cos(w[1]), -np.sin(w[1])], [np.sin(w[1]), np.cos(w[1])]]) @ h
+    return np.tanh(A @ turned) + np.asarray([np.maximum(x[0], w[2]), 0.5]).max() * x
+
+
 @sb.loss
 def squares(h: State["n"], y: Target["n"]):
     e = np.zeros(h.shape)
@@ -62,6 +72,7 @@ TARGETS = {
     "shifted": shifted,
     "a helper": by_a_helper,
     "a gradient": inside_a_gradient,
+    "known shape": of_known_shape,
 }
 
 

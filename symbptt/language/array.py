@@ -246,6 +246,13 @@ def _operators() -> None:
 
 
 _operators()
+IN_PLACE = tuple(f"__{short}__" for short in _IN_PLACE)
+OPERATORS = (
+    *(f"__{side}{short}__" for short in (*_BOTH_SIDES, *_UNKNOWN, "divmod", "matmul") for side in ("", "r")),
+    *(f"__{short}__" for short in (*_COMPARISONS, *_OF_ONE)),
+    *IN_PLACE,
+)
+"""The operators of arrays, by the names of their methods."""
 
 
 def graph_of(*values: Any) -> Graph | None:
@@ -262,7 +269,7 @@ def graph_of(*values: Any) -> Graph | None:
 
 def is_traced(values: Sequence[Any]) -> bool:
     """Answer whether a call of NumPy has a symbolic array among its arguments, which then says what the call means."""
-    return any(type(value) is Array or (type(value) in (list, tuple) and is_traced(value)) for value in values)
+    return any(isinstance(value, Array) or (type(value) in (list, tuple) and is_traced(value)) for value in values)
 
 
 def as_array(graph: Graph, value: Any) -> Array:

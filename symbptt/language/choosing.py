@@ -30,7 +30,7 @@ def plain_item(item: Any) -> Any:
     """Return an index with lists as arrays, and constants of the graph as their numbers."""
     if isinstance(item, Array) and item.value is not None:
         return np.asarray(item.value) if item.ndim else int(item.value)
-    if isinstance(item, list) and graph_of(item) is None:
+    if isinstance(item, list | range) and graph_of(item) is None:
         found = np.asarray(item)
         return found.astype(int) if not found.size else found
     if isinstance(item, np.ndarray) and not item.ndim and item.dtype.kind in "iu":

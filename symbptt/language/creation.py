@@ -20,6 +20,7 @@ from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.language.array import Array, apply, as_array, graph_of, kind
 from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH
+from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
 from symbptt.language.views import broadcast_to
@@ -147,6 +148,31 @@ def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True) -> Any
     return first + steps[(slice(None), *[None] * rank)] * ((last - first) / parts)
 
 
+def array(object: Any, dtype: Any = None) -> Any:
+    """Return values, alone or nested in lists and tuples, as a new array.
+
+    Shapes: values of one shape, and the lengths of the lists before it.
+    """
+    return np.copy(asarray(object, dtype), subok=True)
+
+
+def asarray(a: Any, dtype: Any = None) -> Any:
+    """Return values, alone or nested in lists and tuples, as an array; one that is an array already is itself.
+
+    Shapes: values of one shape, and the lengths of the lists before it.
+    """
+    found = _joined(a)
+    if dtype is None or not isinstance(found, Array):
+        return found  # a check computes with complex numbers, or others, in the place of floats
+    return NUMPY_FUNCTIONS["astype"](found, dtype)
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return np.stack([_joined(part) for part in value])
+    return as_array(value.graph, value) if isinstance(value, Dim) else value
+
+
 def numbers(sizes: Any) -> Any:
     """Return sizes, looked for in lists too, with the numbers of constants: a Const with a default may be a size."""
     if isinstance(sizes, tuple | list):
@@ -266,3 +292,7 @@ CREATORS: dict[str, Callable[..., Any]] = {
     function.__name__: function for function in (zeros, ones, full, eye, identity, tri, arange, linspace, broadcast_to)
 } | {"empty": zeros}
 """NumPy's functions that see sizes alone, by name."""
+JOINERS: dict[str, Callable[..., Any]] = {
+    "array": array, "asarray": asarray, "asanyarray": asarray, "ascontiguousarray": asarray,
+}  # fmt: skip
+"""NumPy's functions that look into lists of values and make one array of them, by name."""

@@ -16,6 +16,7 @@ from symbptt.ir.naming import beside, free_letters, unique
 from symbptt.ir.nesting import Nesting
 from symbptt.ir.shape import names_in
 from symbptt.ir.step import Step
+from symbptt.language.allocated import is_plain
 from symbptt.language.array import Array
 from symbptt.language.user_frames import SHOWN, cell_error, is_user_frame
 
@@ -87,6 +88,7 @@ def _watcher(graph: Graph, found: list[Local]) -> Callable[[FrameType, str, Any]
             for name, value in frame.f_locals.items():
                 if (
                     isinstance(value, Array)
+                    and not is_plain(value)
                     and value.graph is graph
                     and name in local
                     and id(value) not in given

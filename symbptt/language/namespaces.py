@@ -27,8 +27,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from symbptt.language import scipy_names
-from symbptt.language.array import graph_of
-from symbptt.language.creation import CREATORS, MADE, held
+from symbptt.language.allocated import allocated, plainly
+from symbptt.language.array import TRACED, graph_of
+from symbptt.language.creation import CREATORS, JOINERS, MADE, held
 from symbptt.language.functions import as_numbers
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.user_frames import cell_error, is_user_file
@@ -55,6 +56,8 @@ class Numpy(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(np, name)
+        if name in JOINERS:
+            return of_values(name, found)
         if not _HERE.traces:
             return _held(found) if name in ALLOCATORS else found
         if name in CREATORS:
@@ -84,10 +87,34 @@ def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> C
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
         if graph_of(*args, *kwargs.values()) is None:
-            return plain(*args, **kwargs)
+            # What nobody has written into a new array is zero in the trace, so that it is the same in each.
+            made = np.zeros if name == "empty" else plain
+            return held(made(*args, **kwargs)) if name in ALLOCATORS else plain(*args, **kwargs)
         return as_numpy_calls(name, own, as_numbers)(*args, **kwargs)
 
     return function
+
+
+def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return NumPy's function that makes an array of lists, which is ours where values of a cell or of a check stand in them."""
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        args = plainly(args)
+        is_ours = (_HERE.traces or MADE.get() is not None) and any(map(_has_values, args[:1]))
+        if is_ours:
+            return as_numpy_calls(name, JOINERS[name], as_numbers)(*args, **kwargs)
+        found = plain(*args, **kwargs)
+        return held(found) if _HERE.traces and found.dtype.kind in "fc" else found
+
+    return function
+
+
+def _has_values(value: Any) -> bool:
+    """Answer whether something, or what lists have in it, is an array that says itself what NumPy's functions mean, or a named size."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_values, value))
+    return graph_of(value) is not None or (type(value) is not np.ndarray and hasattr(value, "__array_function__"))
 
 
 class Noise:
@@ -141,6 +168,7 @@ def _unless_plain(own: Callable[..., Any], plain: Callable[..., Any]) -> Callabl
 
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = plainly(args), plainly(kwargs)
         is_ours = (_HERE.traces or _HERE.checks) and not scipy_names.is_plain(*args, *kwargs.values())
         return (own if is_ours else plain)(*args, **kwargs)
 
@@ -165,12 +193,14 @@ def _meant(name: str, value: Any) -> Any:
         return Numpy()
     if value is np.random or value is random or isinstance(value, _GENERATORS) or id(value) in _DRAWING:
         return Noise(value, name)
-    creator = _CREATORS.get(id(value))
-    return _of_scipy(value) if creator is None else of_sizes(creator, CREATORS[creator], value)
+    creator = _NAMES.get(id(value), "")
+    if creator in JOINERS:
+        return of_values(creator, value)
+    return of_sizes(creator, CREATORS[creator], value) if creator else _of_scipy(value)
 
 
-_CREATORS = {id(getattr(np, name)): name for name in CREATORS}
-"""NumPy's functions of sizes by what they are, for `from numpy import eye`."""
+_NAMES = {id(getattr(np, name)): name for name in (*CREATORS, *JOINERS)}
+"""NumPy's functions of sizes and of lists by what they are, for `from numpy import eye`."""
 
 
 _LOCKS = [RLock()]
@@ -182,8 +212,9 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def traced_names(function: Callable[..., Any]) -> Iterator[None]:
     """Let the names that a function and those that it calls by name find mean what they mean while it is traced."""
+    graph = TRACED.get()
     with _exchanged(function, _meant), _open("traces"):
-        token = MADE.set(None)
+        token = MADE.set(None if graph is None else allocated(graph))
         try:
             yield
         finally:
@@ -213,7 +244,8 @@ def _allocating(name: str, value: Any) -> Any:
     """Return what a name means while a check makes of arrays what it computes with, or None where that is what it always means."""
     if value is np:
         return Numpy()
-    return _held(value) if _CREATORS.get(id(value)) in ALLOCATORS else None
+    name = _NAMES.get(id(value), "")
+    return of_values(name, value) if name in JOINERS else _held(value) if name in ALLOCATORS else None
 
 
 @contextmanager

@@ -53,6 +53,9 @@ SIGNATURES: dict[str, str] = {
     "clip": "a a_min a_max -out min max",
     **dict.fromkeys(("ndim", "shape"), "a"),
     "size": "a axis",
+    "array": "object dtype ?copy ?order ?subok -ndmin ?like",
+    **dict.fromkeys(("asarray", "asanyarray"), "a dtype ?order ?device ?copy ?like"),
+    "ascontiguousarray": "a dtype ?like",
     **dict.fromkeys(("zeros", "ones", "empty"), "shape dtype ?order ?device ?like"),
     "full": "shape fill_value dtype ?order ?device ?like",
     "eye": "N M k dtype ?order ?device ?like",
@@ -119,7 +122,7 @@ go to our function, dtype and out may only be None.
 """
 DEFAULTS: dict[str, Any] = {
     "order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0, "equal_nan": False, "returned": False,
-    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1, "k": 0, "offset": 0, "axis1": 0, "axis2": 1,
+    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1, "k": 0, "offset": 0, "axis1": 0, "axis2": 1, "ndmin": 0,
 }  # fmt: skip
 """The values that an option otherwise refused may have all the same, beside None."""
 

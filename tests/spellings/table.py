@@ -128,12 +128,14 @@ float(2) * h + int(3) * q + bool(1) * p
 h.astype(np.float64)
 h.astype(float).copy()
 np.sum((h > 0), dtype=float) * h
-np.asarray(h) * 2 ! leave np.asarray
-np.array(h) + 1 ! leave np.asarray
-np.array([h[0], h[1]]) ! np.stack
+np.asarray(h) * 2
+np.array(h) + 1
+np.array([h[0], h[1]])
+np.array([[np.cos(s), -np.sin(s)], [np.sin(s), np.cos(s)]]) @ w[:2]
+np.array([w, [0.5] * 3])
 np.array([1.0, 2.0, 3.0]) * w
 np.asarray([1, 2, 3]) * w
-np.ascontiguousarray(h) ! arrays already
+np.ascontiguousarray(h)
 np.bitwise_and(h > 0, q > 0)
 -(h > 0) ! ~
 (h > 0) - (q > 0) ! where
@@ -448,7 +450,7 @@ np.compress([True, False, True], w)
 np.choose(i, [1.0, 2.0, 3.0, 4.0, 5.0]) * h ! Index
 U[np.argmax(h)]
 h[np.argmax(q)]
-np.eye(5)[i] @ h ! sb.one_hot
+np.eye(h.shape[0])[i] @ h
 sb.one_hot(np.argmax(h), 5) * v
 sb.one_hot(i, 5) * v
 sb.segment_sum(w, [0, 1, 1], 4)

@@ -1,0 +1,185 @@
+"""Arrays of known shape that a body allocates: NumPy's own as long as plain numbers stand in them, symbolic from the first value on.
+
+Example: of `y = np.zeros(3)` the values `np.linalg.inv(np.diag(y + 1))` and `y.dtype` are NumPy's. After `y[0] = np.sum(h)` y is an
+array of the graph as any other, and so is each view of it that was taken before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symbptt.ir.graph import Graph
+from symbptt.language.array import IN_PLACE, OPERATORS, Array, Part, as_array, graph_of
+
+
+class Allocated(Array):
+    """An array that a body may fill with values of the cell; `plain` is NumPy's, None as soon as one stands in it."""
+
+    __slots__ = ("plain",)
+
+    def __init__(self, graph: Graph, plain: Any, part: Part | None = None) -> None:
+        self.plain: Any = plain
+        super().__init__(graph, as_array(graph, plain).id, None, part)
+
+    @property
+    def id(self) -> int:
+        if self._numbers() is None:
+            return super().id
+        return as_array(self.graph, self.plain).id
+
+    @property
+    def value(self) -> Any:
+        """NumPy's array, where the array holds plain numbers."""
+        return self._numbers()
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        """Say nothing: the numbers are those that stand in it."""
+
+    def _numbers(self) -> Any:
+        """Return NumPy's array, None where a value of the cell stands in it or in the array of which it is a view."""
+        whole = None if self.part is None else self.part.whole
+        if isinstance(whole, Allocated) and whole._numbers() is None:
+            self.plain = None
+        return self.plain
+
+    def become(self, id: int) -> None:
+        super().become(id)
+        self.plain = None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._numbers(), name, None)
+        if found is None:
+            return super().__getattr__(name)
+        return _copied(self, found) if name == "copy" else self._method(name, found) if callable(found) else found
+
+    def _method(self, name: str, of_numbers: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method of NumPy's array: with values of the cell among its arguments the symbolic one."""
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            if is_plain((args, kwargs)):
+                return of_numbers(*plainly(args), **plainly(kwargs))
+            return Array.__getattr__(self, name)(*args, **kwargs)
+
+        return method
+
+    def __getitem__(self, key: Any) -> Any:
+        numbers = self._numbers()
+        if numbers is None or not is_plain(key):
+            return super().__getitem__(key)
+        return self._seen(numbers[plainly(key)], lambda: super(Allocated, self).__getitem__(key))
+
+    def _seen(self, found: Any, symbolic: Callable[[], Array]) -> Any:
+        """Return a part of the numbers, which may be filled as well; one that is a view is one of both."""
+        if not isinstance(found, np.ndarray):
+            return found
+        is_view = found.size and np.shares_memory(found, self.plain)
+        return Allocated(self.graph, found, symbolic().part if is_view else None)
+
+    @property
+    def T(self) -> Any:
+        numbers = self._numbers()
+        symbolic = super().T
+        return symbolic if numbers is None else self._seen(numbers.T, lambda: symbolic)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        numbers = self._numbers()
+        if numbers is None or not is_plain((key, value)):
+            super().__setitem__(key, value)
+        else:
+            numbers[plainly(key)] = plainly(value)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        numbers = self._numbers()
+        return super().__array__(*args, **kwargs) if numbers is None else np.asarray(numbers, *args)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if is_plain((inputs, kwargs)):
+            found = getattr(ufunc, method)(*plainly(inputs), **plainly(kwargs))
+            return kwargs["out"][0] if "out" in kwargs else found
+        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if is_plain((args, kwargs)):
+            found = func(*plainly(args), **plainly(kwargs))
+            return Allocated(self.graph, found) if func.__name__ in FILLED else found
+        return super().__array_function__(func, types, args, kwargs)
+
+    def __len__(self) -> int:
+        return int(self.shape[0]) if self.ndim else super().__len__()
+
+
+FILLED = ("copy", "zeros_like", "ones_like", "full_like", "empty_like")
+"""Functions of an array whose results a body may fill as well."""
+
+
+def _copied(x: Allocated, copy: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: Allocated(x.graph, copy(*args, **kwargs))
+
+
+def is_plain(value: Any) -> bool:
+    """Answer whether a value, or what a tuple, list, dict or slice has in it, is NumPy's or Python's."""
+    match value:
+        case Allocated():
+            return value._numbers() is not None
+        case tuple() | list():
+            return all(map(is_plain, value))
+        case dict():
+            return all(map(is_plain, value.values()))
+        case slice():
+            return graph_of(value.start, value.stop, value.step) is None
+        case _:
+            return graph_of(value) is None
+
+
+def plainly(value: Any) -> Any:
+    """Return a value with NumPy's array for each allocated one in it that holds plain numbers."""
+    match value:
+        case Allocated():
+            numbers = value._numbers()
+            return value if numbers is None else numbers
+        case tuple() | list():
+            return type(value)(map(plainly, value)) if not hasattr(value, "_fields") else value
+        case dict():
+            return {key: plainly(x) for key, x in value.items()}
+        case _:
+            return value
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    symbolic = getattr(Array, name)
+
+    def operator(self: Allocated, *others: Any) -> Any:
+        numbers = self._numbers()
+        if numbers is None or not is_plain(others):
+            return symbolic(self, *others)
+        found = getattr(numbers, name)(*plainly(others))
+        return self if name in IN_PLACE else found
+
+    return operator
+
+
+for _name in OPERATORS:
+    setattr(Allocated, _name, _operator(_name))
+
+
+def _attribute(name: str) -> Any:
+    symbolic = getattr(Array, name)
+
+    def attribute(self: Allocated) -> Any:
+        numbers = self._numbers()
+        return symbolic.fget(self) if numbers is None else getattr(numbers, name)
+
+    return property(attribute)
+
+
+for _name in ("dtype", "real", "imag", "mT", "flat"):
+    setattr(Allocated, _name, _attribute(_name))
+
+
+def allocated(graph: Graph) -> Callable[[Any], Any]:
+    """Return what makes of NumPy's new array one that values of a graph may be written into."""
+    return lambda plain: Allocated(graph, plain)
