@@ -17,7 +17,7 @@ from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
-from symbptt.verification.proof import draws, rules, subjects
+from symbptt.verification.proof import draws, norms, rules, subjects
 from symbptt.verification.proof.atoms import Atoms, NoRootError
 from symbptt.verification.proof.cases import Cases
 from symbptt.verification.proof.constants import element, fraction
@@ -160,6 +160,34 @@ def test_norms_are_compared_of_states_that_nothing_else_in_the_step_reads() -> N
     lines = {line.path: line for line in proof_of(GATED, 0).lines}
     masked = [block for block in lines[MASKED.path].blocks if block.startswith("norm")]
     assert masked == ["norm of dh"] and "norm of dh" not in lines[PLAIN[0].path].blocks
+
+
+@pytest.mark.parametrize("truncation", [None, pytest.param(sb.Window(2), marks=pytest.mark.long)])
+def test_norms_are_those_of_copies_that_move_entry_by_entry(monkeypatch: Any, truncation: Any) -> None:
+    """What the loops hand back is believed where the user's function agrees, and a wrong guess is not."""
+    case, judged = Cases(0, NOTHING).at(lstm, MASKED), list[bool]()
+    assert not isinstance(case, str)
+    guessed, is_right = norms._guessed, norms._is_right
+
+    def found(change: int) -> Any:
+        def guess(*args: Any) -> Any:
+            handed = guessed(*args)
+            handed["c"][0, 2, 1] += change
+            return handed
+
+        def judge(*args: Any) -> bool:
+            judged.append(is_right(*args))
+            return judged[-1]
+
+        monkeypatch.setattr(norms, "_guessed", guess)
+        monkeypatch.setattr(norms, "_is_right", judge)
+        with functions_of(case.atoms):
+            given = (lstm, case.point, case.wanted, case.sent, truncation, np.random.default_rng(0))
+            return norms.squares(*given)["norm of dh"]
+
+    right, wrong = found(0), found(1)
+    assert np.array_equal(right, wrong) and np.all(right[:-1] != 0)
+    assert all(judged[: len(judged) // 2]) and not any(judged[len(judged) // 2 :])
 
 
 def test_a_cell_that_runs_over_the_field_with_few_numbers_alone_is_proved_nowhere() -> None:

@@ -181,8 +181,9 @@ def _norms_of_loops(kernel: Kernel, point: Point, sent: Arrays) -> Results:
     loops = Lowered(kernel.program, lower(kernel.program, True, monitored=True), True)
     near = replace(point, params=oracle.constants(cell, point) | point.params)
     total = {k: np.zeros((point.steps, *np.shape(v))) for k, v in point.state.items()}
+    states, outputs = oracle.run(cell, point)
     for span in spans(kernel.truncation, point.steps):
-        part = cotangents_of_span(cell, point, sent, span)
+        part = cotangents_of_span(cell, states | outputs, point, sent, span)
         for k, adjoints in adjoints_of_loops(loops, cell, near, part, floats()).items():
             total[k][span.first : span.hi] += adjoints[span.first : span.hi]
     return {"norms": {k: np.sqrt(np.sum(np.square(v), tuple(range(1, v.ndim)))) for k, v in total.items()}}

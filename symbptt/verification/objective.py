@@ -117,12 +117,14 @@ def cotangents_of_steps(sent: Any, found: Any, point: Point, is_state: bool) -> 
     return full
 
 
-def cotangents_of_span(cell: Cell, point: Point, sent: Arrays, span: Span) -> Arrays:
-    """Return cotangents of every step, (T, B, ...), of which those of a span of losses alone are left; none behind the end of a sample."""
-    states, outputs = oracle.run(cell, point)
+def cotangents_of_span(cell: Cell, values: Arrays, point: Point, sent: Arrays, span: Span) -> Arrays:
+    """Return cotangents of every step, (T, B, ...), of which those of a span of losses alone are left; none behind the end of a sample.
+
+    `values` are the states and outputs of the cell at the point, by name.
+    """
     steps = np.arange(point.steps)[:, None]
     counts = point.active & (span.lo <= steps) & (steps < span.hi)
-    full = {k: cotangents_of_steps(v, (states | outputs)[k], point, k in states) for k, v in sent.items()}
+    full = {k: cotangents_of_steps(v, values[k], point, k in cell.looped.next) for k, v in sent.items()}
     return {
         k: as_like(np.where(counts.reshape(*counts.shape, *(1,) * (v.ndim - 2)), v, 0.0), v) for k, v in full.items()
     }

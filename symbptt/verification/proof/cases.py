@@ -51,8 +51,8 @@ class Case:
     def squares(self, truncation: Truncation) -> Arrays:
         """Return the squared norms of the cotangents of states after each step, for a cell."""
         if truncation not in self.norms and isinstance(self.target, Cell):
-            states = {a.name: self.wanted[a.name] for a in self.target.arguments if a.role == "state"}
-            self.norms[truncation] = squares(self.target, self.point, states, self.sent, truncation)
+            random = np.random.default_rng(self.atoms.random.randrange(2**32))
+            self.norms[truncation] = squares(self.target, self.point, self.wanted, self.sent, truncation, random)
         return self.norms[truncation]
 
     def along(self, truncation: Truncation, moving: dict[Group, Any]) -> float:

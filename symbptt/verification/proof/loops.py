@@ -11,9 +11,12 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
+from symbptt.autodiff.bptt import derive
 from symbptt.codegen.loop_ir.interpret import Arithmetic, run
 from symbptt.codegen.lower.cell import Sweeps, lower
-from symbptt.codegen.program.program import Program
+from symbptt.codegen.passes.still_sums import in_loops
+from symbptt.codegen.program.program import Program, program_of
+from symbptt.codegen.program.regions import place
 from symbptt.language.cell import Cell
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.constants import element, fraction
@@ -37,6 +40,11 @@ def lowered(program: Program, passes: Sequence[Pass], masked: bool) -> Lowered:
     for step in passes:
         program = step(program)
     return Lowered(program, lower(program, masked, limit=1.0, monitored=True), masked)
+
+
+def as_derived(cell: Cell) -> Lowered:
+    """Return the loops of a cell as it is derived, which take lengths and resets."""
+    return lowered(program_of(derive(in_loops(cell.looped))), (place,), True)
 
 
 def number(value: sp.Expr) -> Any:

@@ -1,23 +1,27 @@
 """The norms that `monitor=True` adds, over the field as their squares: what each entry of a state after a step does to the rest of a run.
 
-The other side is the user's function again, as everywhere in the proof: the steps behind are run once more with a copy of each sample
-for every entry of the state, which that copy alone moves along. A state that other results of the same step read too has a cotangent
-within that step, which no change from outside shows: it is left out here.
+The other side is the user's function again, as everywhere in the proof. What a step hands back to each entry of a state is guessed by the
+loops as derived, and the guess g is held against the user's function along one random direction of every state after every step:
+<g_t, v> is what one step behind makes of v, by dual numbers, times the cotangents there. All of that is one number, which vanishes for a
+guess that is wrong once in P. Where it does not, the steps behind are run with a copy of each sample for every entry of the state, which
+that copy alone moves along. A state that other results of the same step read too has a cotangent within that step, which no change
+from outside shows: it is left out here.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from symbptt.language.cell import Cell
 from symbptt.verification import oracle
-from symbptt.verification.objective import Span, Truncation, cotangents_of_span, spans
+from symbptt.verification.objective import Truncation, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.proof.draws import with_constants
+from symbptt.verification.proof.draws import drawn, with_constants
 from symbptt.verification.proof.field import reduced, times
+from symbptt.verification.proof.loops import Lowered, arithmetic, as_derived, run_loops
 from symbptt.verification.proof.residues import elements, residues
 
 
@@ -37,29 +41,137 @@ def seen_outside(cell: Cell) -> list[str]:
     ]
 
 
-def squares(cell: Cell, point: Point, states: Arrays, sent: Arrays, truncation: Truncation) -> Arrays:
+def squares(
+    cell: Cell, point: Point, values: Arrays, sent: Arrays, truncation: Truncation, random: np.random.Generator
+) -> Arrays:
     """Return the squared norms of the cotangents of states after each step, (T,), over all samples, by label: of all losses
-    that reach the step, as a truncation says."""
-    base = with_constants(point, cell)
-    parts = [(span, cotangents_of_span(cell, base, sent, span)) for span in spans(truncation, point.steps)]
-    parts = [(span, {k: elements(v) for k, v in full.items()}) for span, full in parts]
-    return {
-        label(k): np.array([_square(cell, base, states, parts, k, t) for t in range(point.steps)])
-        for k in seen_outside(cell)
+    that reach the step, as a truncation says; `values` are the states and outputs of the user's function, by name."""
+    base, seen = with_constants(point, cell), seen_outside(cell)
+    if not seen:
+        return {}
+    states = {k: values[k] for k in cell.looped.next}
+    total = {k: np.zeros(np.shape(states[k])) for k in seen}
+    loops, moved = as_derived(cell), _moved(cell, base, states, random)
+    for span in spans(truncation, point.steps):
+        full = {k: elements(v) for k, v in cotangents_of_span(cell, values, base, sent, span).items()}
+        handed = _guessed(loops, cell, base, moved, full)
+        handed = handed if _is_right(handed, moved, full) else _by_copies(cell, base, states, full, seen)
+        reached = slice(span.first, span.hi)
+        for k in seen:
+            whole = handed[k] if k not in full else reduced(handed[k] + full[k])
+            total[k][reached] = reduced(total[k][reached] + whole[reached])
+    return {label(k): _squared(total[k], point.active) for k in seen}
+
+
+def _squared(adjoints: Any, active: Any) -> Any:
+    """Return the sums of squares of adjoints, (T, B, ...), over the samples that have not ended, (T,)."""
+    rows = adjoints.reshape(*active.shape, -1)
+    found = [np.sum(times(row, row)[there]) if there.any() else 0.0 for row, there in zip(rows, active, strict=True)]
+    return reduced(np.array(found, float))
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """States after steps t of samples b that have another step behind them, (N, ...), a direction of each, and what that step makes
+    of it."""
+
+    point: Point
+    places: list[tuple[int, int]]
+    states: Arrays
+    directions: Arrays
+    tangents: Arrays
+
+    @property
+    def at(self) -> tuple[Any, Any]:
+        """The indices of the places."""
+        found = np.array(self.places, int).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
+
+def _moved(cell: Cell, point: Point, states: Arrays, random: np.random.Generator) -> _Moved:
+    """Return every state that has a step behind it, moved along a random direction through that step alone."""
+    active = point.active
+    places = [(t, b) for t in range(point.steps - 1) for b in range(point.batch) if active[t + 1, b]]
+    found = _Moved(point, places, {}, {}, {})
+    t, b = found.at
+    before = {k: residues(elements(v)[t, b]) for k, v in states.items()}
+    directions = {k: drawn(v.shape, random) for k, v in before.items()}
+    part = replace(
+        point,
+        inputs={k: v[t + 1, b][None] for k, v in point.inputs.items()},
+        state={k: v + 1j * directions[k] for k, v in before.items()},
+        initial={k: v[b] for k, v in point.state.items()},
+        steps=1,
+        batch=len(places),
+        lengths=None,
+        reset=None if point.reset is None else point.reset[t + 1, b][None],
+    )
+    after, outputs = oracle.run(cell, part)
+    tangents = {k: np.imag(elements(v))[0] for k, v in (after | outputs).items()} if places else {}
+    return replace(found, states=before, directions=directions, tangents=tangents)
+
+
+def _guessed(loops: Lowered, cell: Cell, point: Point, moved: _Moved, full: Arrays) -> Arrays:
+    """Return what the steps behind hand back to every state after every step, (T, B, ...), by the loops as derived: each of these
+    states begins a sample, which ends where its own does, or where that begins anew."""
+    t, b = moved.at
+    steps = max(point.steps - 1, 0)
+    later = t + 1 + np.arange(steps)[:, None]
+    fresh = point.active & (False if point.reset is None else point.reset)
+    ends = np.array([_end(point.active[:, j], fresh[:, j], i + 1) for i, j in moved.places], int) - t - 1
+    within, at = np.arange(steps)[:, None] < ends, (np.minimum(later, point.steps - 1), b)
+    tails = replace(
+        point,
+        inputs={k: v[at] for k, v in point.inputs.items()},
+        state=moved.states,
+        steps=steps,
+        batch=len(moved.places),
+        lengths=ends,
+        reset=None,
+    )
+    sent = {
+        k: residues(np.where(within.reshape(*within.shape, *(1,) * (v.ndim - 2)), v[at], 0.0)) for k, v in full.items()
     }
+    names = [a.name for a in cell.arguments if a.role == "state"]
+    found = {k: np.zeros((point.steps, point.batch, *np.shape(moved.states[k])[1:])) for k in names}
+    if moved.places:
+        _, gradients = run_loops(loops, cell, tails, sent, 2, arithmetic())
+        for k in names:
+            found[k][t, b] = elements(gradients["state", k])
+    return found
 
 
-def _square(cell: Cell, point: Point, states: Arrays, parts: list[tuple[Span, Arrays]], name: str, t: int) -> float:
-    """Return the square for one state after one step."""
-    count = int(np.prod(np.shape(states[name])[2:]))
-    adjoint = np.zeros((point.batch, count))
-    for full in [full for span, full in parts if span.first <= t < span.hi]:
-        if name in full:
-            adjoint = reduced(adjoint + full[name][t].reshape(point.batch, count))
-        if t + 1 < point.steps and count:
-            adjoint = reduced(adjoint + _behind(cell, point, states, full, name, t + 1, count))
-    adjoint = np.where(point.active[t][:, None], adjoint, 0.0)
-    return float(reduced(np.sum(times(adjoint, adjoint))))
+def _end(active: Any, fresh: Any, first: int) -> int:
+    """Return the step from `first` on before which a sample has ended or begins anew."""
+    stops = np.flatnonzero(~active[first:] | fresh[first:])
+    return first + int(stops[0]) if len(stops) else len(active)
+
+
+def _is_right(handed: Arrays, moved: _Moved, full: Arrays) -> bool:
+    """Answer whether what is handed back is what the user's function hands back, one step at a time."""
+    t, b = moved.at
+    total = 0.0
+    for k, v in moved.directions.items():
+        total = reduced(total + _inner(handed[k][t, b], elements(v)))
+    for k, tangent in moved.tangents.items():
+        for cotangent in [arrays[k] for arrays in (handed, full) if k in arrays]:
+            total = reduced(total - _inner(cotangent[t + 1, b], tangent))
+    return bool(total == 0)
+
+
+def _inner(a: Any, b: Any) -> Any:
+    return reduced(np.sum(times(a, b)))
+
+
+def _by_copies(cell: Cell, point: Point, states: Arrays, full: Arrays, names: list[str]) -> Arrays:
+    """Return what the steps behind hand back to some states after every step, entry by entry."""
+    found = {k: np.zeros(np.shape(states[k])) for k in names}
+    for k in names:
+        count = int(np.prod(np.shape(states[k])[2:]))
+        for t in range(point.steps - 1 if count else 0):
+            behind = _behind(cell, point, states, full, k, t + 1, count)
+            found[k][t] = behind.reshape(found[k][t].shape)
+    return found
 
 
 def _behind(cell: Cell, point: Point, states: Arrays, full: Arrays, name: str, t: int, count: int) -> Any:

@@ -7,11 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.passes.still_sums import in_loops
-from symbptt.codegen.program.program import program_of
-from symbptt.codegen.program.regions import place
 from symbptt.errors import one_line
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -20,7 +16,7 @@ from symbptt.verification.proof.cases import Case, Cases
 from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
 from symbptt.verification.proof.identity import wrong_blocks
-from symbptt.verification.proof.loops import lowered
+from symbptt.verification.proof.loops import as_derived
 from symbptt.verification.proof.residues import elements, functions_of
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
@@ -59,9 +55,7 @@ def _chance(cell: Cell, cases: Cases) -> str:
     case = cases.at(cell, FEW[0])
     if isinstance(case, str) or cell.tolerances:
         return ""
-    return chance_of(
-        degree(lowered(program_of(derive(in_loops(cell.looped))), (place,), True), cell, case.point, case.sent)
-    )
+    return chance_of(degree(as_derived(cell), cell, case.point, case.sent))
 
 
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
