@@ -27,7 +27,7 @@ from symbptt.verification.proof.loops import lowered
 from symbptt.verification.proof.opaque import Opaque
 from symbptt.verification.proof.prove import line_of, proof_of
 from symbptt.verification.proof.residues import elements, functions_of, residues
-from symbptt.verification.proof.results import Proof
+from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.settings import FEW, LOOPS, MASKED, PLAIN
 from symbptt.verification.proof.subjects import subjects_of
 from symbptt.verification.proof.symbolic import symbolic
@@ -409,7 +409,7 @@ def test_a_search_for_roots_that_needs_more_draws_than_are_left_ends_soon(
         before = draws._Search.run
         with monkeypatch.context() as patch:
             patch.setattr(draws._Search, "run", run)
-            case = Cases(0, NOTHING).at(rooted, PLAIN[0])
+            case = Cases(0, NOTHING).at(rooted, PLAIN[0], rooted=True)
         return case if isinstance(case, str) else "", counted[0]
 
     note, count = tries()
@@ -525,6 +525,15 @@ def rooted(x: Input["n"], h: State["n"], w: Param["6 n"]):
 
 
 @sb.cell
+def layers(x: Input["3 n"], h: State["4 n"], U: Param["n n"]):
+    """More roots a step than arguments can be found for at which all exist."""
+    s = h
+    for _ in range(3):
+        s = s + np.tanh(sb.layer_norm(s) @ U) + np.mean(sb.layer_norm(x @ U), 0)
+    return s
+
+
+@sb.cell
 def normed(x: Input["n"], h: State["n"], U: Param["n n"]):
     """Roots of the state alone, which the step before decides."""
     return sb.layer_norm(U @ h) * sb.norm(h) + x
@@ -537,6 +546,32 @@ def test_arguments_are_drawn_at_which_all_roots_exist(cell: sb.Cell) -> None:
     for setting in (settings[1], MASKED):
         line = line_of(subject, setting, drawn)
         assert not line.note and not line.wrong, line
+
+
+def of_module(kernel: Kernel, cases: Cases) -> Line:
+    (subject, _), *_ = subjects_of(kernel)
+    return line_of(subject, FEW[0], cases)
+
+
+def test_roots_that_no_arguments_have_are_proved_by_their_derivatives() -> None:
+    kernel, drawn = sb.compile(layers), Cases(0, NOTHING)
+    line, case = of_module(kernel, drawn), drawn.at(layers, FEW[0])
+    assert not isinstance(case, str) and case.free
+    assert not line.note and not line.wrong and "dU" in line.compared, line
+
+
+@pytest.mark.long
+def test_a_mistake_in_the_slope_of_a_root_that_no_arguments_have_is_found() -> None:
+    wrong = spoiled(sb.compile(layers), "np.divide(0.5 / n, deviation_3_b", "np.divide(1 / n, deviation_3_b")
+    assert "dU" in of_module(wrong, Cases(0, NOTHING)).wrong
+
+
+def test_what_takes_the_square_of_a_root_for_its_argument_is_proved_where_roots_exist() -> None:
+    """x / √x is √x for those roots alone whose square is known."""
+    drawn, old = Cases(0, NOTHING), "np.sqrt(s_1, out=deviation_t)"
+    line = of_module(spoiled(sb.compile(normed), old, "np.divide(s_1, np.sqrt(s_1), out=deviation_t)"), drawn)
+    assert not line.note and not line.wrong and "dU" in line.compared, line
+    assert {rooted for _, _, rooted in drawn.known} == {False, True}
 
 
 def test_a_declared_derivative_is_that_of_letters_too() -> None:

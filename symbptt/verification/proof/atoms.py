@@ -5,8 +5,9 @@ What is true of the function as a formula is true of the values: exp(a + b) = ex
 log(a) + log(b), log(1 + exp(x)) = x + log(1 + exp(-x)), sin² + cos² = 1, sqrt(x)² = x; tanh, sigmoid, softplus and others are made of exp.
 Both sides of a comparison ask the same memory.
 
-A square root exists for every second element. While arguments are drawn, `strict`, one that has none raises an error, and
-others are drawn; afterwards such a root is anything, as only samples that have ended may ask for it.
+A square root exists for every second element. While arguments are drawn, `strict`, one that has none raises an error; otherwise
+such a root r of x is any square, drawn for x, and r² = x is not known of it. What is the same on both sides for any r is so for the root;
+what needs r² = x differs, and is compared at arguments that are looked for, at which all roots exist.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Atoms:
             return root(x)
         if self.strict:
             raise NoRootError(x)
-        return self.of(("sqrt", x))
+        return pow(self.of(("sqrt", x)), 2, P)
 
     def power(self, x: int, exponent: int) -> int:
         """Return exp(exponent log(x)), so that whole differences of exponents are powers of x."""

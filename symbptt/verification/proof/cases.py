@@ -39,6 +39,8 @@ class Case:
     wanted: Arrays
     sent: Arrays
     moving: dict[Group, Any]
+    free: bool = False
+    """A flag for square roots that do not exist in the field, of which nothing is known but their derivatives."""
     slopes: dict[Truncation, float] = field(default_factory=dict)
     norms: dict[Truncation, Arrays] = field(default_factory=dict)
 
@@ -65,23 +67,23 @@ class Cases:
 
     def __init__(self, seed: int, asked: Asked) -> None:
         self.seed, self.asked, self.missing = seed, asked, 0
-        self.known: dict[tuple[int, Setting], tuple[Any, Case | str]] = {}
+        self.known: dict[tuple[int, Setting, bool], tuple[Any, Case | str]] = {}
 
-    def at(self, target: Cell | Model, setting: Setting) -> Case | str:
-        """Return the case of a setting, or in words why there is none."""
-        key = id(target), replace(setting, path="", monitor=False, blocks=WHOLE)
+    def at(self, target: Cell | Model, setting: Setting, rooted: bool = False) -> Case | str:
+        """Return the case of a setting, or in words why there is none; `rooted`: one at which all square roots exist."""
+        key = id(target), replace(setting, path="", monitor=False, blocks=WHOLE), rooted
         if key not in self.known:
             # Together with the target, which must live as long as its number tells it from others.
-            self.known[key] = target, self._made(target, setting)
+            self.known[key] = target, self._made(target, setting, rooted)
         return self.known[key][1]
 
-    def _made(self, target: Cell | Model, setting: Setting) -> Case | str:
+    def _made(self, target: Cell | Model, setting: Setting, rooted: bool) -> Case | str:
         seed = self.seed + zlib.crc32(repr(setting).encode()) % 10**6
         point = setting.point(target, seed, self.asked)
         if point is None:
             return ONES
         try:
-            return self._drawn(target, setting, point, seed)
+            return self._drawn(target, setting, point, seed, rooted)
         except NoDrawError as error:
             self.missing += 1
             return str(error)
@@ -90,18 +92,22 @@ class Cases:
                 raise
             return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
 
-    def _drawn(self, target: Cell | Model, setting: Setting, point: Point, seed: int) -> Case:
+    def _drawn(self, target: Cell | Model, setting: Setting, point: Point, seed: int, rooted: bool) -> Case:
         atoms, random = Atoms(seed), np.random.default_rng(seed)
-        found = in_field(point, random)
+        found, free = in_field(point, random), False
         with functions_of(atoms), np.errstate(all="ignore"):
             atoms.strict = True
             try:
                 wanted, sent = _expected(target, setting, found, random)
             except NoRootError:
-                return self._searched(target, setting, found, atoms, random, seed)
+                if rooted:
+                    return self._searched(target, setting, found, atoms, random, seed)
+                free = True
             finally:
                 atoms.strict = False
-            return _case(target, atoms, found, wanted, sent, random)
+            if free:
+                wanted, sent = _expected(target, setting, found, random)
+            return _case(target, atoms, found, wanted, sent, random, free)
 
     def _searched(
         self,
@@ -114,7 +120,7 @@ class Cases:
     ) -> Case:
         """Return a case where square roots had to be looked for; a model begins with the arguments of its cell."""
         if isinstance(target, Model):
-            of_cell = self.at(target.cell, replace(setting, last=False, only=""))
+            of_cell = self.at(target.cell, replace(setting, last=False, only=""), rooted=True)
             if isinstance(of_cell, str):
                 raise NoDrawError(of_cell)
             atoms, own = of_cell.atoms, of_cell.point
@@ -136,13 +142,19 @@ class Cases:
 
 
 def _case(
-    target: Cell | Model, atoms: Atoms, point: Point, wanted: Arrays, sent: Arrays, random: np.random.Generator
+    target: Cell | Model,
+    atoms: Atoms,
+    point: Point,
+    wanted: Arrays,
+    sent: Arrays,
+    random: np.random.Generator,
+    free: bool = False,
 ) -> Case:
     for arrays in (point.params, point.inputs, point.state, point.targets, sent):
         for array in arrays.values():
             # A module that changes its arguments raises an error, and leaves them to the paths behind.
             np.asanyarray(array).flags.writeable = False
-    found = Case(target, atoms, point, wanted, sent, directions(point, target, random))
+    found = Case(target, atoms, point, wanted, sent, directions(point, target, random), free)
     found.slope(None)  # a function that has no tangent says so here
     return found
 

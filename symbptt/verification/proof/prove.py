@@ -59,8 +59,17 @@ def _chance(cell: Cell, cases: Cases) -> str:
 
 
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
-    """Return the comparison of one subject in one setting."""
+    """Return the comparison of one subject in one setting: where square roots are anything and both sides differ, once more at
+    arguments at which all of them exist."""
     case = cases.at(subject.target, setting)
+    line = _compared(subject, setting, cases, case)
+    if isinstance(case, str) or not case.free or not (line.wrong or line.note):
+        return line
+    rooted = cases.at(subject.target, setting, rooted=True)
+    return line if isinstance(rooted, str) else _compared(subject, setting, cases, rooted)
+
+
+def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str) -> Line:
     few = setting.size.ones or setting.size.steps < 2
     line = partial(Line, subject.words, setting.path, setting.sizes, few=few)
     if isinstance(case, str):
