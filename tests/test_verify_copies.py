@@ -84,9 +84,11 @@ FAULTS = {
 
 
 def copied(folder: Path, file: str = "", old: str = "", new: str = "") -> Path:
-    """A copy of the package, with one text of a file in the place of another; `codegen/` stands in it as installed."""
+    """A copy of the package, with one text of a file in the place of another; `codegen/` stands in it as installed.
+
+    The files keep their times, so what is compiled beside them is still read, but for the file with the fault."""
     root = folder / "copy"
-    shutil.copytree(PACKAGE, root / "symbptt", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, root / "symbptt")
     if file:
         path = root / "symbptt" / file
         text = path.read_text()
