@@ -33,6 +33,7 @@ FUNCTIONS = {
     "\\sigma": "σ", "\\tanh": "tanh", "\\exp": "exp", "\\log": "log", "\\sin": "sin", "\\cos": "cos", "\\tan": "tan",
     "\\sinh": "sinh", "\\cosh": "cosh", "\\arctan": "arctan", "\\arcsin": "arcsin", "\\arccos": "arccos", "\\max": "max",
     "\\min": "min", "\\ell": "ℓ", "\\log_2": "log2", "\\Phi": "Φ", "\\varphi": "φ",
+    "\\arg": "arg",
 }  # fmt: skip
 BRACKETS = {
     "(": ")",
@@ -202,6 +203,12 @@ class Reader:
                 below = self.group()
                 self.atom(("Σ_t" if below == ["t"] else f"Σ_{{{self.below(below)}}}") + " ")
                 self.after_atom = False
+            case "\\overline":
+                self.take()
+                self.atom(f"conj({self.inner(self.group())})")
+            case "\\mathrm" if self.tokens[self.pos : self.pos + 4] == ["\\mathrm", "{", "i", "}"]:
+                self.pos += 4
+                self.atom("1i")
             case "\\nabla":
                 self.take()
                 self.take("_")
@@ -254,6 +261,8 @@ class Reader:
     def power(self, exponent: list[str]) -> None:
         if exponent == ["\\top"]:
             self.postfix("ᵀ")
+        elif exponent == ["\\mathsf", "{", "H", "}"]:
+            self.postfix("ᴴ")
         elif exponent in (["-", "1"], ["-", "\\top"]):
             self.postfix("⁻¹" if exponent[1] == "1" else "⁻ᵀ")
         elif exponent in (["2"], ["3"]):

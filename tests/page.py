@@ -19,17 +19,17 @@ from scipy import linalg, special
 
 TOKEN = re.compile(
     r"""\s*(?P<token>
-      ⁻[¹ᵀ] | Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
+      ⁻[¹ᵀ] | 1i\b | Σ_t(?![\w:]) | (?:Σ|max|min)_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z]\d*(?=\ )) | √π | mat_\{[^}]*\}
     | (?<=[)\]])_(?:\{(?:[^{}]|\{[^{}]*\})*\}|[a-z0-9½])
     | [∗⋆](?:_\d+)?ᵀ?
-    | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀ²³])\w)+
+    | dL/d(?=[^\W\d]) | einsum\('[^']*' | [01]_\{[^}]*\} | [01]_(?:(?![ᵀᴴ²³])\w)+
     | 10⁻?[⁰¹²³⁴-⁹]+ | \d+\.\d*(?:e[+-]?\d+)? | \d+e[+-]?\d+ | \d+
-    | (?![ᵀ²³])[^\W\d](?:(?![ᵀ²³Σ])[\w\u0300-\u036f′])*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
-    | [-+·⊙/^²³ᵀ()\[\]{}|‖⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
+    | (?![ᵀᴴ²³])[^\W\d](?:(?![ᵀᴴ²³Σ])[\w\u0300-\u036f′])*(?:_?\{(?:[^{}]|\{[^{}]*\})*\}|'(?:_\d+)?(?=\())?
+    | [-+·⊙/^²³ᵀᴴ()\[\]{}|‖⌊⌋⟨⟩><≥≤=≠∧∨¬;,:*…∞√]
     )""",
     re.VERBOSE,
 )
-NUMBERS = {"π": np.pi, "∞": np.inf, "√π": np.sqrt(np.pi)}
+NUMBERS = {"1i": 1j, "π": np.pi, "∞": np.inf, "√π": np.sqrt(np.pi)}
 
 
 def tokens_of(line: str) -> list[tuple[str, bool]]:
@@ -190,6 +190,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x), "softsign": lambda x: x / (1 + abs(x)),
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1), "clip": np.clip,
     "Φ": special.ndtr, "φ": lambda x: np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
+    "Re": np.real, "Im": np.imag, "arg": np.angle, "conj": np.conj,
     "arcsinh": np.arcsinh, "arctanh": np.arctanh, "arccosh": np.arccosh, "exp2": np.exp2, "rint": np.rint,
 }  # fmt: skip
 
@@ -549,6 +550,9 @@ class Reader:
                 case "ᵀ":
                     self.take()
                     value = turned(value)
+                case "ᴴ":
+                    self.take()
+                    value = np.conj(turned(value))
                 case "⁻¹" | "⁻ᵀ" as sign:
                     self.take()
                     back = column(_inverse(as_matrix(value)))
@@ -640,7 +644,7 @@ class Reader:
             case "√":
                 return self.each(np.sqrt, self.atom())
             case "‖":
-                value = np.sqrt(np.sum(self.sum() ** 2))
+                value = np.sqrt(np.sum(np.abs(self.sum()) ** 2))
                 self.take("‖")
                 return np.asarray(value)
             case "|":
@@ -690,6 +694,11 @@ class Reader:
             return self.scope[token]
         if token in self.sizes:
             return np.asarray(float(self.sizes[token]))
+        if token == "i" and not self.is_known(token):
+            return np.asarray(1j)
+        plain = token.replace("\u0304", "", 1)
+        if plain != token and not self.is_known(token) and self.is_known(plain):
+            return np.conj(self.symbol(plain))
         head, _, sub = token.partition("_")
         if head == "e" and sub.startswith("{") and symbol_of(sub[1:-1]).time is not None:
             return self.unit(sub[1:-1])
@@ -1125,6 +1134,15 @@ def families_of(text: str) -> dict[str, list[str]]:
     return {letter: values.split(", ") for letter, values in re.findall(r"(\w) ∈ \{([^}]*)\}", text)}
 
 
+def no_value(symbol: Symbol) -> Value:
+    raise KeyError(symbol.name)
+
+
+def real(x: Value) -> complex:
+    """A number, a real one as a float."""
+    return complex(x) if np.iscomplexobj(x) and complex(x).imag else float(np.real(x))
+
+
 def constants_of(text: str) -> dict[str, Value]:
     """The constant arrays of the legend."""
     found = {}
@@ -1132,8 +1150,8 @@ def constants_of(text: str) -> dict[str, Value]:
     for name, numbers, shape in re.findall(
         r"^  (\w+) = \[(.*)\](?:, shape \((.*)\), row by row)?$", legend, re.MULTILINE
     ):
-        reader = Reader(lambda symbol: np.asarray(np.nan), {})
-        rows = [[float(reader.read(x)) for x in row.split(", ")] for row in numbers.split("; ")]
+        reader = Reader(no_value, {})
+        rows = [[real(reader.read(x)) for x in row.split(", ")] for row in numbers.split("; ")]
         value = np.array(rows[0] if len(rows) == 1 and not shape else rows)
         found[name] = value.reshape([int(n) for n in shape.split(", ")]) if shape else column(value)
     return found

@@ -109,7 +109,7 @@ def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
 def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, Any]], names: Spelt) -> None:
     for name, given in cotangents.items():
         page.timed[f"dL/d{names[name]}"] = given
-        is_output = name in cell.step.outputs
+        is_output = name in cell.written.outputs
         page.timed[f"{mark}{names[name]}"] = dict(given) if is_output else {page.steps: given[page.steps]}
 
 
@@ -121,6 +121,7 @@ def assert_read(cell: sb.Cell, sizes: dict[str, int], style: str = "textbook", p
     run = kernel.forward(data.params, data.inputs, data.state, steps=STEPS)
     random = np.random.default_rng(3)
     cotangents = {k: random.standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
+    cotangents |= {k: v + 1j * v[::-1] for k, v in cotangents.items() if np.iscomplexobj((run.states | run.outputs)[k])}
     sections, names, families, constants = (printed or as_text(style))(d)
     page = begun(cell, data, sizes, names)
     page.reader.families = families
@@ -174,7 +175,7 @@ def assert_model_read(
     sent = {}
     for name, shape in {
         **{k: v.shape[1:] for k, v in data.state.items()},
-        **dict.fromkeys(model.cell.step.outputs),
+        **dict.fromkeys(model.cell.written.outputs),
     }.items():
         found = page.timed.get(f"dL/d{names[name]}", {})
         zero = np.zeros(shape) if shape is not None else 0.0 * page.printed(names[name])

@@ -13,8 +13,11 @@ import pytest
 import symbptt as sb
 from symbptt import Input, Param, State
 from symbptt.autodiff import vjp
+from symbptt.equations.notation import signs
 from symbptt.ir.shape import names_in
+from tests.brute import Data
 from tests.complex_cells import CELLS, SIZES
+from tests.readback import STEPS, as_latex, as_latex_textbook, assert_read
 
 Arrays = dict[str, Any]
 EVERY_CELL = pytest.mark.parametrize("name", CELLS)
@@ -317,7 +320,7 @@ def test_a_page_is_in_complex_form() -> None:
     text = sb.derive(CELLS["lru"]).text()
     for line in (
         "i θ - exp(ν)", "Cᴴ dy_t", "dC = Σ_t dy_t h_tᴴ", "Re(C h_t) + D x_t",
-        "i: the imaginary unit; the cotangent of a complex z is ∂L/∂Re z + ∂L/∂Im z · i",
+        "dθ = Im(da_λ)", "dν = -Re(", "i: the imaginary unit; the cotangent of a complex v is ∂L/∂Re(v) + i ∂L/∂Im(v)",
     ):  # fmt: skip
         assert line in text, line
     assert r"C^{\mathsf{H}}" in sb.derive(CELLS["lru"]).latex()
@@ -493,13 +496,33 @@ def test_pairs_of_real_numbers_have_jacobians() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-14)
 
 
-def test_a_square_without_a_conjugate_says_so() -> None:
-    @sb.cell
-    def own(x: Input["n", complex], h: State["n", complex]):
-        return {"h": h / 2 + x, "s": ((h - x) @ (h - x)).real}
+@sb.cell
+def squares(x: Input["n", complex], h: State["n", complex], z_bar: State["n"], U: Param["n n", complex]) -> Any:
+    """A square without a conjugate and one with it, and a name that has a bar."""
+    e = h - U @ x.conj()
+    N = np.sqrt(np.sum(np.abs(e) ** 2))
+    return {"h": 1j * (U @ h.conj()) / (1 + N) + z_bar, "z_bar": np.tanh(np.imag(e)), "s": ((h - x) @ (h - x)).real}
 
-    text = sb.derive(own).text()
-    assert "‖h_{t-1} - x_t‖²" in text and "‖v‖² = vᵀ v, without a conjugate" in text
+
+@pytest.mark.long
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+@pytest.mark.parametrize("name", ["squares", *CELLS])
+def test_pages_read_as_the_kernel_computes(name: str, style: str) -> None:
+    cell = squares if name == "squares" else CELLS[name]
+    sizes = {"m": 3, "n": 5, "k": 2, "p": 6}
+    params, inputs, state, _ = case(cell, STEPS, 1, sizes)
+    data = Data(params, inputs, state, STEPS, 1)
+    assert_read(cell, sizes, style, given=data)
+    if name != "urnn":  # of the numbers of its legend the reader of LaTeX knows real ones alone
+        assert_read(cell, sizes, style, as_latex_textbook if style == "textbook" else as_latex, data)
+
+
+def test_a_bar_is_a_conjugate_where_no_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sb.derive(squares).text()
+    assert "conj(h_{t-1})" in text and "(h_{t-1} - x_t)ᵀ (h_{t-1} - x_t)" in text and "‖v‖² = vᴴ v" in text
+    assert "‖h" not in text and "h̄" in sb.derive(CELLS["lru"]).text()
+    monkeypatch.setattr(signs, "has_bar", lambda names: False)
+    assert "conj(h_{t-1})" not in sb.derive(sb.cell(squares.function)).text()
 
 
 @sb.loss

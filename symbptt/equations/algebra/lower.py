@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 from symbptt.autodiff.labels import Label, letter_of_rounds
 from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.conjugates import Value, value_of, with_conjugates
 from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries, is_counter, is_ones, over_rounds
 from symbptt.equations.algebra.expressions import (
     EYE,
@@ -75,10 +76,22 @@ class Lowering:
 
     def formula(self, id: int) -> Expr:
         """Return the formula of a value, whether it has a label or not."""
-        node = self.graph[id]
+        found = self._formula(self.graph[id])
+        return with_conjugates(found, self.real) if self.real else found
+
+    def _formula(self, node: Node) -> Expr:
         if not self.is_plain(node):
-            return entries(self.graph, self.labels, id)
+            return entries(self.graph, self.labels, node.id)
         return self._map(node) if node.family == "map" else FAMILIES[node.family](self, node)
+
+    @cached_property
+    def real(self) -> frozenset[Value]:
+        """The values that are real, beside complex ones: a page of real numbers alone has no conjugates."""
+        kinds = {id: self.graph.is_complex(id) for id in self.labels}
+        if not any(self.graph.is_complex(node.id) for node in self.graph):
+            return frozenset()
+        of_complex = {value_of(self.labels[id]) for id, is_complex in kinds.items() if is_complex}
+        return frozenset(value_of(self.labels[id]) for id in kinds) - of_complex
 
     def value(self, id: int) -> Expr:
         """Return a value as it stands inside formulas."""

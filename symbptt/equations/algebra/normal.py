@@ -14,9 +14,11 @@ from math import gcd
 
 import sympy as sp
 
+from symbptt.equations.algebra.conjugates import conjugate_of, joined, part_of
 from symbptt.equations.algebra.entries import LETTERS
 from symbptt.equations.algebra.expressions import (
     EYE,
+    IMAGINARY,
     ONE,
     ZERO,
     Along,
@@ -131,6 +133,11 @@ def _times(e: Times) -> Expr:
         else:
             above.append(factor)
     inner, above = _without_signs(_flat(above))
+    # i · i = -1.
+    units = above.count(IMAGINARY) if has(e, Call) else 0
+    if units > 1:
+        above = [*[IMAGINARY] * (units % 2), *[f for f in above if f != IMAGINARY]]
+        inner *= (-1) ** (units // 2)
     sums = (
         [f for f in above if isinstance(f, SumOver) and f.kind == "sum" and not f.condition] if has(e, SumOver) else []
     )
@@ -174,7 +181,18 @@ def _is_idle(factor: Expr, factors: Sequence[Expr]) -> bool:
     if not (isinstance(factor, Call) and factor.name == "not_equal" and is_zero(factor.args[1])):
         return False
     _, tested = signed(factor.args[0])
-    return all(part in factors for part in _flat((tested.above if isinstance(tested, Over) else tested,)))
+    known = [*factors, *_inside(factors)]
+    return all(part in known for part in _flat((tested.above if isinstance(tested, Over) else tested,)))
+
+
+def _inside(factors: Sequence[Expr]) -> list[Expr]:
+    """Return the factors inside of conjugates, and of real and imaginary parts: these are zero where one of them is."""
+    found: list[Expr] = []
+    for factor in factors:
+        if isinstance(factor, Call) and factor.name in ("conj", "real", "imag"):
+            inner = factor.args[0].above if isinstance(factor.args[0], Over) else factor.args[0]
+            found += _flat((inner,))
+    return found + (_inside(found) if found else [])
 
 
 def _ordered(factors: Sequence[Expr]) -> list[Expr]:
@@ -223,7 +241,7 @@ def _as_powers(factors: list[Expr]) -> list[Expr]:
 
 def _over(e: Over) -> Expr:
     """Move the sign before the quotient, and join a quotient in the numerator with the denominator."""
-    e = _rows_divided(e)
+    e = _without_modulus(_rows_divided(e))
     (sign, above), (other, below) = signed(e.above), signed(e.below)
     # (a / b) / c = a / (b c).
     if isinstance(above, Over):
@@ -300,6 +318,20 @@ def _root(e: Expr) -> tuple[Expr, Number] | None:
 def _short(value: sp.Expr) -> sp.Expr:
     """Return a difference of decimal numbers as one: 0.3, not 0.30000000000000004, for 1 - 0.7."""
     return sp.Float(float(f"{float(value):.15g}")) if value.is_Float else value
+
+
+def _without_modulus(e: Over) -> Over:
+    """Return |z| z / |z|, of which the divisor counts as 1 where it is 0, as z."""
+    parts, below = _flat((e.above,)), _flat((e.below,))
+    for divisor in below:
+        if not isinstance(divisor, Cases) or divisor.then != ONE:
+            continue
+        size = divisor.other
+        is_apart = divisor.condition == Call("equal", (size, ZERO)) and isinstance(size, Call) and size.name == "abs"
+        if is_apart and size in parts and size.parts[0] in parts:
+            rest = [x for x in below if x is not divisor]
+            return Over(times([x for x in parts if x != size]), times(rest) if rest else ONE)
+    return e
 
 
 def _rows_divided(e: Over) -> Over:
@@ -527,6 +559,8 @@ def _total(e: Total) -> Expr:
 
 def _is_fixed(e: Expr) -> bool:
     """Answer whether a factor is a number that is the same at all steps."""
+    if e == IMAGINARY:
+        return True
     if not isinstance(e, Symbol | Number) or e.shape:
         return False
     return not isinstance(e, Symbol) or (e.label.time is None and not e.label.round)
@@ -590,7 +624,7 @@ def _sum(e: Sum) -> Expr:
     if len(terms) == 1 and isinstance(terms[0][1], Times):
         product, sign = _turned_round(terms[0][1], terms[0][0]) if terms[0][0] < 0 else (terms[0][1], 1)
         return with_sign(sign, product)
-    terms = _like(terms)
+    terms = _like(joined(terms) if has(e, Call) else terms)
     # Sums under a condition (`at`) run over other steps each, and stay apart.
     whole_terms = terms if has(e, Total) else []
     totals = [(pair, total) for pair in whole_terms if (total := _as_total(pair[1])) is not None and not total.at]
@@ -755,9 +789,20 @@ def _call(e: Call) -> Expr:
             return _inner_product(e)
         case "inner":
             return _of_outer_product(e)
+        case "conj":
+            return _rule(found) if (found := conjugate_of(e.args[0])) != e else e
+        case "real" | "imag":
+            return _of_part(e)
         case "roll" | "roll_rows" | "roll_columns" | "cumsum" | "reverse_cumsum":
             return _of_multiple(e)
     return e
+
+
+def _of_part(e: Call) -> Expr:
+    """Move signs, numbers and the imaginary unit before a real or an imaginary part."""
+    sign, inner = signed(e.args[0])
+    other, found = part_of(e.name, inner)
+    return with_sign(sign * other, found)
 
 
 def _of_softplus(e: Call) -> Expr:

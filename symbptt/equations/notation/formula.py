@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from symbptt.autodiff.labels import Label
+from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.expressions import Ellipsis, Expr
 from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form
@@ -44,7 +45,10 @@ class Writer:
 
     def lowered(self, id: int) -> Expr:
         """Return the formula of a value as an expression."""
-        return Ellipsis() if self.is_long(id) else in_normal_form(Lowering(self.graph, self.labels).formula(id))
+        if self.is_long(id):
+            return Ellipsis()
+        found = in_normal_form(Lowering(self.graph, self.labels).formula(id))
+        return as_complex(found) if self.graph.is_complex(id) else found
 
     def is_long(self, id: int) -> bool:
         """Answer whether the formula of a value has more than `longest` operations, without writing it."""

@@ -6,6 +6,7 @@ Source: W3C, MathML Core, 2025: what browsers set without help. What it lacks, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from html import escape
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
-from symbptt.equations.notation.signs import Notation, digits, when_of
+from symbptt.equations.notation.signs import Notation, conjugate_by_name, digits, has_bar, when_of
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
           "mathring": "˚"}  # fmt: skip
@@ -43,6 +44,11 @@ _BRACKETS = {"abs": "||", "floor": "⌊⌋", "norm": "‖‖"}
 
 def mathml_of(names: Names) -> Notation:
     """Return MathML for a page with these names."""
+    found = _mathml_of(names)
+    return replace(found, conjugate=conjugate_by_name(found)) if has_bar(names.text.values()) else found
+
+
+def _mathml_of(names: Names) -> Notation:
     return Notation(
         made=names.made,
         symbol=lambda label: _symbol(label, names),

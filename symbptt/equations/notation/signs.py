@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
@@ -16,6 +16,7 @@ import sympy as sp
 from symbptt import ops
 from symbptt.autodiff.labels import FIRST, LAST, NEXT, START, Label
 from symbptt.equations.notation.names import (
+    ACCENTS,
     ALONE,
     Names,
     Spelling,
@@ -427,7 +428,24 @@ LATEX = Notation(
 def latex_of(names: Names) -> Notation:
     """Return LaTeX for a page with these names."""
     word = partial(_latex_word, sizes=names.sizes_spelt)
-    return replace(LATEX, symbol=cache(partial(_latex_symbol, names=names)), word=word, made=names.made)
+    conjugate = _latex_conjugate_by_name if has_bar(names.text.values()) else LATEX.conjugate
+    symbol = cache(partial(_latex_symbol, names=names))
+    return replace(LATEX, symbol=symbol, word=word, made=names.made, conjugate=conjugate)
+
+
+def has_bar(names: Iterable[str]) -> bool:
+    """Answer whether a name has a bar over a letter, which is then no sign of a conjugate."""
+    return any(ACCENTS["bar"] in unicodedata.normalize("NFD", name) for name in names)
+
+
+def _latex_conjugate_by_name(inside: str, is_letter: bool) -> str:
+    # The table of functions has a bar for it.
+    return grown(rf"\mathrm{{conj}}({inside})")
+
+
+def conjugate_by_name(n: Notation) -> Callable[[str, bool], str]:
+    """Return how a notation writes a conjugate as a function."""
+    return lambda inside, is_letter: n.call("conj", [inside])
 
 
 def text_of(
@@ -436,7 +454,14 @@ def text_of(
     """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
     # Where a value is called i the unit is 1i.
     unit = "1i" if "i" in names or "i" in names.values() else "i"
-    return replace(TEXT, symbol=cache(partial(_text_symbol, names=names, other=other)), made=made, imaginary=unit)
+    conjugate = conjugate_by_name(TEXT) if has_bar(names.values()) else TEXT.conjugate
+    return replace(
+        TEXT,
+        symbol=cache(partial(_text_symbol, names=names, other=other)),
+        made=made,
+        imaginary=unit,
+        conjugate=conjugate,
+    )
 
 
 def columns(text: str) -> int:

@@ -14,7 +14,7 @@ from symbptt.equations.notation.ascii import in_ascii
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.names import Named, Names, Used, names_of_page, with_others
 from symbptt.equations.notation.pen import Pen
-from symbptt.equations.notation.signs import TEXT, Notation, columns, digits, latex_of, text_of
+from symbptt.equations.notation.signs import TEXT, Notation, columns, conjugate_by_name, digits, latex_of, text_of
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
@@ -334,6 +334,7 @@ def _pen(names: Names, ascii: bool) -> Pen:
         root=lambda inner, is_atom: f"sqrt({inner})",
         word=lambda text: sizes.get(text, text),
         number=partial(digits, root="sqrt({})"),
+        conjugate=conjugate_by_name(own),
     )
     return Pen(shown, in_ascii)
 

@@ -19,6 +19,7 @@ from symbptt.equations.algebra.expressions import (
     Array,
     Call,
     Count,
+    Derivative,
     Diagonal,
     Entries,
     Entry,
@@ -113,8 +114,9 @@ def signs(x: Letters) -> dict[str, Note]:
         "cumsum": (Call("cumsum", (x.v,)), ": the sums of ", x.v, " up to each of its elements"),
         "reverse_cumsum": (Call("reverse_cumsum", (x.v,)), ": the sums of ", x.v, " from each of its elements on"),
         "roll": (Call("roll", (x.v, x.k)), ": the entries of ", x.v, " moved on by ", x.k, " places, the last ones to the front"),
-        "imaginary": (IMAGINARY, ": the imaginary unit; the cotangent of a complex z is ∂L/∂Re z + ∂L/∂Im z · ", IMAGINARY),
-        "conj": (Call("conj", (x.v,)), ": the complex conjugate; ", Transposed(Call("conj", (x.A,))),
+        "imaginary": (IMAGINARY, ": the imaginary unit; the cotangent of a complex ", x.v, " is ", _partial("real", x.v),
+                      " + ", IMAGINARY, " ", _partial("imag", x.v)),
+        "conj": (partial(_conjugates, x.v), ": the complex conjugate; ", Transposed(Call("conj", (x.A,))),
                  ": the conjugate transpose"),
         "diag": (Call("diag", (x.v,)), ": the diagonal matrix of ", x.v),
         "diagonal": (Call("diagonal", (x.A,)), ": the vector of the diagonal of ", x.A),
@@ -126,6 +128,17 @@ def signs(x: Letters) -> dict[str, Note]:
         "expm": (Call("expm", (x.A,)), ": the exponential of the matrix, the sum of its powers ",
                  Power(x.A, x.k), ", each over ", x.k, "!"),
     }  # fmt: skip
+
+
+def _partial(part: str, v: Word) -> Derivative:
+    """Return the derivative of L by the real or the imaginary part of a number."""
+    return Derivative(Word("L"), Call(part, (v,), ()))
+
+
+def _conjugates(v: Word, n: Notation) -> str:
+    """Return the forms that conjugates have in a notation: of a letter with a bar over it, and of all else."""
+    forms = (write(Call("conj", (x,)), n) for x in (Symbol(Label(v.text, None)), v))
+    return n.listed.join(dict.fromkeys(forms))
 
 
 EXPLAINED = frozenset(signs(letters(())))
@@ -163,17 +176,12 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
 def _complex_norms(
     lines: Lines, loss: LossLines | None, found: Iterable[Expr], own: Callable[[], Letters]
 ) -> Iterable[Note]:
-    """Yield what ‖v‖² is on a page of complex numbers, on which vᵀ v has no conjugate either."""
+    """Yield what a norm is on a page of complex numbers."""
     graphs = [lines.recursion.graph, *([] if loss is None else [loss.lines.recursion.graph])]
     is_complex = any(g.is_complex(node.id) for g in graphs for node in g)
     if is_complex and any(isinstance(x, Call) and x.name == "norm" for x in found):
         v = own().v
-        yield (
-            Power(Call("norm", (v,), ()), Number(sp.S(2))),
-            " = ",
-            Matmul((Transposed(v), v)),
-            ", without a conjugate",
-        )
+        yield Power(Call("norm", (v,), ()), Number(sp.S(2))), " = ", Matmul((Transposed(Call("conj", (v,))), v))
 
 
 def _taken(lines: Lines, loss: LossLines | None, all_lines: Iterable[Line]) -> set[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import LAST, START, Label, letter_of_rounds
+from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
     ONE,
@@ -123,6 +124,11 @@ class Lines:
     def lowering(self) -> Lowering:
         limits = {a.name: a.limit for a in self.recursion.step.arguments if a.limit is not None}
         return Lowering(self.recursion.graph, self.labels, limits)
+
+    @cached_property
+    def is_complex(self) -> bool:
+        """Whether the page has complex numbers, of which ‖v‖² is not vᵀ v."""
+        return any(self.recursion.graph.is_complex(node.id) for node in self.recursion.graph)
 
     def forward(self) -> tuple[Line, ...]:
         """Return the lines of one step."""
@@ -297,8 +303,10 @@ class Lines:
 
     def _formula(self, id: int) -> Expr:
         """Return the formula of a value; an ellipsis where it is too long to be written."""
-        too_long = is_long(self.recursion.graph, self.labels, id)
-        return Ellipsis() if too_long else elementwise(renamed(in_normal_form(self.lowering.formula(id))))
+        if is_long(self.recursion.graph, self.labels, id):
+            return Ellipsis()
+        found = in_normal_form(self.lowering.formula(id))
+        return elementwise(renamed(as_complex(found) if self.is_complex else found))
 
     def page_shape(self, id: int) -> Shape:
         """Return the shape of a value as a page has it."""

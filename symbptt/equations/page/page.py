@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.expressions import plus
 from symbptt.equations.algebra.normal import in_normal_form, without_tests
 from symbptt.equations.algebra.traversal import walk
@@ -72,8 +74,15 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
             Section("Backward from the loss", tuple(back)),
             Section("Gradients of the loss's parameters", tuple(own)),
         ]
+    if lines.is_complex or (loss is not None and loss.lines.is_complex):
+        done = [in_complex_form(section) for section in done]
     done, constants = named_constants([section for section in done if section.lines], names_of_constants(lines, loss))
     return Page(tuple(done), (*legend(lines, loss, done), *constants))
+
+
+def in_complex_form(section: Section) -> Section:
+    """Return a section of a page that has complex numbers."""
+    return replace(section, lines=tuple(with_right(line, as_complex(line.right)) for line in section.lines))
 
 
 def _kept(lines: Lines, loss: LossLines | None, every: Iterable[Line]) -> set[Label]:
