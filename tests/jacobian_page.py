@@ -40,6 +40,11 @@ class _Reader(Reader):
             return np.eye(self.eye)
         return super().atom()
 
+    def entry(self, value: Value, sub: str) -> Value:
+        """The derivative of a number is a row, whose entries have one index."""
+        is_row = value.ndim == 2 and value.shape[0] == 1 and len(letters_of(bare(sub))) == 1
+        return super().entry(value[0] if is_row else value, sub)
+
     def axis_with(self, letter: str, whole: bool = False) -> int:
         """δ says nothing of how far an index runs."""
         kept, self.tokens = (

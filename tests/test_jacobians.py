@@ -237,6 +237,37 @@ def test_a_value_that_is_a_quotient_stands_for_it_and_sums_have_their_terms() ->
     assert sb.derive(summed).jacobian("h", "w").text() == "∂h_t/∂w = diag(h_{t-1}) + 1_n (h_{t-1}²)ᵀ"
 
 
+def test_what_all_terms_share_stands_outside_of_the_sum() -> None:
+    @sb.cell
+    def tempered(h: State["n"], M: Param["k n"], tau: Param):
+        return M.T @ sb.softmax(M @ h / tau)
+
+    @sb.cell
+    def normed(h: State["n"], U: Param["n n"]):
+        return sb.layer_norm(U @ h)
+
+    one = sb.derive(tempered).jacobian("h", "h").text().splitlines()
+    assert one == [
+        "∂h_t/∂h_{t-1} = Mᵀ (diag(u_{1,t}) - u_{1,t} u_{1,t}ᵀ) M / τ",
+        "with",
+        "  u_{1,t} = softmax(M h_{t-1} / τ)",  # printed three times without a name
+    ]
+    two = sb.derive(normed).jacobian("h", "h").text()
+    assert two == "∂h_t/∂h_{t-1} = (I - 1_n 1_nᵀ / n - h_t h_tᵀ / n) U / √(var(a_t) + 10⁻⁵)"
+    entries = sb.derive(normed).jacobian("h", "U").text()
+    assert entries.endswith("(δ_{ij} - 1 / n - (h_t)_j (h_t)_i / n) / √(var(a_t) + 10⁻⁵)")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["retnet", "titans", "mamba2"])
+def test_no_line_of_any_block_is_long(name: str) -> None:
+    cell = zoo.CELLS[name] if name in zoo.CELLS else unseen.CELLS[name]
+    found = sb.derive(cell)
+    of = [a.name for a in cell.arguments if a.role in ("state", "input", "param")]
+    texts = [found.jacobian(to, x).text() for to in (*cell.step.next, *cell.step.outputs) for x in of]
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 200
+
+
 def test_long_lines_have_parts_with_names() -> None:
     first, head, *rest = sb.derive(lstm).jacobian("h", "h").text().splitlines()
     assert head == "with" and first.endswith("∂c_t/∂h_{t-1}") and rest[0].startswith("  ∂c_t/∂h_{t-1} = ")

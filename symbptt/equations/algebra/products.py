@@ -16,11 +16,14 @@ from symbptt.equations.algebra.entries import count
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
+    ZERO,
     Diagonal,
     Expr,
+    Index,
     Matmul,
     Number,
     Over,
+    SumOver,
     Times,
     Transposed,
     matmul,
@@ -28,6 +31,7 @@ from symbptt.equations.algebra.expressions import (
     times,
     transposed,
 )  # fmt: skip
+from symbptt.equations.algebra.traversal import every
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,18 @@ class Drawn:
 
 
 def sum_of(drawn: Sequence[Drawn]) -> Expr:
-    """Return a sum of products of matrices, in which terms that end alike are one, with what they share behind them."""
+    """Return a sum of products of matrices: numbers that all terms share stand around it, and terms that end alike are one,
+    with what they share behind them."""
+    above, below, rest = _numbers(drawn)
+    return _around(above, below, _grouped(rest))
+
+
+def _grouped(drawn: Sequence[Drawn]) -> Expr:
     groups: dict[object, list[Drawn]] = {}
     for i, d in enumerate(drawn):
         # `i` as a key keeps a term by itself.
-        ends = d.parts[-1] if len(d.parts) > 1 and len(d.parts[-1].shape) == 2 and d.parts[-1].shape[0] != 1 else i
+        last = d.parts[-1] if d.parts else None
+        ends = last if last is not None and len(last.shape) == 2 and last.shape[0] != 1 else i
         groups.setdefault(ends, []).append(d)
     if len(groups) == 1 or len(groups) == len(drawn):
         return _shared(list(drawn))
@@ -55,20 +66,39 @@ def sum_of(drawn: Sequence[Drawn]) -> Expr:
 
 def _shared(drawn: list[Drawn]) -> Expr:
     """Return a sum with what all of its terms share in front and behind."""
-    shared = [x for x in drawn[0].above if all(x in d.above for d in drawn)] if len(drawn) > 1 else []
-    drawn = [replace(d, above=_without(d.above, shared)) for d in drawn]
+    if len(drawn) == 1:
+        return _product(drawn[0])
+    shared, under, drawn = _numbers(drawn)
     # Matrix products do not commute: only what stands at the same end of all terms can be taken out.
     left = _common([d.parts for d in drawn])
     # Behind the common beginning, so that no matrix is counted at both ends of a short product.
     right = _common([d.parts[len(left) :][::-1] for d in drawn])[::-1]
-    if len(drawn) == 1:
-        return _product(drawn[0])
     cut = [
         replace(d, parts=d.parts[len(left) : len(d.parts) - len(right)], is_eye=d.is_eye or bool(left or right))
         for d in drawn
     ]
     total = plus([(d.sign, _product(replace(d, sign=1))) for d in cut])
-    return matmul([*shared, *left, total, *right]) if shared or left or right else total
+    return _around(shared, under, matmul([*left, total, *right]))
+
+
+def _numbers(drawn: Sequence[Drawn]) -> tuple[list[Expr], list[Expr], list[Drawn]]:
+    """Return the numbers that all terms are multiplied by, those that divide all of them, and the terms without these."""
+    if len(drawn) < 2:
+        return [], [], list(drawn)
+    above = _in_all([d.above for d in drawn])
+    below = _in_all([d.below for d in drawn])
+    return above, below, [replace(d, above=_without(d.above, above), below=_without(d.below, below)) for d in drawn]
+
+
+def _in_all(products: Sequence[tuple[Expr, ...]]) -> list[Expr]:
+    """Return the factors that all products have, each as often as in the one that has it least."""
+    first = dict.fromkeys(products[0])
+    return [x for x in first for _ in range(min(product.count(x) for product in products))]
+
+
+def _around(above: Sequence[Expr], below: Sequence[Expr], inner: Expr) -> Expr:
+    whole = matmul([*above, inner])
+    return Over(whole, times(below)) if below else whole
 
 
 def _without(parts: tuple[Expr, ...], gone: Sequence[Expr]) -> tuple[Expr, ...]:
@@ -176,3 +206,39 @@ def joined(parts: Sequence[Expr]) -> Iterator[Expr]:
         last = part
     if last is not None:
         yield last
+
+
+# Entries.
+
+
+@dataclass(frozen=True)
+class Product:
+    """A term entry by entry: a sign, a product of numbers over another one, and the indices that it is summed over."""
+
+    sign: int
+    above: tuple[Expr, ...]
+    below: tuple[Expr, ...]
+    over: tuple[Index, ...] = ()
+
+
+def sum_of_entries(terms: Sequence[Product]) -> Expr:
+    """Return a sum of products, with the factors that all of them share outside of it."""
+    if len(terms) < 2:
+        return plus([(t.sign, _summed(t)) for t in terms]) if terms else ZERO
+    above = _in_all([tuple(x for x in t.above if _is_free(x, t)) for t in terms])
+    below = _in_all([tuple(x for x in t.below if _is_free(x, t)) for t in terms])
+    rest = [replace(t, above=_without(t.above, above), below=_without(t.below, below)) for t in terms]
+    total = plus([(t.sign, _summed(t)) for t in rest])
+    whole = times([*above, total])
+    return Over(whole, times(below)) if below else whole
+
+
+def _summed(t: Product) -> Expr:
+    product = times(t.above) if t.above else ONE
+    whole = Over(product, times(t.below)) if t.below else product
+    return SumOver(t.over, whole) if t.over else whole
+
+
+def _is_free(factor: Expr, of: Product) -> bool:
+    """Answer whether a factor is the same at all indices that a term is summed over."""
+    return not any(x in of.over for x in every(factor))

@@ -36,17 +36,14 @@ from symbptt.autodiff.term import (
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.entries import LETTERS, taken_names
 from symbptt.equations.algebra.expressions import (
-    ONE,
     ZERO,
     Derivative,
     Diagonal,
     Expr,
     Index,
     Ones,
-    Over,
     Slice,
     Span,
-    SumOver,
     Symbol,
     is_zero,
     matmul,
@@ -59,6 +56,7 @@ from symbptt.equations.algebra.lower import Lowering, entry_of
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.algebra.products import (
     Drawn,
+    Product,
     entries_summed,
     joined,
     number_of,
@@ -66,6 +64,7 @@ from symbptt.equations.algebra.products import (
     power_of,
     squared,
     sum_of,
+    sum_of_entries,
     turned,
     weighted,
     without_numbers,
@@ -534,10 +533,9 @@ class _Indexed:
     names: Iterator[str]
 
     def sum(self, terms: Terms, shape: Shape) -> Expr:
-        found = [self.term(term) for t in terms if (term := self.of.resolved(t, shape)) is not None]
-        return plus(found) if found else ZERO
+        return sum_of_entries([self.term(term) for t in terms if (term := self.of.resolved(t, shape)) is not None])
 
-    def term(self, term: Term) -> tuple[int, Expr]:
+    def term(self, term: Term) -> Product:
         ranges = self.of.calculus.ranges
         indices = {s: Index(next(self.names), ranges[s]) for s in term.sums}
         inner = replace(self, places={**self.places, **indices})
@@ -550,10 +548,7 @@ class _Indexed:
         rest = [(inner.factor(f), e) for f, e in term.factors if isinstance(f, Entry | Inner)]
         over = ([number_of(above)] if above != 1 else []) + deltas + [power_of(v, e) for v, e in rest if e > 0]
         under = ([number_of(below)] if below != 1 else []) + [power_of(v, -e) for v, e in rest if e < 0]
-        product = times(over) if over else ONE
-        whole = Over(product, times(under)) if under else product
-        summed = SumOver(tuple(indices.values()), whole) if indices else whole
-        return (-1 if coefficient.is_negative else 1), summed
+        return Product(-1 if coefficient.is_negative else 1, tuple(over), tuple(under), tuple(indices.values()))
 
     def condition(self, factor: Factor) -> Expr:
         match factor:

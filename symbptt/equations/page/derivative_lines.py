@@ -40,6 +40,9 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     drafts = _Drafts(chain, labels, of, targets, letters)
     drafts.add(sorted(named))
     # Greedy, one name at a time: each new name shortens other lines, which then may need none.
+    while len(made) <= MANY and (again := _repeated(drafts, made)) is not None:
+        labels[again] = made[again] = _letter(chain, labels, again)
+        drafts.tell(again)
     while True:
         widths = drafts.widths()
         more = _longest(drafts, widths)
@@ -71,10 +74,11 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
 
 @dataclass(frozen=True)
 class _Draft:
-    """A line before letters have their numbers: its width without them, the derivatives that it has by a letter, as often as
-    they stand in it, those that are written out in it, and the values without a name in it."""
+    """A line before letters have their numbers: its right side as text, its width without letters, the derivatives that it has
+    by a letter, as often as they stand in it, those that are written out in it, and the values without a name in it."""
 
     line: Definition
+    text: str
     width: int
     lettered: tuple[int, ...]
     inlined: frozenset[int]
@@ -97,7 +101,7 @@ class _Drafts:
         self.of_letter: dict[Label, int] = {}
         self.drafts: dict[int, _Draft] = {}
         self.writer = Derivatives(chain, labels, of, self.named)
-        self.sizes: dict[int, int] = {}
+        self.formulas: dict[int, str] = {}
 
     def add(self, ids: Iterable[int]) -> None:
         """Give derivatives lines of their own."""
@@ -115,7 +119,7 @@ class _Drafts:
         # What makes expressions of values keeps what it has made, under the names of then.
         self.writer = Derivatives(self.chain, self.labels, self.of, self.named)
         changed = self.chain.calculus.graph.descendants([value])
-        self.sizes = {id: size for id, size in self.sizes.items() if id not in changed}
+        self.formulas = {id: text for id, text in self.formulas.items() if id not in changed}
         self._write([id for id, draft in self.drafts.items() if value in draft.values])
 
     def _write(self, ids: Iterable[int]) -> None:
@@ -126,9 +130,11 @@ class _Drafts:
         line = self.writer.definition(id, self.targets.get(id) or self.named.get(id))
         lettered = [label for side in (line.left, line.right) for label in side.labels if label in self.of_letter]
         inlined = _inlined(self.chain, id, self.named)
+        text = write(line.right, TEXT)
         return _Draft(
             line,
-            _width(line) - sum(len(label.name) for label in lettered),
+            text,
+            len(write(line.left, TEXT)) + 3 + len(text) - sum(len(label.name) for label in lettered),
             tuple(self.of_letter[label] for label in lettered),
             frozenset(inlined),
             frozenset(self._values([id, *inlined])),
@@ -166,15 +172,15 @@ class _Drafts:
         found = [self.drafts[id].line for id in order]
         return [Definition(relabelled(x.left, numbered), relabelled(x.right, numbered)) for x in found]
 
+    def formula(self, id: int) -> str:
+        """Return the formula of a value as text."""
+        if id not in self.formulas:
+            self.formulas[id] = write(self.writer.lowering.formula(id), TEXT)
+        return self.formulas[id]
+
     def size_of(self, id: int) -> int:
         """Return the width of the formula of a value."""
-        if id not in self.sizes:
-            self.sizes[id] = len(write(self.writer.lowering.formula(id), TEXT))
-        return self.sizes[id]
-
-
-def _width(line: Definition) -> int:
-    return len(write(line.left, TEXT)) + 3 + len(write(line.right, TEXT))
+        return len(self.formula(id))
 
 
 def _longest(drafts: _Drafts, widths: Mapping[int, int]) -> int | None:
@@ -214,15 +220,31 @@ SHORT, SHORTEST = 24, 6
 """Characters of a formula that needs no name: in matrices, and where its sums are written out."""
 
 
+REPEATED = ((2, SHORT), (3, SHORT // 2))
+"""How often a value may not stand in lines with a formula of more than so many characters."""
+
+
+def _repeated(drafts: _Drafts, made: Iterable[int]) -> int | None:
+    """Return the value without a name whose formula is the longest that is printed again and again."""
+    texts = [*(draft.text for draft in drafts.drafts.values()), *map(drafts.formula, made)]
+    # Values of the step alone, not weights that derivatives are made of: these are their lines.
+    step = set(drafts.chain.calculus.graph.ancestors([*drafts.targets]))
+    values = sorted({x for draft in drafts.drafts.values() for x in draft.values if x in step})
+    return max(
+        (x for x in values if (n := sum(text.count(drafts.formula(x)) for text in texts)) > 1
+         and any(n >= most and drafts.size_of(x) > width for most, width in REPEATED)),
+        key=lambda x: (drafts.size_of(x), x), default=None,
+    )  # fmt: skip
+
+
 def _long_value(drafts: _Drafts, ids: Sequence[int]) -> int | None:
-    """Return the value without a name that has the longest formula in some lines."""
+    """Return the value without a name that has the longest formula in some lines; a short one where all others have names."""
     g = drafts.chain.calculus.graph
     sizes = {x: drafts.size_of(x) for id in ids for x in drafts.drafts[id].values}
     # A scalar sum that is written out inside a product of matrices is hard to read, and gets a name sooner.
     sums = {x for x in sizes if g[x].family in ("contract", "reduce", "whole") and not g.shape(x)}
-    return max(
-        (x for x in sizes if sizes[x] > (SHORTEST if x in sums else SHORT)), key=lambda x: (sizes[x], x), default=None
-    )
+    long = [x for x in sizes if sizes[x] > (SHORTEST if x in sums else SHORT)]
+    return max(long or (x for x in sizes if sizes[x] > SHORTEST), key=lambda x: (sizes[x], x), default=None)
 
 
 def _long_part(drafts: _Drafts, made: Iterable[int]) -> int | None:
