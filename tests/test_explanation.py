@@ -11,6 +11,8 @@ import sympy as sp
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State, zoo
+from symbptt.autodiff import rules
+from symbptt.autodiff.whole import ADJOINTS
 from symbptt.derivations import sympy_form
 from symbptt.zoo import gru, lif, lru, lstm, lstm_peephole, rnn
 from tests.jacobian_page import page_of
@@ -180,6 +182,21 @@ def test_every_cell_is_explained(name: str) -> None:
     assert not [x for r in found.reasons for x in r.given if "None" in str(x) or "einsum" in str(x)]
 
 
+def test_rules_say_what_they_are_of() -> None:
+    @sb.cell
+    def chosen(i: Index["v"], several: Index["v", "k"], h: State["n"], E: Param["v n"], K: Param["n v"], w: Param["n"]):
+        y = np.mean(E[several], axis=0) + K[:, i]
+        return h / np.sqrt(np.sum(h * h) + 0.5) + y @ ((1 - w[:, None]) * K @ K.T)
+
+    found = [x.rule for reason in sb.derive(chosen).explain().reasons for x in reason.given]
+    assert any(x.startswith("a column of a table") for x in found)
+    assert any(x.startswith("rows of a table chosen by integers") for x in found)
+    assert any(x.startswith("y = √(‖a‖² + ε)") for x in found)
+    assert any(x.startswith("a repetition") for x in found) and not any("another shape" in x for x in found)
+    assert sb.derive(chosen).linearity("h")["h"].through[0].function == "√(‖·‖² + ε)"
+    assert set(rules.WHOLES) == set(ADJOINTS)  # each function that a page shows whole has its rule in words
+
+
 def test_explanation_is_in_whole_words() -> None:
     text = str(sb.derive(lstm).explain())
     assert "dc_t is complete here: what the loss gives, what step t + 1 brings and what line 1 gave" in text
@@ -189,7 +206,7 @@ def test_explanation_is_in_whole_words() -> None:
         and "over t of what is given; where a line has Σ_t, it is that sum" in text
     )
     assert "Σ_t" not in str(sb.derive(rnn).explain())
-    assert "the same entries in another shape: the adjoint is given back in the shape that they had before" in text
+    assert "a repetition: what is repeated is given the sum over its copies" in text
 
 
 def test_reasons_stand_apart_from_formulas_of_any_length() -> None:
@@ -284,6 +301,18 @@ def lettered(x: Input["T"], s: State["T"], h: State["T"], J: Param["T T"], I: Pa
 def single(x: Input["n"], J: State["n"], k: Param["n n"], w: Param["n"]):
     """A state by the name of the Jacobian."""
     return {"J": np.tanh(k @ J + x * w), "out": J * J, "more": J + w}
+
+
+def test_a_long_route_of_a_closed_form_stands_by_its_name() -> None:
+    @sb.cell
+    def rounds(x: Input["n"], h: State["n"], v: State["n"], W: Param["n n"]):
+        for _ in range(3):
+            h = h + 0.3 * (np.tanh(W @ h + x) - h) + 0.1 * v
+        return h, 0.9 * v
+
+    text = sb.derive(rounds).unrolled().text()
+    assert "the product of ∂h_t/∂h_{t-1}, the latest step first" in text and "the product of 0.9 I, the" in text
+    assert "u_{" not in text  # what such a product would be written in has no line here
 
 
 def test_closed_form_has_letters_that_the_cell_does_not_have() -> None:

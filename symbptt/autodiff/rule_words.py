@@ -31,6 +31,18 @@ NAMES = {
 """The words for functions of matrices."""
 
 
+WHOLES = {
+    "smooth_norm": "root of a sum of squares",
+    "deviation": "root of a variance",
+    "std": "standard deviation",
+    "rms": "root mean square",
+    "unit": "unit vector",
+    "is_max": "place of a maximum",
+    "is_min": "place of a minimum",
+}
+"""The words for functions of arrays whose names nobody writes."""
+
+
 def rule_of(node: Node) -> str:
     """Return what a node does with its arguments, in a word or two."""
     match node.family:
@@ -43,7 +55,9 @@ def rule_of(node: Node) -> str:
         case "view":
             return VIEWS[node.attrs.kind]
         case "gather":
-            return "row of a table" if node.attrs.kind == "gather" else "zeros around a row"
+            if node.attrs.kind != "gather":
+                return "zeros around a row"
+            return {0: "row of a table", 1: "column of a table"}.get(node.attrs.axis, "part of a table")
         case "cumulate":
             return "running sum"
         case "algebra":
@@ -53,7 +67,7 @@ def rule_of(node: Node) -> str:
         case "convolution":
             return {"z": "convolution", "x": "transposed convolution", "w": "correlation"}[node.attrs.result]
         case "whole":
-            return str(node.attrs.name).replace("_", " ")
+            return WHOLES.get(node.attrs.name, str(node.attrs.name).replace("_", " "))
     return "given" if node.family == "leaf" else node.family
 
 

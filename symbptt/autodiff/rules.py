@@ -8,6 +8,8 @@ from symbptt import ops
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import NAME_OF
+from symbptt.ir.shape import prod
+from symbptt.ir.shape import size as sized
 
 SLOPES: dict[str, str] = {
     "sigmoid": "σ' = σ (1 - σ)",
@@ -31,7 +33,6 @@ SLOPES: dict[str, str] = {
 FAMILIES: dict[str, str] = {
     "contract": "product A b: dA is given dc bᵀ, db is given Aᵀ dc",
     "convolution": "convolution z = w ∗ x: dx is given w ∗ᵀ dz, dw is given dz ⋆ x",
-    "gather": "a row of a table: that row alone is given it",
     "cumulate": "a running sum: what it sums is given the running sum of the adjoint from the other end",
 }
 ALGEBRA: dict[str, str] = {
@@ -46,6 +47,24 @@ ALGEBRA: dict[str, str] = {
     "diag": "a diagonal matrix: its vector is given the diagonal of the adjoint",
     "diagonal": "the diagonal of a matrix: it alone is given the adjoint",
 }
+WHOLES: dict[str, str] = {
+    "softmax": "y = softmax(a): da is given y ⊙ (dy - sum(y ⊙ dy))",
+    "log_softmax": "y = log softmax(a): da is given dy - sum(dy) softmax(a)",
+    "logsumexp": "y = log(sum(exp(a))): da is given dy softmax(a)",
+    "mean": "y = mean(a) of n numbers: each is given dy / n",
+    "var": "y = var(a) of n numbers: da is given 2 dy (a - mean(a)) / n",
+    "std": "y = √(var(a)) of n numbers: da is given dy (a - mean(a)) / (n y), and nothing where y is zero",
+    "deviation": "y = √(var(a) + ε) of n numbers: da is given dy (a - mean(a)) / (n y)",
+    "rms": "y = √(mean(a²) + ε) of n numbers: da is given dy a / (n y)",
+    "norm": "y = ‖a‖: da is given dy a / y, and nothing where y is zero",
+    "smooth_norm": "y = √(‖a‖² + ε): da is given dy a / y",
+    "unit": "y = a / ‖a‖: da is given (dy - y sum(y ⊙ dy)) / ‖a‖",
+    "layer_norm": "y = (a - mean(a)) / √(var(a) + ε): da is given (dy - mean(dy) - y mean(y ⊙ dy)) / √(var(a) + ε)",
+    "rms_norm": "y = a / √(mean(a²) + ε): da is given (dy - y mean(y ⊙ dy)) / √(mean(a²) + ε)",
+    "max": "a maximum: the largest is given it all, equal ones share it",
+    "min": "a minimum: the smallest is given it all, equal ones share it",
+}
+"""The adjoints of functions of arrays that a page shows whole, as `whole.ADJOINTS` makes them."""
 REDUCTIONS = {"sum": "a sum: each of its terms is given the same", "max": "a maximum: the largest is given it all"}
 VIEWS = {
     "transpose": "a transpose: what is transposed is given the transpose of the adjoint",
@@ -72,16 +91,30 @@ def rule(node: Node, expr: sp.Expr | None, g: Graph) -> str:
             inner = [g[reader] for reader in g.readers(node.id)]
             if node.attrs.kind == "reshape" and len(inner) == 1 and inner[0].family == "algebra":
                 return ALGEBRA[inner[0].attrs.name]
-            return VIEWS[node.attrs.kind]
+            # `v[:, None]` itself repeats nothing: what reads it does.
+            return VIEWS["expand" if node.attrs.kind == "reshape" and _is_repeated(g, node) else node.attrs.kind]
         case "algebra":
             return ALGEBRA[node.attrs.name]
+        case "gather":
+            return _of_gather(g, node)
+        case "whole" if node.attrs.name in WHOLES:
+            return WHOLES[node.attrs.name]
     return FAMILIES.get(node.family, f"the adjoint of {getattr(node.attrs, 'name', node.family)}")
+
+
+def _is_repeated(g: Graph, node: Node) -> bool:
+    """Answer whether a value, or what is computed of it entry by entry, stands beside larger arrays."""
+    readers = [g[reader] for reader in g.readers(node.id) if g[reader].family == "map"]
+    own = sized(prod(node.shape))
+    return any(sized(prod(x.shape)) != own or (x.id not in g.names.values() and _is_repeated(g, x)) for x in readers)
 
 
 def _of_product(g: Graph, node: Node) -> str:
     ranks = [len(g.shape(arg)) for arg in node.args]
     if ranks == [2, 1]:
         return "product W v: dW is given da vᵀ, dv is given Wᵀ da"
+    if ranks == [1, 2]:
+        return "product Aᵀ v: dv is given A da, dA is given v daᵀ"
     if ranks == [1, 1] and not node.shape:
         return "inner product uᵀ v: du is given da v, dv is given da u"
     if ranks == [1, 1]:
@@ -89,6 +122,17 @@ def _of_product(g: Graph, node: Node) -> str:
     if ranks == [2, 2]:
         return "product A B: dA is given dC Bᵀ, dB is given Aᵀ dC"
     return "product rule: each factor is given the adjoint times the other"
+
+
+def _of_gather(g: Graph, node: Node) -> str:
+    table, index = (g.shape(arg) for arg in node.args)
+    if node.attrs.kind == "scatter":
+        return "values added at the places of an index: each is given the adjoint of its place"
+    one = "an entry" if len(table) == 1 else {0: "a row", 1: "a column"}.get(node.attrs.axis, "a part")
+    if index:
+        many = {"an entry": "entries", "a row": "rows"}[one]
+        return f"{many} of a table chosen by integers: each is given the sum over all places where it stands"
+    return f"{one} of a table chosen by an integer: it alone is given the adjoint"
 
 
 def _of_map(expr: sp.Expr) -> str:

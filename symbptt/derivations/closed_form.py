@@ -57,7 +57,7 @@ class Unrolled:
             lines[2:2] = map(pen.words, outputs)
             lines += [
                 f"the route {c[0].along(pen)} alone, over the steps {k} + 1 to t: the product "
-                f"of {pen.expression(c[0].definitions[0].right)}, the latest step first"
+                f"of {_alone(c, pen)}, the latest step first"
                 for c in self.carries
             ]
             kept = "" if self.page.setting.truncation else f"; sb.Window({w}) keeps the terms with {k} > t - {w}"
@@ -123,6 +123,16 @@ class Unrolled:
         return self.text()
 
 
+def _alone(route: Paths, pen: Pen) -> str:
+    """Return the derivative along the only route of a state to itself; where it is long, its name, under which the Jacobian
+    has it: there is no other route."""
+    first, *rest = route[0].definitions
+    written = pen.expression(first.right)
+    return pen.expression(first.left) if rest or len(written) > SHORT else written
+
+
+SHORT = 40
+"""Characters of a derivative that is written out a second time."""
 CHOICES = (
     "JMGQK",
     "kjirpmn",

@@ -15,7 +15,9 @@ from symbptt.ir.step import Step
 from symbptt.language.cell import Cell, nearest
 
 SIGNS = {"sigmoid": "σ", "abs": "|·|", "greater": "[· > ·]", "less": "[· < ·]", "where": "a choice", "maximum": "max", "minimum": "min",
-         "greater_equal": "[· ≥ ·]", "less_equal": "[· ≤ ·]", "equal": "[· = ·]", "floor": "⌊·⌋"}  # fmt: skip
+         "greater_equal": "[· ≥ ·]", "less_equal": "[· ≤ ·]", "equal": "[· = ·]", "floor": "⌊·⌋", "norm": "‖·‖",
+         "smooth_norm": "√(‖·‖² + ε)", "deviation": "√(var(·) + ε)", "rms": "√(mean(·²) + ε)", "unit": "· / ‖·‖",
+         "is_max": "the place of a maximum", "is_min": "the place of a minimum"}  # fmt: skip
 
 
 @dataclass(frozen=True)
