@@ -114,7 +114,8 @@ def test_words_of_others_are_text_on_the_page():
 def test_page_holds_every_equation_the_module_the_proof_and_how_to_repeat():
     text, d = page("lstm"), derive(zoo.lstm)
     n = mathml_of(d.names)
-    assert all(line_in_mathml(line, n) in text for section in d.page("loop").sections for line in section.lines)
+    assert all(line_in_mathml(line, n) in text for style in ("textbook", "loop") for section in d.page(style).sections
+               for line in section.lines)  # fmt: skip
     source = compile_cell(zoo.lstm).source
     assert text.count("<i") - text.count("<i>") == sum(
         bool(g) for g in code_groups(source, links_of(unroll(zoo.lstm, 1, backward=True)))
@@ -276,12 +277,16 @@ def test_pointing_at_a_line_marks_its_adjoints_gradients_and_code(tab, tmp_path)
     tab.open(path, 1280, height=7000)
     assert not any(tab.ask(MARKED))
     x, y = tab.ask(
-        "(() => {const r = document.querySelectorAll('.eq')[1].getBoundingClientRect(); return [r.x + 20, r.y + 8]})()"
+        "(() => {const r = document.querySelector('.eq.k1:not(.k0)').getBoundingClientRect(); return [r.x + 20, r.y + 8]})()"
     )
     tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     marked = tab.ask(MARKED)
     assert len(marked) >= 8 and all(marked)
-    assert not tab.ask("getComputedStyle(document.querySelector('.eq.k0')).backgroundColor").startswith("rgb(")
+    family = 'document.querySelector(".eq.k0.k1.k2.k3")'  # dW_k of all gates at once
+    assert "k ∈" in tab.ask(f"{family}.title") and tab.ask(f"getComputedStyle({family}).backgroundColor").startswith(
+        "rgb("
+    )
+    assert not tab.ask("getComputedStyle(document.querySelector('.eq.k0:not(.k1)')).backgroundColor").startswith("rgb(")
     for link in ("code", "graph", "verification"):
         tab.ask(f"document.querySelector('nav a[href=\"#{link}\"]').click()")
         assert tab.ask("location.hash") == f"#{link}" and tab.ask(f"!!document.getElementById('{link}')")

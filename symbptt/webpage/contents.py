@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from symbptt.equations.notation.signs import TEXT, Notation
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.equations import equation
+from symbptt.equations.page.families import members
 from symbptt.equations.page.layout import line_in_mathml, notes_in_html
 from symbptt.equations.page.legend import beside_a_table
 from symbptt.equations.page.lines import ONCE, Line, Section
@@ -74,13 +75,14 @@ def contents(
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
     # One step shows every line once; links need no more.
     graph, n = unroll(target, 1, backward=True), mathml_of(derivation.names)
-    page = derivation.page("loop")
+    page, loop = derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
         symbols=_symbols(derivation, n),
         sections=[(s.title, _formulas(derivation, s, n)) for s in page.sections if s.lines],
+        loop=[(s.title, _formulas(derivation, s, n)) for s in loop.sections if s.lines],
         notes=notes_in_html(beside_a_table(page), n),
         links=links_of(graph),
         drawing=_drawing(graph),
@@ -107,9 +109,26 @@ def _symbols(d: Derivation, n: Notation) -> list[tuple[str, str, str, str]]:
 
 
 def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
-    """Lines, whose left sides are as the user spelt them, as in the graph and in the module."""
+    """Lines, with the names of what they belong to as the user spelt them, as in the graph and in the module."""
     lines = [(line, str(equation(line, d.in_text, d.in_latex))) for line in section.lines]
-    return [Formula(write(line.left, TEXT), line_in_mathml(line, n), text) for line, text in lines]
+    return [Formula(tuple(_names(line)), line_in_mathml(line, n), text, tuple(_read(line))) for line, text in lines]
+
+
+def _names(line: Line) -> Iterator[str]:
+    """Yield the name of what a line is of, without its time; of a family those of all members."""
+    for label in line.left.labels:
+        yield from map(TEXT.symbol, _members(label.at(None), line.family))
+
+
+def _read(line: Line) -> Iterator[str]:
+    """Yield the names of what a line reads, of that of an adjoint the adjoints."""
+    is_adjoint = any(label.adjoint for label in (*line.left.labels, *line.right.labels))
+    yield from (TEXT.symbol(label.at(None)) for label in line.right.labels if label.adjoint == is_adjoint)
+
+
+def _members(label: Label, family: tuple[str, tuple[str, ...]] | None) -> Iterator[Label]:
+    found = [label._replace(name=name) for name in members(label.name, *family)] if family else []
+    yield from found or [label]
 
 
 def _drawing(graph: Unrolled) -> str:
@@ -129,7 +148,7 @@ def _jacobian(d: Derivation, cell: Cell, n: Notation, run: Run | None) -> list[B
                 lines = "".join(f'<span class="row">{_line_of(x, n)}</span>' for x in block.definitions)
                 words, routes, shared = _routes(d, to, of, n, run)
                 found.append(
-                    Block(Formula("", lines, block.text()), f"{to} by {of}: {block.structure}{words}", routes, shared)
+                    Block(Formula((), lines, block.text()), f"{to} by {of}: {block.structure}{words}", routes, shared)
                 )
     return found
 
@@ -153,13 +172,13 @@ def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tu
     routes = [
         Route(
             f"<math>{_arrows(path.names, n)}</math>",
-            Formula("", _derivative(path.definitions[0], head, n), path.text()),
+            Formula((), _derivative(path.definitions[0], head, n), path.text()),
             norm,
         )
         for path, norm in zip(paths, mean, strict=True)
     ]
     shared = dict.fromkeys(x for path in paths for x in path.definitions[1:])
-    return whole, routes, [Formula("", _line_of(x, n), str(x)) for x in shared]
+    return whole, routes, [Formula((), _line_of(x, n), str(x)) for x in shared]
 
 
 def _derivative(x: Definition, head: Expr, n: Notation) -> str:

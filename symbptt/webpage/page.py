@@ -17,12 +17,13 @@ MARK = "<!DOCTYPE html>\n<!-- written by symbptt -->"
 
 @dataclass(frozen=True)
 class Formula:
-    """One line of mathematics, or several under each other: its left side as text, which says to what it belongs, and the
-    whole in MathML and as text."""
+    """One line of mathematics, or several under each other: the names of what it is of, the whole in MathML and as text, and
+    the names of what it reads, which say to what a line belongs that has a name for itself."""
 
-    lhs: str
+    names: tuple[str, ...]
     mathml: str
     text: str
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a page: titles with formulas; notes to these in HTML; names with symbol, role and shape; a drawing; texts by
-    title, as they are printed; how often what was compared; the module; and pairs that say how to repeat it."""
+    """The contents of a page: titles with formulas, and the same as the module computes them; notes to these in HTML; names
+    with symbol, role and shape; a drawing; texts by title, as they are printed; how often what was compared; the module; and
+    pairs that say how to repeat it."""
 
     name: str
     words: str
     symbols: Sequence[tuple[str, str, str, str]]
     sections: Sequence[tuple[str, Sequence[Formula]]]
+    loop: Sequence[tuple[str, Sequence[Formula]]]
     notes: Sequence[str]
     links: Links
     drawing: str
@@ -113,19 +116,27 @@ def _classes(c: Contents, groups: Iterable[str]) -> str:
 
 
 def _formula(c: Contents, f: Formula) -> str:
-    classes = " ".join(filter(None, ["eq", _classes(c, c.links.of_line(f.lhs))]))
+    of, read = (dict.fromkeys(g for name in names for g in c.links.of_line(name)) for names in (f.names, f.read))
+    groups = of or read
+    classes = " ".join(filter(None, ["eq", _classes(c, groups)]))
     return f'<span class="{classes}" tabindex="0" title="{escape(f.text)}">{f.mathml}</span>'
 
 
 def _equations(c: Contents) -> str:
-    """Return the equations: the forward pass on the left, the backward pass on the right."""
-    (first, forward), *others = (_section(c, title, lines) for title, lines in c.sections)
+    """Return the equations as a textbook has them, and folded those that the module computes line by line."""
     return (
         '<p class="dim screen">Point at a line, or move to it with the tab key: what belongs to it is marked, in the equations '
         "and in the module below.</p>"
-        f'<div class="columns"><div>{first}{forward}</div><div>{"".join(a + b for a, b in others)}</div></div>'
+        + _columns(c, c.sections)
         + "".join(f'<p class="dim">{note}.</p>' for note in c.notes)
+        + f"<details><summary>Line by line, as the module computes them</summary>{_columns(c, c.loop)}</details>"
     )
+
+
+def _columns(c: Contents, sections: Sequence[tuple[str, Sequence[Formula]]]) -> str:
+    """Return the forward pass on the left, the backward pass on the right."""
+    (first, forward), *others = (_section(c, title, lines) for title, lines in sections)
+    return f'<div class="columns"><div>{first}{forward}</div><div>{"".join(a + b for a, b in others)}</div></div>'
 
 
 def _section(c: Contents, title: str, lines: Sequence[Formula]) -> tuple[str, str]:

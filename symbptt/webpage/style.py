@@ -31,6 +31,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .columns>:first-child{position:sticky;top:0;align-self:start;max-height:100vh;overflow-y:auto}
 @media (max-width:900px){.columns>:first-child{position:static;max-height:none}.columns{grid-template-columns:minmax(0,1fr)}}
 .eq{display:block;overflow-x:auto;overflow-y:hidden;padding:.28em .5em;margin:.15em 0;border-left:4px solid var(--rule);border-radius:2px}
+details{margin:1em 0}summary{cursor:pointer;color:var(--link)}
 math{font-family:"symbptt Math",math;font-size:1.08em}
 pre{background:var(--panel);margin:.5em 0;padding:.6em;overflow:auto;font:12.5px/1.45 ui-monospace,"Cascadia Mono","DejaVu Sans Mono",monospace;overflow-wrap:normal;max-width:100%}
 .code{max-height:75vh;counter-reset:line;padding-left:0}
