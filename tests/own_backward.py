@@ -383,6 +383,52 @@ def slots_backward(params: Any, inputs: Any, state: Any, cotangents: Any, wrong:
     return {**g, "x": dx, "M": dM}
 
 
+@sb.cell
+def bounded(x: Input["m"], h: State["n"], s: State["n"], W: Param["n m"], U: Param["n n"], k: Param):
+    """A product that has no name, a clip, a number for all entries, a gate between two states."""
+    g = sb.sigmoid(W @ x + s)
+    h2 = np.clip(U @ (g * h) + k * s, -0.9, 0.9)
+    return h2, (1 - g) * s + g * h2
+
+
+def bounded_backward(params: Any, inputs: Any, state: Any, cotangents: Any, wrong: str = "") -> dict[str, Any]:
+    x, W, U, k = inputs["x"], params["W"], params["U"], params["k"]
+    T, B = x.shape[:2]
+    n = len(U)
+    sent, start = {}, {}
+    for name, like in state.items():
+        given = cotangents.get(name, np.zeros((T, B, n)))
+        start[name] = given if given.ndim == 2 and not T else np.zeros_like(like)
+        sent[name] = given if given.ndim == 3 else np.concatenate([np.zeros((max(T - 1, 0), B, n)), given[None]])[:T]
+    hs, ss, saved = [state["h"]], [state["s"]], []
+    for t in range(T):
+        g = 1 / (1 + np.exp(-(x[t] @ W.T + ss[-1])))
+        a = (g * hs[-1]) @ U.T + k * ss[-1]
+        saved.append((g, a))
+        hs.append(np.clip(a, -0.9, 0.9))
+        ss.append((1 - g) * ss[-1] + g * hs[-1])
+    grads = {name: np.zeros_like(np.asarray(v)) for name, v in params.items()}
+    dx, dh, ds = np.zeros_like(x), start["h"], start["s"]
+    for t in reversed(range(T)):
+        g, a = saved[t]
+        ds = ds + sent["s"][t]
+        dh = dh + sent["h"][t] + ds * (1 - g if wrong == "other share" else g)
+        slope = np.abs(saved[t - 1][1] if wrong == "clip of the step before" else a) < 0.9
+        da = dh if wrong == "no slope of clip" else dh * slope
+        grads["U"] += da.T @ (g * hs[t + 1 if wrong == "dU reads the next state" else t])
+        dk = da * ss[t]
+        grads["k"] = grads["k"] + (dk.mean() if wrong == "dk is a mean over all" else dk.sum())
+        dgh = da @ U
+        dg = ds * (hs[t + 1] - ss[t]) + (0 if wrong == "path through the gate missing" else dgh * hs[t])
+        daz = dg if wrong == "no slope of the gate" else dg * g * (1 - g)
+        grads["W"] += daz.T @ x[t]
+        dx[t] = daz @ W
+        dh, ds = dgh * g, ds * (1 - g) + k * da + daz
+    if wrong == "states exchanged":
+        dh, ds = ds, dh
+    return {**grads, "x": dx, "h": dh, "s": ds}
+
+
 class Several(str):
     """Several mistakes in the place of one: equal to the name of each."""
 

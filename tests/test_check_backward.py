@@ -28,6 +28,7 @@ PASSES = {
     "gated": (own.leaky_gate, own.leaky_gate_backward),
     "two states": (own.two_states, own.two_states_backward),
     "slots": (own.slots, own.slots_backward),
+    "bounded": (own.bounded, own.bounded_backward),
 }
 NOW = "now"
 # (cell, mistake, kind, what the words have; of a list each), first those that the default run has
@@ -39,7 +40,8 @@ MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("elman", "dU reads the next state", "shifted", ["reads h_{t-1} one step later"], ""),
     ("elman", "clip carry value", "clipped", ["what a step hands to the step before", "±0.25"], NOW),
     ("elman", "db not summed", "batch", ["db is not summed over the batch", "(4,) is expected, got (3, 4)"], NOW),
-    ("gated", "r path of du missing", "missing", ["du_t lacks the term da_{g,t} ⊙ r_t", "g = np.tanh(Wg @ x + u * r + bg)"], NOW),
+    ("gated", "r path of du missing", "missing", ["du_t lacks the term da_{g,t} ⊙ r_t", "g = np.tanh(Wg @ x + u * r + bg)"], ""),
+    ("bounded", "no slope of clip", "factor", ["has dh_t as it is, in the place of the term", "h2 = np.clip(U @ (g * h)"], NOW),
     ("slots", "softmax without its sum", "factor", ["-w_tᵀ dw_t is forgotten in a sum", "w = sb.softmax(M @ q)"], ""),
     ("elman", "h for h squared", "factor", ["the power of h_t² is forgotten"], ""),
     ("elman", "slope at the value", "slope", ["taken at the value h_t once more"], ""),
@@ -112,6 +114,13 @@ MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("slots", "f forgotten", "factor", ["the factor f is forgotten"], ""),
     ("slots", "path of the read missing", "missing", ["dM_{t-1} lacks the term w_t dr_tᵀ"], ""),
     ("slots", "path of the scores missing", "missing", ["dM_{t-1} lacks the term da_{w,t} q_tᵀ"], ""),
+    ("bounded", "clip of the step before", "shifted", ["one step earlier"], ""),
+    ("bounded", "other share", "misread", ["1 - g_t stands in the place of g_t"], ""),
+    ("bounded", "dU reads the next state", "shifted", ["(g_t ⊙ h_{t-1})ᵀ of dU reads h_{t-1} one step later"], ""),
+    ("bounded", "dk is a mean over all", "mean", ["dk is divided by the batch and the size n, B n"], ""),
+    ("bounded", "states exchanged", "misread", ["dh_0 and ds_0 are exchanged"], ""),
+    ("bounded", "path through the gate missing", "missing", ["dg_t lacks the term"], ""),
+    ("bounded", "no slope of the gate", "factor", ["as it is"], ""),
 ]  # fmt: skip
 
 

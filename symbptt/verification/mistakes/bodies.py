@@ -1,4 +1,5 @@
-"""Mistakes in the elementwise formula of a term: a factor or a term of a sum forgotten, a sign, a square, a slope taken elsewhere."""
+"""Mistakes in the elementwise formula of a term: a factor or a term of a sum forgotten, a sign, a square, a share of
+one gate for that of the other, a slope taken elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def other_bodies(part: Part, edge: Edge, node: Node) -> Iterator[Mistake]:
     moving = depending(edge)
     if not any(arg in moving for arg in node.args):
         return
-    for kind, text, body, shown in _changed(node.attrs.expr):
+    coming = frozenset(placeholder(i) for i, arg in enumerate(node.args) if arg in moving)
+    for kind, text, body, shown in (*_changed(node.attrs.expr), *_shares(node.attrs.expr, coming)):
         if body in seen or not _reads(body, node, moving):
             continue
         seen.add(body)
@@ -62,6 +64,24 @@ def _changed(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr, sp.Expr]]:
                 yield "factor", "the choice {} is not made", others(choice), inner
         elif inner.is_Function and len(inner.args) == 1 and not isinstance(inner, sp.Symbol):
             yield "factor", "the function in {} is forgotten", others(inner.args[0]), inner
+
+
+def _shares(expr: sp.Expr, coming: frozenset[sp.Symbol]) -> Iterator[tuple[str, str, sp.Expr, sp.Expr]]:
+    """Yield (kind, words, changed body, the part that is named): the share of one gate in the place of that of the other, x for 1 - x and
+    1 - x for x, of all but the cotangents `coming`."""
+    for inner in _parts(expr):
+        rest = 1 - inner
+        if inner.is_Add and (rest.is_Symbol or rest.is_Function):
+            yield "misread", "{0} stands in the place of 1 - {0}", _put(expr, inner, rest), rest
+        elif inner.is_Mul:
+            for factor in inner.args:
+                if (factor.is_Symbol or factor.is_Function) and not factor.free_symbols & coming:
+                    yield (
+                        "misread",
+                        "1 - {0} stands in the place of {0}",
+                        _put(expr, inner, inner / factor * (1 - factor)),
+                        factor,
+                    )
 
 
 def _parts(expr: sp.Expr) -> Iterator[sp.Expr]:

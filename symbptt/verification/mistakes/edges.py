@@ -34,7 +34,7 @@ def edge_mistakes(part: Part) -> Iterator[Mistake]:
         if edge.number not in chained:
             yield from _scaled(part, edge)
         if edge.given != edge.bar and part.recursion.graph.shape(edge.value) == part.recursion.graph.shape(edge.target):
-            words = partial(_passed, part, edge)
+            words = partial(passed, part, edge, edge.value)
             yield made(part, edge, "factor", words, EdgeFault(passes=True), rank=2)
         for node in edge.nodes:
             if node.family == "map":
@@ -45,14 +45,18 @@ def edge_mistakes(part: Part) -> Iterator[Mistake]:
 
 def _chained(tape: Tape, recursion: Recursion) -> set[int]:
     """Return the edges in whose place the next one may be looked at: its end has no other term, and gives to one value alone."""
+    alone = sole(tape, recursion)
+    return {edge.number for edge in tape.edges if edge.target in alone}
+
+
+def sole(tape: Tape, recursion: Recursion) -> set[int]:
+    """Return the values that one edge leads to and one edge leaves, which are no results."""
     into: dict[int, int] = {}
     for edge in tape.edges:
         into[edge.target] = into.get(edge.target, 0) + 1
     results = {*recursion.step.next.values(), *recursion.step.outputs.values()}
     return {
-        edge.number
-        for edge in tape.edges
-        if into[edge.target] == 1 and edge.target not in results and len(tape.from_value.get(edge.target, ())) == 1
+        id for id, count in into.items() if count == 1 and id not in results and len(tape.from_value.get(id, ())) == 1
     }
 
 
@@ -62,8 +66,9 @@ def _scaled(part: Part, edge: Edge) -> Iterator[Mistake]:
         yield made(part, edge, kind, words, EdgeFault(scale), rank=int(scale == 0.5))
 
 
-def _passed(part: Part, edge: Edge) -> str:
-    bar, of = part.words.bar(edge.target), part.words.bar(edge.value)
+def passed(part: Part, edge: Edge, value: int) -> str:
+    """Tell that the end of an edge has the cotangent of a value as it is."""
+    bar, of = part.words.bar(edge.target), part.words.bar(value)
     return f"{bar} has {of} as it is, in the place of the term {part.words.term(edge)}"
 
 

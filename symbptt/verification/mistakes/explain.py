@@ -15,6 +15,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification.adjoints.sweep import Group
 from symbptt.verification.comparison import Case, Gradients
+from symbptt.verification.mistakes.chains import chain_mistakes
 from symbptt.verification.mistakes.clipping import recursion_limits
 from symbptt.verification.mistakes.draws import Asker, Draw, is_finite, labels_of, ordered
 from symbptt.verification.mistakes.edges import edge_mistakes
@@ -28,6 +29,7 @@ from symbptt.verification.mistakes.shapes import misshapen
 from symbptt.verification.mistakes.whole import (
     carry_mistakes,
     cotangent_mistakes,
+    exchanged_blocks,
     reach_mistakes,
     sum_mistakes,
     transposed_blocks,
@@ -36,8 +38,9 @@ from symbptt.verification.mistakes.words import Words
 from symbptt.verification.regimes import REGIMES, Regime, Size
 from symbptt.verification.requests import Asked
 
-SEVERAL = (Size(4, 3), Size(5, 2))
-"""Steps and samples of the draws: two different numbers of each, so that 1/B and 1/T are told from each other and from a number."""
+SEVERAL = (Size(4, 3), Size(5, 2, other=True))
+"""Steps and samples of the draws, and named sizes: two different numbers of each, so that 1/B, 1/T and 1/n are told from each other and
+from a number."""
 ONE = (Size(1, 3), Size(1, 2))
 """Draws of one step, where nothing is carried: there several mistakes are told apart."""
 
@@ -200,14 +203,18 @@ def _candidates(asker: Asker, draws: Sequence[Draw]) -> list[Mistake]:
     names = [
         k for k in one.problem.cotangents(Draft()) if k in (cell.recursion.step.next | cell.recursion.step.outputs)
     ]
-    found = [m for part in parts for m in (*edge_mistakes(part), *shifted_mistakes(part))]
+    found = [m for part in parts for m in (*edge_mistakes(part), *chain_mistakes(part), *shifted_mistakes(part))]
     T = min(d.problem.point.steps for d in draws)
     found += carry_mistakes(cell, T)
     found += cotangent_mistakes(cell, names)
     found += reach_mistakes(T)
     found += sum_mistakes(cell)
     params = [name for group, name in one.given if group == "params"]
-    return [*found, *transposed_blocks(one.problem, params, cell.words.gradient)]
+    return [
+        *found,
+        *transposed_blocks(one.problem, params, cell.words.gradient),
+        *exchanged_blocks(one.problem, list(one.given), partial(_gradient, asker.page)),
+    ]
 
 
 def _unexplained(one: Draw, blocks: Any) -> Finding:

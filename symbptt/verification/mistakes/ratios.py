@@ -8,12 +8,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from symbptt.verification.adjoints.sweep import Group
 from symbptt.verification.mistakes.draws import SAME, Draw
 from symbptt.verification.mistakes.mistake import Mistake
 from symbptt.verification.mistakes.problem import Draft, Problem
+from symbptt.verification.oracle import Point
 
+Factor = Callable[[Point], float]
+"""The factor of a gradient, by the steps, samples and sizes of a point."""
 FACTORS: dict[str, tuple[str, Callable[[int, int], float]]] = {
     "zero": ("{are} zero", lambda T, B: 0.0),
     "sign": ("{have} the wrong sign", lambda T, B: -1.0),
@@ -36,6 +40,12 @@ FACTORS: dict[str, tuple[str, Callable[[int, int], float]]] = {
     "halved": ("{are} half of what they should be", lambda T, B: 0.5),
 }
 """By kind: the words, and the factor for T steps of B samples."""
+OVER: dict[str, tuple[str, Callable[[int, int], int]]] = {
+    "{n}": ("the size {n}", lambda T, B: 1),
+    "B {n}": ("the batch and the size {n}, B {n}", lambda T, B: B),
+    "T B {n}": ("the steps, the batch and the size {n}, T B {n}", lambda T, B: T * B),
+}
+"""What a mean over entries divides by, with the named size n: in signs; in words, and the rest of it for T steps of B samples."""
 KINDS = {"zero": "missing", "summed": "summed", "summed steps": "summed", "batch": "mean", "steps": "mean", "batch and steps": "mean",
          "summed batch and steps": "summed"}  # fmt: skip
 
@@ -48,11 +58,13 @@ def factor_mistakes(
     for place in draws[0].given:
         for name in _factors(draws, bases, place):
             names.setdefault(name, []).append(place)
+    known = _known(draws[0])
     for name, places in names.items():
         if len(places) > 1:
-            yield _factor(name, places, _together(places, draws[0].given), 1)
+            yield _factor(*known[name], places, _together(places, draws[0].given), 1)
         for place in places:
-            yield _factor(name, [place], words(place), 3 if name == "zero" and place[0] == "params" else 2)
+            rank = 3 if name == "zero" and place[0] == "params" else 2
+            yield _factor(*known[name], [place], words(place), rank)
     constants = [(place, r) for place in draws[0].given if (r := _constant(draws, bases, place)) is not None]
     for place, r in constants:
         yield Mistake(
@@ -73,13 +85,34 @@ def shared_factors(draws: Sequence[Draw]) -> Iterator[Mistake]:
     places = [*draws[0].given]
     rights = [one.problem.right for one in draws]
     names = {name for place in places for name in _factors(draws, rights, place) if name != "zero"}
-    for name in FACTORS:
+    for name, known in _known(draws[0]).items():
         if name in names:
-            yield _factor(name, places, "all gradients", 1)
+            yield _factor(*known, places, "all gradients", 1)
 
 
-def _same(r: float) -> Callable[[int, int], float]:
-    return lambda T, B: r
+def _same(r: float) -> Factor:
+    return lambda point: r
+
+
+def _known(one: Draw) -> dict[str, tuple[str, str, Factor]]:
+    """Return the factors that have a name, (kind, words, factor) each: those of steps and samples, and of the named sizes."""
+    found = {name: (KINDS.get(name, name), text, partial(_of_steps, of)) for name, (text, of) in FACTORS.items()}
+    for size in sorted(one.problem.point.sizes, key=str):
+        for signs, (words, of) in OVER.items():
+            name, what = signs.format(n=size), words.format(n=size)
+            mean = "{are} divided by " + what + ": a mean over entries in the place of their sum"
+            total = "{are} multiplied by " + what + ": a sum over entries in the place of their mean"
+            found[f"1/({name})"] = "mean", mean, partial(_of_size, size, of, -1)
+            found[name] = "summed", total, partial(_of_size, size, of, 1)
+    return found
+
+
+def _of_steps(of: Callable[[int, int], float], point: Point) -> float:
+    return of(max(point.steps, 1), point.batch)
+
+
+def _of_size(size: sp.Symbol, of: Callable[[int, int], int], power: int, point: Point) -> float:
+    return float(of(max(point.steps, 1), point.batch) * point.sizes[size]) ** power
 
 
 def _together(places: Sequence[Group], known: Mapping[Group, Any]) -> str:
@@ -92,12 +125,11 @@ def _together(places: Sequence[Group], known: Mapping[Group, Any]) -> str:
     return "the gradients of " + ", ".join(name for _, name in places)
 
 
-def _factor(name: str, places: Sequence[Group], what: str, rank: int) -> Mistake:
-    text, of = FACTORS[name]
+def _factor(kind: str, text: str, of: Factor, places: Sequence[Group], what: str, rank: int) -> Mistake:
     many = len(places) > 1 or what.startswith("all ")
     text = text.format(are="are" if many else "is", have="have" if many else "has")
     text = text if many else text.replace("they should be", "it should be")
-    return Mistake(KINDS.get(name, name), partial(str, f"{what} {text}"), partial(_scaled, places, of), rank=rank)
+    return Mistake(kind, partial(str, f"{what} {text}"), partial(_scaled, places, of), rank=rank)
 
 
 def _ratio(one: Draw, base: Mapping[Group, Any], place: Group) -> float | None:
@@ -115,8 +147,8 @@ def _ratio(one: Draw, base: Mapping[Group, Any], place: Group) -> float | None:
 def _factors(draws: Sequence[Draw], bases: Sequence[Mapping[Group, Any]], place: Group) -> list[str]:
     ratios = [_ratio(one, base, place) for one, base in zip(draws, bases, strict=True)]
     found = []
-    for name, (_, of) in FACTORS.items():
-        wanted = [of(max(one.problem.point.steps, 1), one.problem.point.batch) for one in draws]
+    for name, (_, _, of) in _known(draws[0]).items():
+        wanted = [of(one.problem.point) for one in draws]
         if all(r is not None and abs(r - w) <= SAME * max(abs(w), 1.0) for r, w in zip(ratios, wanted, strict=True)):
             found.append(name)
     return found
@@ -131,8 +163,8 @@ def _constant(draws: Sequence[Draw], bases: Sequence[Mapping[Group, Any]], place
     return first if all(abs(r - first) <= SAME * abs(first) for r in others) else None
 
 
-def _scaled(places: Sequence[Group], of: Callable[[int, int], float], draft: Draft, problem: Problem) -> Draft | None:
-    factor = of(max(problem.point.steps, 1), problem.point.batch)
+def _scaled(places: Sequence[Group], of: Factor, draft: Draft, problem: Problem) -> Draft | None:
+    factor = of(problem.point)
 
     def post(found: dict[Group, Any]) -> dict[Group, Any]:
         return {place: factor * value if place in places else value for place, value in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,15 +26,43 @@ def shifted_mistakes(part: Part) -> Iterator[Mistake]:
     for edge in part.tape.edges:
         own = {node.id for node in edge.nodes} | {edge.bar}
         read = dict.fromkeys(arg for node in edge.nodes for arg in node.args if arg not in own and arg in varying)
-        for id in read:
-            for by, border, first in _places(part, id):
-                words = partial(_of_step, part, edge, id, by, border, first)
-                apply = partial(_shift, part.name, edge, id, by, border, first)
+        for id, inner, inside in _made_of(part, read, varying):
+            for by, border, first in _places(part, inner):
+                words = partial(_of_step, part, edge, inner, by, border, first)
+                apply = partial(_shift, part.name, edge, id, inner, inside, by, border, first)
                 kind = "initial" if not by else "shifted"
                 reach = part.reaches.get(edge.target)
                 # What enters the first step alone changes nothing in steps before.
                 reach = Reach(reach.near, reach.near) if reach is not None and first else reach
                 yield Mistake(kind, words, apply, part.words.place(edge.value), BORDERS.index(border), reach)
+
+
+def _made_of(part: Part, read: Iterable[int], varying: Collection[int]) -> Iterator[tuple[int, int, frozenset[int]]]:
+    """Yield each value that is read, what it is made of where it has no name: that is written again in a backward pass; and the values
+    without a name that lie between.
+
+    For example the term dv_t (g_t ⊙ h_{t-1})ᵀ reads a product, in which either factor may be that of another step.
+    """
+    named = {*part.words.page.labels, *part.recursion.step.leaves.values()}
+    for id in read:
+        yield id, id, frozenset()
+        open_, inside = [id] * (id not in named), {id}
+        found: dict[int, None] = {}
+        while open_:
+            args = [arg for arg in part.recursion.graph[open_.pop()].args if arg in varying]
+            found |= dict.fromkeys(arg for arg in args if arg in named)
+            open_ += [arg for arg in args if arg not in named and arg not in inside]
+            inside |= {arg for arg in args if arg not in named}
+        for inner in found:
+            yield id, inner, frozenset(inside)
+
+
+def again(tape: Tape, id: int, other: Mapping[int, Any], inside: Collection[int]) -> Any:
+    """Return a value of the forward pass where others stand in the place of some of those that it is made of, (T or 1, B or 1, ...);
+    the values `inside` are computed again."""
+    if id in other or id not in inside:
+        return other.get(id, tape.primal[id])
+    return tape.compute(tape.graph[id], [again(tape, arg, other, inside) for arg in tape.graph[id].args])
 
 
 def _places(part: Part, id: int) -> Iterator[tuple[int, str, bool]]:
@@ -49,17 +77,18 @@ def _places(part: Part, id: int) -> Iterator[tuple[int, str, bool]]:
 
 
 def _shift(
-    name: str, edge: Edge, id: int, by: int, border: str, first: bool, draft: Draft, problem: Problem
-) -> Draft | None:
+    name: str, edge: Edge, id: int, inner: int, inside: Collection[int], by: int, border: str, first: bool, draft: Draft, problem: Problem,
+) -> Draft | None:  # fmt: skip
     tape = problem.tape if name == CELL else problem.loss_tape
     assert tape is not None
-    array = np.broadcast_to(whole := tape.primal[id], (tape.steps, *whole.shape[1:]))
+    array = np.broadcast_to(whole := tape.primal[inner], (tape.steps, *whole.shape[1:]))
     if not tape.steps:
         return None
-    return faulty(name, edge, EdgeFault(reads={id: _moved(tape, id, array, by, border, first)}), draft, problem)
+    moved = again(tape, id, {inner: moved_steps(tape, inner, array, by, border, first)}, inside)
+    return faulty(name, edge, EdgeFault(reads={id: moved}), draft, problem)
 
 
-def _moved(tape: Tape, id: int, array: Any, by: int, border: str, first: bool) -> Any:
+def moved_steps(tape: Tape, id: int, array: Any, by: int, border: str, first: bool) -> Any:
     """Return an array whose entry t is that of step t + by."""
     after = _after_state(tape, id, array)
     if first:
@@ -110,20 +139,24 @@ def misread_mistakes(part: Part) -> Iterator[Mistake]:
         read = dict.fromkeys(
             arg for node in edge.nodes for arg in node.args if arg not in own and arg in part.recursion.forward_ids
         )
-        for id in read:
-            for other in sorted(known - {id}):
-                alike = g.shape(other) == g.shape(id) and (other in varying) == (id in varying)
+        for id, inner, inside in _made_of(part, read, varying):
+            for other in sorted(known - {inner}):
+                alike = g.shape(other) == g.shape(inner) and (other in varying) == (inner in varying)
                 if alike and g[other].family != "number" and getattr(g[other].attrs, "role", "") != "index":
-                    words = partial(_of_other, part, edge, id, other)
-                    apply = partial(_misread, part.name, edge, id, other)
+                    words = partial(_of_other, part, edge, inner, other)
+                    apply = partial(_misread, part.name, edge, id, inner, inside, other)
                     place, reach = part.words.place(edge.value), part.reaches.get(edge.target)
                     yield Mistake("misread", words, apply, place, 5, reach)
 
 
-def _misread(name: str, edge: Edge, id: int, other: int, draft: Draft, problem: Problem) -> Draft | None:
+def _misread(
+    name: str, edge: Edge, id: int, inner: int, inside: Collection[int], other: int, draft: Draft, problem: Problem
+) -> Draft | None:
     tape = problem.tape if name == CELL else problem.loss_tape
     assert tape is not None
-    return faulty(name, edge, EdgeFault(reads={id: tape.primal[other]}), draft, problem)
+    return faulty(
+        name, edge, EdgeFault(reads={id: again(tape, id, {inner: tape.primal[other]}, inside)}), draft, problem
+    )
 
 
 def _of_other(part: Part, edge: Edge, id: int, other: int) -> str:

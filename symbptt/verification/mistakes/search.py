@@ -171,17 +171,20 @@ def _better(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
     firsts = base.firsts
     bases = [gradients_with(one, firsts) for one in draws]
     own = [] if any(b is None for b in bases) else [*factor_mistakes(draws, [b for b in bases if b is not None], place)]
-    best, most = list[Mistake](), len(base.matched)
-    matched = base.matched
+    best, matched = list[Mistake](), base.matched
+    before = [len(matched_groups(one, firsts)) for one in draws[1:]]
+    most = len(matched), sum(before)
     for mistake in [*candidates, *own]:
         here = _beyond_zeros(draws[0], firsts, mistake, base.matched)
-        if len(here) < max(most, len(base.matched) + 1):
+        if len(here) < max(most[0], len(base.matched) + 1):
             continue
         # A match by chance on one draw is none on another one.
-        if any(len(matched_groups(one, (*firsts, mistake))) <= len(matched_groups(one, firsts)) for one in draws[1:]):
+        elsewhere = [len(matched_groups(one, (*firsts, mistake))) for one in draws[1:]]
+        if any(n <= n_before for n, n_before in zip(elsewhere, before, strict=True)):
             continue
-        if len(here) > most:
-            best, most, matched = [], len(here), here
-        if here == matched:
+        score = len(here), sum(elsewhere)
+        if score > most:
+            best, most, matched = [], score, here
+        if score == most and here == matched:
             best.append(mistake)
     return Explained((*base.mistakes, _by_rank(best)), matched) if best else None

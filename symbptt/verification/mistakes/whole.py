@@ -302,6 +302,29 @@ def transposed_blocks(problem: Problem, names: Sequence[str], words: Any) -> Ite
             )
 
 
+def exchanged_blocks(problem: Problem, places: Sequence[Group], words: Any) -> Iterator[Mistake]:
+    """Yield finished gradients that stand under each other's name, or one under both names: of one kind, and of one shape."""
+    shapes = {place: np.shape(problem.right[place]) for place in places}
+    for i, one in enumerate(places):
+        for other in places[:i]:
+            if one[0] != other[0] or shapes[one] != shapes[other]:
+                continue
+            for text, post in (
+                (f"{words(other)} and {words(one)} are exchanged", partial(_exchanged, one, other)),
+                (f"{words(one)} is {words(other)}", partial(_copied, other, one)),
+                (f"{words(other)} is {words(one)}", partial(_copied, one, other)),
+            ):
+                yield Mistake("misread", partial(str, text), partial(_posted, post), rank=2)
+
+
+def _exchanged(one: Group, other: Group, found: dict[Group, Any]) -> dict[Group, Any]:
+    return {**found, one: found[other], other: found[one]}
+
+
+def _copied(one: Group, to: Group, found: dict[Group, Any]) -> dict[Group, Any]:
+    return {**found, to: found[one]}
+
+
 def _posted(post: Any, draft: Draft, _: Problem) -> Draft | None:
     return replace(draft, posts=(*draft.posts, post))
 

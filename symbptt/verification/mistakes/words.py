@@ -95,7 +95,7 @@ class Words:
         used = sorted(body.free_symbols - {VALUE}, key=lambda s: int(s.name[1:]))
         ids = [args[int(s.name[1:])] for s in used]
         if not ids:
-            return str(body)
+            return str(body) if body.is_Rational else f"{float(body):.15g}"
         g = graph.copy()
         if any(
             g[id].family == "leaf" and g[id].attrs.role == "adjoint" and id not in labels for id in g.ancestors(ids)

@@ -1,0 +1,122 @@
+"""Mistakes over several elementwise functions in a row: the slopes of all of them forgotten, those of another function, or of another step.
+
+For example clip(a, -c, c) is min(max(a, -c), c), with two slopes. Who writes da = dv for v = clip(a, -c, c) has forgotten both at once,
+which no mistake on one edge is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from symbptt import ops
+from symbptt.autodiff.bptt import per_sample
+from symbptt.ir.node import Body, placeholder
+from symbptt.verification.adjoints.sweep import EdgeFault
+from symbptt.verification.adjoints.tape import Edge
+from symbptt.verification.mistakes.edges import passed, sole
+from symbptt.verification.mistakes.mistake import Mistake
+from symbptt.verification.mistakes.part import Part, faulty
+from symbptt.verification.mistakes.problem import CELL, Draft, Problem
+from symbptt.verification.mistakes.reads import again, moved_steps
+
+MOST = 4
+"""Functions in a row that are looked at together at the most."""
+Chain = tuple[Edge, ...]
+Y = placeholder(1)
+SLOPES = {
+    "the slope is that of tanh": 1 - Y**2,
+    "the slope is that of sigmoid": Y * (1 - Y),
+    "the slope is that of relu": ops.greater(Y, 0),
+    "the value {y} stands in the place of the slope": Y,
+}
+"""By words: the slope of another function in its value, which is taken for that of all of them."""
+
+
+def chains_of(part: Part) -> Iterator[Chain]:
+    """Yield edges of elementwise functions that follow on each other, of values that nothing else reads or is read by."""
+    follows = {edge.value: edge for edge in part.tape.edges if len(part.tape.from_value[edge.value]) == 1}
+    alone, shape = sole(part.tape, part.recursion), part.recursion.graph.shape
+    for edge in part.tape.edges:
+        chain: Chain = (edge,)
+        while chain[-1].target in alone and len(chain) < MOST:
+            after = follows.get(chain[-1].target)
+            if after is None or shape(after.target) != shape(edge.value) or not _is_elementwise((*chain, after)):
+                break
+            chain = (*chain, after)
+            if sum(bool(e.nodes) for e in chain) > 1:
+                yield chain
+
+
+def _is_elementwise(chain: Chain) -> bool:
+    return all(node.family in ("map", "leaf", "number") for edge in chain for node in edge.nodes)
+
+
+def chain_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield the mistakes over several elementwise functions in a row."""
+    for chain in chains_of(part):
+        skipped = dict.fromkeys([edge.number for edge in chain], EdgeFault(passes=True))
+        first, last = chain[0], chain[-1]
+        yield _made(part, chain, "factor", partial(passed, part, last, first.value), skipped, 2)
+        own = next(edge for edge in chain if edge.nodes)
+        for text, slope in SLOPES.items():
+            body = Body(placeholder(0) * slope)
+            node = next(node for node in own.nodes if node.id == own.given)
+            node = replace(node, attrs=body, args=(own.bar, first.value))
+            faults = {**skipped, own.number: EdgeFault(nodes={node.id: node})}
+            yield _made(part, chain, "slope", partial(_of_slope, part, chain, text), faults, 3)
+        if last.target in per_sample(part.recursion.graph, part.recursion.forward_ids):
+            for by in (-1, 1):
+                for border in ("hold", "wrap", "zero"):
+                    words = partial(_of_step, part, chain, by)
+                    apply = partial(_shifted, part.name, chain, by, border)
+                    yield _mistake(part, chain, "shifted", words, apply, 3)
+
+
+def _made(part: Part, chain: Chain, kind: str, words: Any, faults: dict[int, EdgeFault], rank: int) -> Mistake:
+    return _mistake(part, chain, kind, words, partial(_faulty, part.name, chain, faults), rank)
+
+
+def _mistake(part: Part, chain: Chain, kind: str, words: Any, apply: Any, rank: int) -> Mistake:
+    return Mistake(kind, words, apply, part.words.place(chain[0].value), rank, part.reaches.get(chain[-1].target))
+
+
+def _faulty(
+    name: str, chain: Sequence[Edge], faults: dict[int, EdgeFault], draft: Draft, problem: Problem
+) -> Draft | None:
+    found: Draft | None = draft
+    for edge in chain:
+        found = None if found is None else faulty(name, edge, faults[edge.number], found, problem)
+    return found
+
+
+def _shifted(name: str, chain: Chain, by: int, border: str, draft: Draft, problem: Problem) -> Draft | None:
+    """Make a backward pass whose slopes are all taken at the argument of another step."""
+    tape = problem.tape if name == CELL else problem.loss_tape
+    assert tape is not None
+    if not tape.steps:
+        return None
+    id = chain[-1].target
+    array = np.broadcast_to(whole := tape.primal[id], (tape.steps, *whole.shape[1:]))
+    other = {id: moved_steps(tape, id, array, by, border, first=False)}
+    inside = {id, *(edge.target for edge in chain[:-1]), chain[0].value}
+    faults = {}
+    for edge in chain:
+        read = {arg for node in edge.nodes for arg in node.args} & inside
+        faults[edge.number] = EdgeFault(reads={arg: again(tape, arg, other, inside) for arg in read})
+    return _faulty(name, chain, faults, draft, problem)
+
+
+def _of_slope(part: Part, chain: Chain, text: str) -> str:
+    bar, term = part.words.bar(chain[-1].target), part.words.term(chain[-1])
+    return f"in the term {term} of {bar}, " + text.format(y=part.words.value(chain[0].value))
+
+
+def _of_step(part: Part, chain: Chain, by: int) -> str:
+    bar, term = part.words.bar(chain[-1].target), part.words.term(chain[-1])
+    step = "one step later" if by > 0 else "one step earlier"
+    return f"the term {term} of {bar} reads {part.words.value(chain[-1].target)} {step}"
