@@ -37,6 +37,11 @@ def rooted(x: Input, h: State):
     return 0.5 * r + x
 
 
+@sb.cell
+def unnamed(x: Input, h: State):
+    return np.sqrt(h * x)
+
+
 def traced(cell: Any, params: Any, x: Any, cotangents: Any, state: Any = None, **options: Any) -> Any:
     kernel = sb.compile(cell)
     return sb.trace_gradient(kernel, kernel.forward(params, {"x": x}, state), cotangents, **options)
@@ -77,7 +82,7 @@ def test_shares_are_those_by_hand() -> None:
 
 
 def test_cotangent_that_is_infinite_is_found_with_its_line() -> None:
-    """h = 0 at step 3 makes √h of step 4 zero, and its slope infinite."""
+    """h = 0 at step 3 makes √h of step 4 zero, and its slope infinite; a value without a name is called by its formula."""
     x = np.array([1.0, 1.0, 0.0, 1.0, 1.0])
     kernel = sb.compile(rooted)
     # 0.5 √h + x is 0 for the second sample at step 3 alone where the state before is 0 too.
@@ -86,6 +91,9 @@ def test_cotangent_that_is_infinite_is_found_with_its_line() -> None:
     event = found.first
     assert event.kind in ("infinite", "NaN") and event.step == 4 and event.variable == "h"
     assert "r = np.sqrt(h)" in event.place and "is 0" in event.text
+    product = traced(unnamed, {}, np.array([1.0, 0.0]), {"h": np.array(1.0)}, {"h": np.array(1.0)})
+    assert product.first.step == 2 and product.first.variable == "h_{t-1} x_t"
+    assert "the gradient through 1 step, from" in traced(unnamed, {}, np.ones(1), {"h": np.array(1.0)}).text()
 
 
 def test_overflow_of_the_cotangent_is_found() -> None:

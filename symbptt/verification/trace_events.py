@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.errors import counted
 from symbptt.verification.adjoints.sweep import pulled
 from symbptt.verification.adjoints.tape import Edge
 from symbptt.verification.trace_report import Event
@@ -14,20 +15,24 @@ from symbptt.verification.trace_run import Look
 
 
 def events_of(look: Look, norms: Mapping[str, Any], below: float, above: float, unit: float) -> Iterator[Event]:
-    """Yield what goes wrong, in the order in which it does, going back."""
+    """Yield what goes wrong: first what is not finite, in the run and in the cotangents, then the thresholds that are left, going back."""
     yield from _of_forward(look)
     yield from _not_finite(look)
+    yield from sorted(_leaving(look, norms, below, above, unit), key=lambda event: -event.step)
+
+
+def _leaving(look: Look, norms: Mapping[str, Any], below: float, above: float, unit: float) -> Iterator[Event]:
+    """Yield the states whose cotangents leave a threshold."""
     if not unit or not np.isfinite(unit):
         return
-    found = []
     for name in look.tape.recursion.step.next:
         for kind, is_beyond, limit in (
             ("below", norms[name] < below * unit, below),
             ("above", norms[name] > above * unit, above),
         ):
             event = _beyond(look, name, kind, is_beyond & np.isfinite(norms[name]), norms[name], limit, unit)
-            found += [event] if event is not None else []
-    yield from sorted(found, key=lambda event: -event.step)
+            if event is not None:
+                yield event
 
 
 def _beyond(look: Look, name: str, kind: str, is_beyond: Any, norms: Any, limit: float, unit: float) -> Event | None:
@@ -41,7 +46,7 @@ def _beyond(look: Look, name: str, kind: str, is_beyond: Any, norms: Any, limit:
     bar = look.words.result(name, bar=True)
     verb = "falls below" if kind == "below" else "rises above"
     told = f"{bar} {verb} {limit:.0e} of the largest cotangent given at step {t + 1}, going back: its norm is {norms[t]:.2e}"
-    return Event(kind, t + 1, name, told + f", {look.tape.steps - 1 - t} steps before the last")
+    return Event(kind, t + 1, name, told + f", {counted(look.tape.steps - 1 - t, 'step')} before the last")
 
 
 def _of_forward(look: Look) -> Iterator[Event]:
@@ -59,7 +64,8 @@ def _of_forward(look: Look) -> Iterator[Event]:
             best = int(steps[0]), id
     if best is not None:
         t, id = best
-        name = graph.names.get(id) or next((k for k, v in (step.next | step.outputs).items() if v == id), "")
+        result = next((k for k, v in (step.next | step.outputs).items() if v == id), look.words.value(id))
+        name = graph.names.get(id) or result
         yield Event(
             "forward",
             t + 1,
@@ -94,7 +100,7 @@ def _not_finite(look: Look) -> Iterator[Event]:
     kind = "NaN" if np.isnan(given).any() else "infinite"
     words, graph = look.words, look.tape.recursion.graph
     leaves = {id: name for name, id in look.tape.recursion.step.leaves.items()}
-    variable = leaves.get(target) or graph.names.get(target, "")
+    variable = leaves.get(target) or graph.names.get(target) or words.value(target)
     text = f"{words.bar(target)} is {kind} at step {step + 1}, going back, by the term {words.term(edge)}{_because(look, edge, step)}"
     yield Event(kind, step + 1, variable, text, words.place(edge.value))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.errors import counted
+
 LINES, COLUMNS = 16, 6
 """Steps and paths of a table at the most; others between them are left out."""
 
@@ -70,12 +72,12 @@ class GradientTrace:
 
     @property
     def first(self) -> Event | None:
-        """The event that comes first, going back; none where nothing goes wrong."""
+        """The first event that is not finite, else the first, going back, that leaves a threshold; none where nothing goes wrong."""
         return self.events[0] if self.events else None
 
     def text(self) -> str:
         """Return what goes wrong first, a table by step, and the shares of the paths."""
-        head = [f"{self.name}: the gradient through {self.steps} steps, from the last to the first"]
+        head = [f"{self.name}: the gradient through {counted(self.steps, 'step')}, from the last to the first"]
         head += [str(event) for event in self.events] or [
             "nothing goes wrong: all cotangents are finite and within the thresholds"
         ]

@@ -96,7 +96,9 @@ def _same(r: float) -> Factor:
 
 def _known(one: Draw) -> dict[str, tuple[str, str, Factor]]:
     """Return the factors that have a name, (kind, words, factor) each: those of steps and samples, and of the named sizes."""
-    found = {name: (KINDS.get(name, name), text, partial(_of_steps, of)) for name, (text, of) in FACTORS.items()}
+    found: dict[str, tuple[str, str, Factor]] = {
+        name: (KINDS.get(name, name), text, partial(_of_steps, of)) for name, (text, of) in FACTORS.items()
+    }
     for size in sorted(one.problem.point.sizes, key=str):
         for signs, (words, of) in OVER.items():
             name, what = signs.format(n=size), words.format(n=size)
