@@ -9,8 +9,11 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Input, Param, State, Target
 from symbptt.autodiff.bptt import derive
+from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.ir.laws import check
+from symbptt.verification.blocks import to_the_last_digits
+from symbptt.verification.forms import settled_rows
 from symbptt.verification.proof.field import P
 from symbptt.verification.proof.points import limit
 from symbptt.verification.proof.prove import proof_of
@@ -243,6 +246,16 @@ def test_cells_are_verified(name: str) -> None:
     report = sb.verify(CELLS[name], proof=False)
     assert report.passed, str(report)
     assert "the tolerance 1e-12" in str(report)
+
+
+@pytest.mark.parametrize("old", ["told=(k, 1000, 1e-12, False", "told=(k, 1000, 1e-12, True"])
+def test_a_tolerance_that_the_cell_does_not_have_is_caught(old: str) -> None:
+    """The planted mistake: rounds of the value, or of the adjoint, that stop too early, which checks to the last digits do not see."""
+    kernel = kernel_of(implicit_euler)
+    assert old in kernel.source and not [*settled_rows(kernel, to_the_last_digits(kernel), 0)]
+    other = Kernel(kernel.target, kernel.program, kernel.source.replace(old, old.replace("1e-12", "1e-3")))
+    found = {row.name for row in settled_rows(other, to_the_last_digits(other), 0)}
+    assert found >= ({"h"} if "False" in old else {"dA", "dh_0"})
 
 
 @pytest.mark.long

@@ -31,7 +31,13 @@ def squared(h: State["n"], y: Output["n"], target: Target["k"], V: Param["k n"])
     return sb.sum(e * e) / 2
 
 
+@sb.loss
+def telling(y: Output["n"], target: Target["n"]):
+    return {"loss": sb.sum((y - target) ** 2), "score": 2 * y}
+
+
 MODEL = sb.model(read, squared, reduction="mean")
+TELLING, LAST_TELLING = sb.model(read, telling), sb.model(read, telling, at="last")
 
 
 def planted(target: Any, old: str, new: str, **options: Any) -> Kernel:
@@ -84,6 +90,10 @@ def test_wrong_norms_of_a_truncated_kernel_are_caught_and_named(fault: str) -> N
         assert "norm of dh" in {name for line in proof_of(kernel, 0).lines for name in line.wrong}
 
 
+VALUE = (
+    "call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)\n"
+    "    return _evaluated(call, _Value(call))"
+)
 FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no norms": (gru, "_watch(flow, t, (dh,))", "pass", "flow of h"),
     "norms of the squares": (gru, "return np.sqrt(total), power", "return total, power", "flow of h"),
@@ -94,6 +104,10 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no batch axis of resets": (gru, "reset.ndim == 1", "reset.ndim == 3", "without a batch axis"),
     "no state": (lstm, "    value = STARTS.get(name, 0)", "    value = STARTS.get(name, 1)", "h"),
     "the last step of an output": (read, "full[name][-1] = array", "full[name][0] = array", "dx"),
+    "a second backward pass": (read, '    return {"w": dw', '    h_prev += 1e-3\n    return {"w": dw', "dw"),
+    "a value of one sample": (MODEL, VALUE, VALUE.replace("call, _ ", "call, several ") + " * (2 - several)", "value"),
+    "predictions of one sample": (TELLING, "{k: _alone(v) for", "{k: 2 * _alone(v) for", "score"),
+    "predictions of one sample at the end": (LAST_TELLING, "{k: _alone(v) for", "{k: 2 * _alone(v) for", "score"),
     "final states": (MODEL, "np.maximum(count - 1, 0)", "np.maximum(count - 2, 0)", "final h"),
     "final states of samples without a step": (MODEL, "_where(count > 0, v[at], initial[k])", "v[at]", "final h"),
 }  # fmt: skip

@@ -25,7 +25,7 @@ from symbptt.verification.blocks import in_blocks, to_the_last_digits
 from symbptt.verification.certificate import Certificate, certificate_of
 from symbptt.verification.comparison import TOLERANCE, Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
-from symbptt.verification.forms import form_rows
+from symbptt.verification.forms import form_rows, settled_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
 from symbptt.verification.inner_gradients import inner_rows
@@ -165,7 +165,7 @@ def verify(
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
     """Yield the comparisons of a kernel with its target, one after the other."""
-    target, kernel = kernel.target, to_the_last_digits(kernel)
+    target, as_it_stands, kernel = kernel.target, kernel, to_the_last_digits(kernel)
     check_function(target, _first_point(target, seed, asked))
     yield from _undefined_rows(target, seed, asked)
     yield from inner_rows(target, seed, asked)
@@ -185,6 +185,7 @@ def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
         if case.regime is REGIMES[0] and case.size is sizes_of(case.regime)[0]:
             yield from type_rows(case, partial(_in_single_precision, kernel))
             yield from form_rows(kernel, seed, asked, is_complex)
+            yield from settled_rows(as_it_stands, kernel, seed, asked)
         found = gradient_rows(case, partial(_gradients, run), is_complex, known)
         # A block that is wrong once is wrong: looking at its elements again in every case would cost most of the
         # time.

@@ -34,12 +34,14 @@ from symbptt.verification.requests import NOTHING, Asked
 METHOD = "another form of the call"
 SAME, NORMS = 1e-12, 1e-9
 """The part of the largest number of an array by which another form may change it; that by which a norm may be off."""
+LEFT = 1e3
+"""The multiple of the tolerance of a fixed point by which rounds that stop there may be off, at the end of a few steps."""
 SINGLE = np.array([3]), np.array([[0], [1], [0], [0]], bool)
 SEVERAL = np.array([4, 2, 0]), np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]], bool)
 """Lengths and resets of four steps of one sample, and of three."""
 Results = dict[str, dict[str, Any]]
 """Arrays by name, by the group in which they come."""
-AXES = {"values": 1, "inputs": 1, "state": 0}
+AXES = {"values": 1, "inputs": 1, "state": 0, "predicted": 1, "predicted at the end": 0}
 """The axis of samples, by group."""
 NOWHERE = np.empty((0,) * 9)
 """What stands for an array that did not come: no value has this shape."""
@@ -48,6 +50,8 @@ LABELS = {
     "params": "d{}",
     "inputs": "d{}",
     "state": "d{}_0",
+    "predicted": "{}",
+    "predicted at the end": "{}",
     "norms": "flow of {}",
     "final": "final {}",
 }
@@ -68,6 +72,26 @@ def form_rows(kernel: Kernel, seed: int, asked: Asked = NOTHING, is_complex: boo
             point = replace(point, lengths=masks[0], reset=masks[1])
         sent = oracle.cotangents(target, point, seed + 1000) if isinstance(target, Cell) else {}
         yield from _compared(kernel, point, sent, is_complex, size.label + " masked" * (masks is not None))
+
+
+def settled_rows(kernel: Kernel, to_the_end: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:
+    """Yield a row for each array of a kernel with fixed points, as its text stands, that is farther from those of rounds `to_the_end`
+    than a tolerance of the cell lets them stop."""
+    target, size = kernel.target, Size(4, 2)
+    tolerance = LEFT * max(kernel.cell.tolerances, default=0.0)
+    point = draw(target, REGIMES[0], size, seed, asked) if tolerance else None
+    if point is None:
+        return
+    sent = oracle.cotangents(target, point, seed + 1000) if isinstance(target, Cell) else {}
+    words = "rounds that stop at the tolerance of the text"
+    with np.errstate(all="ignore"):
+        found, failure = attempt(lambda: [_called(one, point, sent) for one in (kernel, to_the_end)])
+        verdicts = {"the call": failed(METHOD, f"{words}: {failure}")} if failure is not None else {}
+        if failure is None:
+            verdicts = _different(found[1], found[0], tolerance, words, 1.0)
+    for name, verdict in verdicts.items():
+        if not verdict.note:
+            yield Row(REGIMES[0].name, size.label, name, verdict.error, tolerance, METHOD, "", verdict.said)
 
 
 def _compared(kernel: Kernel, point: Point, sent: Arrays, is_complex: bool, label: str) -> Iterator[Row]:
@@ -109,6 +133,8 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
             SAME,
         )
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
+    if isinstance(kernel.target, Cell):
+        yield "a second backward pass of a run", partial(run, again=True), lambda: base, SAME
     # The loops of complex numbers have no interpreter of pairs.
     if not isinstance(kernel, PairedKernel) and (is_complex or isinstance(kernel.target, Cell)):
         yield "monitor=True", partial(_norms, kernel, point, sent), partial(_norms_of_loops, kernel, point, sent), NORMS
@@ -116,20 +142,43 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
         yield "states at the end", partial(_ends, kernel, point), partial(_last_states, kernel.target, point), NORMS
 
 
-def _grads(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) -> tuple[Arrays, Any]:
-    """Return states and outputs, or the loss, and the gradients of one call."""
+def _grads(
+    kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False, again: bool = False
+) -> tuple[Arrays, Any]:
+    """Return states and outputs, or the loss, and the gradients of one call, of a second backward pass where it goes back `again`."""
     state, masks = point.state or None, point.masks
     if isinstance(kernel.target, Model):
         common: Any = {"steps": point.steps, "monitor": monitor, **masks}
         value, found = kernel.value_and_grad(point.params, point.inputs, point.targets, state, **common)
         return {"loss": value}, found
     run = kernel.forward(point.params, point.inputs, state, steps=point.steps, **masks)
+    if again:
+        kernel.backward(run, sent, monitor=monitor)
     return {**run.states, **run.outputs}, kernel.backward(run, sent, monitor=monitor)
 
 
-def _called(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False) -> Results:
-    values, found = _grads(kernel, point, sent, monitor)
-    return {"values": values, "params": found.params, "inputs": found.inputs, "state": found.state}
+def _called(kernel: Kernel, point: Point, sent: Arrays, monitor: bool = False, again: bool = False) -> Results:
+    values, found = _grads(kernel, point, sent, monitor, again)
+    values = values | _value(kernel, point)
+    told = {"values": values, "params": found.params, "inputs": found.inputs, "state": found.state}
+    return told | _predicted(kernel, point)
+
+
+def _value(kernel: Kernel, point: Point) -> Arrays:
+    """Return the loss of a model as a call without gradients tells it."""
+    if isinstance(kernel.target, Cell):
+        return {}
+    given = (point.params, point.inputs, point.targets, point.state or None)
+    return {"value": kernel.value(*given, steps=point.steps, **point.masks)}
+
+
+def _predicted(kernel: Kernel, point: Point) -> Results:
+    """Return what the loss of a model returns beside its value."""
+    if isinstance(kernel.target, Cell) or kernel.target.loss.predicted is None:
+        return {}
+    group = "predicted" if kernel.target.at == "every" else "predicted at the end"
+    given = (point.params, point.inputs, point.state or None)
+    return {group: kernel.predict(*given, steps=point.steps, **point.masks)}
 
 
 def _begun(kernel: Kernel, point: Point, sent: Arrays) -> Results:
@@ -199,8 +248,10 @@ def _last_states(model: Model, point: Point) -> Results:
     return {"final": {k: v[-1] for k, v in states.items()}}
 
 
-def _different(wanted: Results, given: Results, tolerance: float, words: str) -> dict[str, Verdict]:
-    """Return a verdict for each array that is not as it should be."""
+def _different(
+    wanted: Results, given: Results, tolerance: float, words: str, least: float = FLOOR
+) -> dict[str, Verdict]:
+    """Return a verdict for each array that is not as it should be; an error is relative to the largest number, or to the `least`."""
     found = {}
     for group, arrays in wanted.items():
         for name, value in arrays.items():
@@ -211,7 +262,7 @@ def _different(wanted: Results, given: Results, tolerance: float, words: str) ->
                 )
                 continue
             scale = float(np.max(np.abs(value), initial=0.0))
-            error = float(np.max(np.abs(other - value), initial=0.0)) / max(scale, FLOOR)
+            error = float(np.max(np.abs(other - value), initial=0.0)) / max(scale, least)
             if np.isfinite(scale) and not error <= tolerance:
                 found[label] = Verdict(error, METHOD, "", f"{words}: other numbers")
     return found
