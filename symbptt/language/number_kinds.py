@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -64,7 +65,7 @@ def _kind(node: Node, of: Sequence[int]) -> int:
         case "number":
             return kind_of_value(node.attrs.value)
         case "map":
-            return _of_body(node.attrs.expr, of)
+            return _of_body(node.attrs.expr, tuple(of))
         case "gather":
             return of[0]
         case "reduce" | "cumulate":
@@ -73,7 +74,8 @@ def _kind(node: Node, of: Sequence[int]) -> int:
     return max(of)
 
 
-def _of_body(expr: sp.Expr, of: Sequence[int]) -> int:
+@lru_cache(10_000)
+def _of_body(expr: sp.Expr, of: tuple[int, ...]) -> int:
     if expr.is_Symbol:
         return next(kind for i, kind in enumerate(of) if expr == placeholder(i))
     if getattr(expr.func, "boolean", False):
