@@ -17,13 +17,21 @@ from symbptt.verification.objective import value_of
 from symbptt.verification.proof import cases
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
-from symbptt.verification.requests import asked_of
+from symbptt.verification.requests import NOTHING, asked_of
 from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.arrays import ExactArray, exactly, of_floats, values_of
 from symbptt.verification.rounding.exact import Exact, Tape, exact, fifty_digits
 from symbptt.verification.rounding.functions import SMOOTH
 from symbptt.verification.rounding.gradients import exact_arrays, exact_point, gradients_of
-from symbptt.verification.rounding.measure import _gradients, rounding_of
+from symbptt.verification.rounding.measure import (
+    FEWEST,
+    OPERATIONS,
+    STEPS,
+    _affordable,
+    _gradients,
+    _operations,
+    rounding_of,
+)
 from symbptt.verification.rounding.results import Rounding
 from symbptt.verification.rounding.text import of_fifty_digits
 from tests.units_lost import kernel_of, worst
@@ -389,3 +397,16 @@ def test_a_fault_of_ours_is_no_reason_to_say_not_measured(
     monkeypatch.setattr(module, name, operator.methodcaller("nothing"))
     with pytest.raises((AttributeError, TypeError)):
         sb.verify(zoo.minimal_rnn)
+
+
+@pytest.mark.parametrize("name, is_small", [("lstm", False), ("wide", True)])
+def test_cells_of_many_operations_are_measured_on_smaller_sizes_and_fewer_steps(name: str, is_small: bool) -> None:
+    @sb.cell
+    def wide(x: Input["9 n"], h: State["n d"], W: Param["9 d d"], U: Param["n n"]):
+        return np.tanh(U @ U @ U @ h + np.einsum("ij,ikl->jl", np.tanh(x), np.tanh(W @ W @ W)) / 10)
+
+    cell = {"lstm": zoo.lstm, "wide": wide}[name]
+    found = _affordable(sb.compile(cell), STEPS, 0, NOTHING)
+    many = _operations(sb.compile(cell), found, 0, NOTHING)
+    assert found.small == is_small and (found.steps == STEPS) == (not is_small)
+    assert FEWEST <= found.steps <= STEPS and (found.steps == FEWEST or found.steps * many <= OPERATIONS)

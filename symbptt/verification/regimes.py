@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Size:
     vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
     numbers are 0, 1 or -1, so that arguments of functions tie at their kinks; `whole` and `running`: of samples that end
     and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of "outputs" alone are given, where there
-    are both."""
+    are both; `small`: every named size is 2 where they fit."""
 
     steps: int
     batch: int
@@ -89,10 +89,11 @@ class Size:
     whole: bool = False
     running: bool = False
     only: str = ""
+    small: bool = False
 
     @property
     def label(self) -> str:
-        words = " sizes 1" * self.ones + " last" * self.last + " shut" * self.shut
+        words = " sizes 1" * self.ones + " sizes 2" * self.small + " last" * self.last + " shut" * self.shut
         words += " no lengths" * self.whole + " no resets" * self.running + " ties" * self.ties
         words += f" gates {self.gates:g}" if self.gates is not None else ""
         return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
@@ -342,4 +343,5 @@ def _numbers(many: int, size: Size) -> Iterator[tuple[int, ...]]:
     # Sizes that all differ catch an axis taken for another one; a second set, odd and in the opposite order, catches
     # a coincidence of the first.
     odd = range(3, 2 * many + 3, 2)
-    return permutations(odd[::-1] if size.other else range(2, many + 2))
+    differing = permutations(odd[::-1] if size.other else range(2, many + 2))
+    return chain([(2,) * many], differing) if size.small else differing

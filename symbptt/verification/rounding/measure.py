@@ -34,6 +34,11 @@ from symbptt.verification.rounding.text import of_fifty_digits
 
 STEPS = 20
 """Steps of a run, so many that an LSTM takes two seconds in all regimes."""
+OPERATIONS = 6_000
+"""Operations of a run with its gradients beyond which named sizes are 2, and where these are too many, steps are fewer: an LSTM has 4,500.
+Which axis is which the other levels tell."""
+FEWEST = 4
+"""Steps of a run at least."""
 SAMPLES = (1, 2, 8)
 """Runs with each operation off by a unit, by which is seen how far that moves a block: more of them where an error is not explained by
 the first ones, for by chance a few runs may move a block of one number hardly at all."""
@@ -72,22 +77,49 @@ def rounding_of(
     kernel: Kernel, seed: int = 0, asked: Asked = NOTHING, steps: int = STEPS, regimes: tuple[Regime, ...] = REGIMES
 ) -> Rounding:
     """Return the errors of a kernel in every regime, in both types."""
+    longest = _affordable(kernel, steps, seed, asked)
     return Rounding(
         tuple(
             line
             for number, regime in enumerate(regimes)
-            for size in _sizes(regime, steps)
+            for size in _sizes(regime, longest)
             for line in _lines(kernel, regime, size, seed + number, asked)
         )
     )
 
 
-def _sizes(regime: Regime, steps: int) -> list[Size]:
+def _affordable(kernel: Kernel, steps: int, seed: int, asked: Asked) -> Size:
+    """Return a run of one sample and as many steps as asked for, with smaller sizes or fewer steps where it has too many operations."""
+    usual = Size(steps, 1)
+    if steps * _operations(kernel, usual, seed, asked) <= OPERATIONS:
+        return usual
+    small = replace(usual, small=True)
+    fitting = OPERATIONS // max(_operations(kernel, small, seed, asked), 1)
+    return replace(small, steps=min(max(fitting, FEWEST), steps))
+
+
+def _operations(kernel: Kernel, size: Size, seed: int, asked: Asked) -> int:
+    """Return the operations of one step of the user's function, up to the first that has no numbers of 50 digits."""
+    drawn = point(kernel.target, REGIMES[0], replace(size, steps=1), seed, asked)
+    if drawn is None:
+        return 0
+    tape = Tape()
+    near = exact_point(_single(drawn, asked), tape)
+    with np.errstate(all="ignore"), fifty_digits():
+        try:
+            oracle.run(kernel.cell, near)
+        except Exception as error:  # what numbers of 50 digits have not, each line of the measure says
+            if not is_of_code(error):
+                raise
+    return len(tape.parents)
+
+
+def _sizes(regime: Regime, longest: Size) -> list[Size]:
     """Return a run of many steps, and those whose gates are shut or whose arguments tie."""
     if regime.padded:
-        return [PADDED[0]]
+        return [replace(PADDED[0], small=longest.small)]
     others = [size for size in BORDERS.get(regime.name, ()) if size.gates is not None or size.ties]
-    return [Size(steps, 1), *(replace(size, steps=steps, batch=1) for size in others)]
+    return [longest, *(replace(size, steps=longest.steps, batch=1, small=longest.small) for size in others)]
 
 
 def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) -> list[Line]:
