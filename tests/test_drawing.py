@@ -307,6 +307,19 @@ def test_every_node_edge_and_saved_value_is_drawn_with_a_title():
     )
 
 
+def test_a_loss_gives_arrows_where_it_says_something():
+    @sb.loss
+    def miss(h: State["n"], y: Target["n"]):
+        return sb.sum((h - y) ** 2)
+
+    graph = {at: unroll(sb.model(zoo.lstm, miss, at=at), 2, backward=True) for at in ("every", "last")}
+    given = {at: {box.node for box in picture_of(g).boxes if box.role == "cotangent"} for at, g in graph.items()}
+    assert given == {"every": {("dL/dh", 1), ("dL/dh", 2)}, "last": {("dL/dh", 2)}}  # none of c, which it does not read
+    said = {at: svg_of(picture_of(g)) for at, g in graph.items()}
+    assert "L is made of the losses of all steps" in said["every"] and "of all steps" not in said["last"]
+    assert "may read every step" in svg_of(picture_of(unroll(zoo.lstm, 2)))
+
+
 def test_form_without_saved_values_has_none():
     graph = unroll(zoo.lstm, 1, backward=True)
     assert 'class="saved"' in graph.svg() and 'dasharray="3 2"' not in graph.svg(saved=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -166,6 +166,8 @@ def picture_of(graph: nx.DiGraph, *, saved: bool = True, width: str = "double") 
 def _drawn(graph: nx.DiGraph, saved: bool, width: str) -> Picture:
     """Return the drawing in the first style in which it fits, or else in the last; where the lines of saved values fit in none,
     each value and what reads it have a number instead."""
+    # What a loss does not say is no arrow: it stands at the last step alone, or does not read a state.
+    graph = graph.subgraph(x for x, d in graph.nodes(data=True) if (d["role"], d["expression"]) != ("cotangent", "0"))
     grid = grid_of(graph)
     wiring, marks = (wiring_of(graph, grid), numbers_of(graph, grid)) if saved else (UNWIRED, {})
     tries: list[tuple[Wiring, Mapping[Key, tuple[int, ...]], Style]] = [(wiring, {}, style) for style in STYLES[width]]
@@ -547,6 +549,14 @@ def _caption(graph: nx.DiGraph, backward: bool, numbered: bool, style: Style) ->
             "A number in a box: a value that is kept for the backward pass; in an adjoint, those that it reads."
         )
     if graph.graph["steps"] > 1:
-        lines.append("The loss may read every step; its arrows are those of the last.")
+        lines += _of_the_loss({t for (_, t), role in graph.nodes(data="role") if role == "loss" and t is not None})
     once = [d["symbol"] for (_, t), d in graph.nodes(data=True) if t is None and d["role"] in ("value", "adjoint")]
     return lines + ([f"Computed once for all steps: {', '.join(once)}."] if once else [])
+
+
+def _of_the_loss(times: Collection[int]) -> Iterator[str]:
+    """Yield what the arrows into L leave out; `times` are the steps at which a model has a loss."""
+    if not times:
+        yield "The loss may read every step; its arrows are those of the last."
+    elif len(times) > 1:
+        yield "L is made of the losses of all steps; the arrow into it is that of the last."
