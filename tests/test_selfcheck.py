@@ -108,6 +108,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (lstm, {}, "np.add(dU_gates, s_3, out=dU_gates)", "np.copyto(dU_gates, s_3)"),
     (lstm, {}, "np.tanh(c_t, out=tanh_c_t)", "np.sin(c_t, out=tanh_c_t)"),
     (lstm, {}, "np.add(dU_gates, s_3, out=dU_gates)", "np.add(dU_gates, s_3 * (1 + 1e-7), out=dU_gates)"),
+    (lstm, {}, "return (2 * e / (1 + e * e)) ** 2", "return (2 * e / (1 + e)) ** 2"),
     (lstm, {}, "                _wait(active[t], adjoints, waiting)", "                pass"),
     (lstm, {}, "            total += _kept(reset[t], d)", "            total += 0 * d"),
     (lstm, {}, "            total += _kept(reset[t], d)", "            total += np.nan"),
