@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sympy as sp
 
@@ -132,7 +135,25 @@ def cut(g: Graph, x: int, spans: Sequence[tuple[Size, Size, int]]) -> int:
         for (start, length, step), whole in zip(spans, g.shape(x), strict=True)
     ):
         return x
-    return g.add("view", (x,), tuple(length for _, length, _ in spans), View("slice", spans))
+    lengths = tuple(length for _, length, _ in spans)
+    node = g[x]
+    if node.family == "number" and node.shape:  # the part of a literal is a literal
+        return literal(g, tuple(_entries(node, spans)), lengths)
+    if (
+        node.family == "view"
+        and node.attrs.kind == "expand"
+        and g[node.args[0]].family == "number"
+        and not g.shape(node.args[0])
+    ):
+        return expand(g, node.args[0], lengths)
+    return g.add("view", (x,), lengths, View("slice", spans))
+
+
+def _entries(node: Node, spans: Sequence[tuple[Any, Any, int]]) -> Iterator[complex]:
+    """Yield the numbers of a slice of a literal, in C order."""
+    places = (range(start, start + length * step, step) for start, length, step in spans)
+    for place in itertools.product(*places):
+        yield node.attrs.value[sum(k * math.prod(node.shape[axis + 1 :]) for axis, k in enumerate(place))]
 
 
 def pad(g: Graph, x: int, spans: Sequence[tuple[Size, Size, int]], shape: Shape) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.language.array import IN_PLACE, OPERATORS, Array, Part, as_array, graph_of
 
@@ -22,13 +23,13 @@ class Allocated(Array):
 
     def __init__(self, graph: Graph, plain: Any, part: Part | None = None) -> None:
         self.plain: Any = plain
-        super().__init__(graph, as_array(graph, plain).id, None, part)
+        super().__init__(graph, _node(graph, plain), None, part)
 
     @property
     def id(self) -> int:
         if self._numbers() is None:
             return super().id
-        return as_array(self.graph, self.plain).id
+        return _node(self.graph, self.plain)
 
     @property
     def value(self) -> Any:
@@ -110,6 +111,13 @@ class Allocated(Array):
 
     def __len__(self) -> int:
         return int(self.shape[0]) if self.ndim else super().__len__()
+
+
+def _node(graph: Graph, plain: Any) -> int:
+    """Return the node of plain numbers: equal ones are one number."""
+    if plain.size and (plain == plain.flat[0]).all():
+        return build.expand(graph, as_array(graph, plain.flat[0]).id, plain.shape)
+    return as_array(graph, plain).id
 
 
 FILLED = ("copy", "zeros_like", "ones_like", "full_like", "empty_like")

@@ -16,7 +16,7 @@ from symbptt.ir import shape as shapes
 from symbptt.ir.from_sympy import node_of
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import placeholder
-from symbptt.language.number_kinds import COMPLEX, INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning
+from symbptt.language.number_kinds import COMPLEX, INTEGER, REAL, TRUTH, kind_of, kind_of_value, meaning, type_of
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS, call_function, call_ufunc, other_way, refuse
 from symbptt.language.sizes import Dim, public_shape, public_size, without_number
 from symbptt.language.user_frames import cell_error
@@ -118,9 +118,7 @@ class Array:
 
     @property
     def dtype(self) -> Any:
-        raise cell_error(
-            "an array has no dtype while the cell is traced", "generated code works in the type of the data"
-        )
+        return type_of(kind(self))
 
     def __repr__(self) -> str:
         return f"<{self.graph.names.get(self.id, 'array')} of shape {shapes.show(self.graph.shape(self.id))}>"
@@ -141,14 +139,18 @@ class Array:
     def _number(self, what: str, cure: str) -> Any:
         # Sizes have an error of their own: the advice there names loops, np.zeros and np.eye.
         if self.value is None:
-            leaves = [self.graph[id] for id in self.graph.ancestors([self.id]) if self.graph[id].family == "leaf"]
-            if leaves and all(leaf.attrs.role == "size" for leaf in leaves):
-                raise without_number(" or ".join(leaf.attrs.name for leaf in leaves))
+            if is_of_sizes(self):
+                raise without_number(" or ".join(leaf.attrs.name for leaf in _leaves(self)))
             raise cell_error(f"{what}: it has no number while the cell is traced", cure)
         return self.value
 
     def __bool__(self) -> bool:
-        return bool(self._number("a branch on a value of the cell", "write sb.where(condition, a, b) instead of if"))
+        return bool(
+            self._number(
+                "a branch on a value of the cell",
+                "write sb.where(condition, a, b) instead of if; np.maximum(a, b), np.max(x) or np.sort(x) instead of max and sorted",
+            )
+        )
 
     def __index__(self) -> int:
         return int(
@@ -160,7 +162,8 @@ class Array:
     def __float__(self) -> float:
         return float(
             self._number(
-                "a value of the cell used as a Python float", "use the functions of NumPy or symbptt, not of math"
+                "a value of the cell used as a Python float",
+                "leave float() out, and use the functions of NumPy or symbptt, not of math",
             )
         )
 
@@ -265,6 +268,18 @@ def graph_of(*values: Any) -> Graph | None:
             if found is not None:
                 return found
     return None
+
+
+def _leaves(x: Array) -> list[Any]:
+    return [x.graph[id] for id in x.graph.ancestors([x.id]) if x.graph[id].family == "leaf"]
+
+
+def is_of_sizes(value: Any) -> bool:
+    """Answer whether a value is a named size, or is computed of named sizes alone."""
+    if not isinstance(value, Array):
+        return isinstance(value, Dim)
+    leaves = _leaves(value)
+    return bool(leaves) and all(leaf.attrs.role == "size" for leaf in leaves)
 
 
 def is_traced(values: Sequence[Any]) -> bool:

@@ -19,7 +19,7 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.language.array import Array, apply, as_array, graph_of, kind
-from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH
+from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH, of_data
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
@@ -41,7 +41,7 @@ def zeros(shape: Any, dtype: Any = float) -> Any:
     Shapes: any; sizes are numbers, or those of `.shape` in a cell.
     """
     shape = numbers(shape)
-    return held(np.zeros(shape, dtype)) if graph_of(shape) is None else full(shape, 0, dtype)
+    return held(np.zeros(shape, of_data(dtype))) if graph_of(shape) is None else full(shape, 0, dtype)
 
 
 def ones(shape: Any, dtype: Any = float) -> Any:
@@ -50,7 +50,7 @@ def ones(shape: Any, dtype: Any = float) -> Any:
     Shapes: any; sizes are numbers, or those of `.shape` in a cell.
     """
     shape = numbers(shape)
-    return held(np.ones(shape, dtype)) if graph_of(shape) is None else full(shape, 1, dtype)
+    return held(np.ones(shape, of_data(dtype))) if graph_of(shape) is None else full(shape, 1, dtype)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
@@ -61,7 +61,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     shape = numbers(shape)
     graph = graph_of(shape, fill_value)
     if graph is None:
-        return held(np.full(shape, fill_value, dtype))
+        return held(np.full(shape, fill_value, of_data(dtype)))
     return broadcast_to(_typed(as_array(graph, _of_type(fill_value, dtype)), dtype), _as_shape(shape))
 
 
@@ -73,7 +73,7 @@ def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float) -> Any:
     N, M, k = numbers((N, M, k))
     graph = graph_of(N, M)
     if graph is None:
-        return held(np.eye(N, M, k, dtype))
+        return held(np.eye(N, M, k, of_data(dtype)))
     rows, columns = private_size(N), private_size(N if M is None else M)
     found = _diagonal(graph, rows, columns, _offset("eye", k))
     return _typed(found, dtype)
@@ -190,7 +190,7 @@ def _of_type(value: Any, dtype: Any) -> Any:
 
 def _known(dtype: Any) -> np.dtype[Any]:
     """Return a type of numbers; the width is that of the data, so that only truth values, integers and real numbers differ."""
-    found = np.dtype(dtype)
+    found = np.dtype(of_data(dtype))
     if found.kind not in "biufc":
         raise cell_error(f"a cell computes with numbers, got dtype={dtype!r}", "leave it out")
     return found
@@ -290,7 +290,7 @@ def _count(first: Any, last: Any, step: Any) -> shapes.Size:
 
 CREATORS: dict[str, Callable[..., Any]] = {
     function.__name__: function for function in (zeros, ones, full, eye, identity, tri, arange, linspace, broadcast_to)
-} | {"empty": zeros}
+} | {"empty": zeros, "isscalar": lambda element: not np.ndim(element)}
 """NumPy's functions that see sizes alone, by name."""
 JOINERS: dict[str, Callable[..., Any]] = {
     "array": array, "asarray": asarray, "asanyarray": asarray, "ascontiguousarray": asarray,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -178,16 +178,30 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     x = x if hasattr(x, "ndim") else np.asarray(x)  # arrays of other kinds stay what they are
     # np.linalg.norm means other norms for other ranks and orders: "fro" is for matrices, 2 of a matrix is its largest singular value.
     several = x.ndim if axis is None else len(axis) if isinstance(axis, tuple | list) else 1
+    if several == 2 and isinstance(ord, int | float) and abs(ord) in (1, math.inf):
+        return _norm_of_matrix(ELEMENTWISE["abs"](x), ord, (0, 1) if axis is None else axes_of(axis, x.ndim), keepdims)
     fits: dict[Any, bool] = {None: several <= 2 or axis is None, 2: several == 1, "fro": several == 2}
     if fits.get(ord if isinstance(ord, int | float | str | None) else ..., False):
         return _root(sum(x * x, axis, keepdims))
-    other = OTHER_NORMS.get(ord) if several == 1 and isinstance(ord, int | float) else None
-    if other is None:
-        raise cell_error(
-            f"the norm with ord={ord!r} along {several} axes is not known; the Euclidean one is, of vectors those with ord 1, inf and -inf",
-            "write np.linalg.norm(x), or np.linalg.norm(x, axis=-1)",
-        )
-    return other(ELEMENTWISE["abs"](x), axis, keepdims)
+    if several == 1 and isinstance(ord, int | float) and ord:
+        other = OTHER_NORMS.get(ord, partial(_power_norm, ord))
+        return other(ELEMENTWISE["abs"](x), axis, keepdims)
+    raise cell_error(
+        f"the norm with ord={ord!r} along {several} axes is not known; of matrices the Frobenius norm is, and those with ord 1 and inf",
+        "write np.linalg.norm(x), or np.linalg.norm(x, axis=-1); the largest singular value is np.linalg.norm(A @ v) after rounds of "
+        "v = A.T @ (A @ v), v = v / np.linalg.norm(v)",
+    )
+
+
+def _power_norm(ord: float, size: Any, axis: Any, keepdims: bool) -> Any:
+    return sum(size**ord, axis, keepdims) ** (1 / ord)
+
+
+def _norm_of_matrix(size: Any, ord: float, axes: Sequence[int], keepdims: bool) -> Any:
+    """Return the greatest, or with a negative ord the smallest, sum of a column, or with an infinite one of a row."""
+    added = axes[0] if abs(ord) == 1 else axes[1]
+    found = (max if ord > 0 else min)(sum(size, added, True), axes[1] if abs(ord) == 1 else axes[0], True)
+    return found if keepdims else squeeze(found, tuple(axes))
 
 
 OTHER_NORMS: dict[Any, Callable[..., Any]] = {1: sum, math.inf: max, -math.inf: min}
@@ -280,6 +294,13 @@ def _angle(z: Any, deg: bool = False) -> Any:
 
 def _fill(x: Array, value: Any) -> None:
     setitem(x, Ellipsis, value)
+
+
+def _fill_diagonal(x: Array, value: Any) -> None:
+    check_writable(x, owned=True)
+    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+        raise cell_error(f"np.fill_diagonal takes a square matrix in a cell, got {x!r}", "write np.where")
+    setitem(x, Ellipsis, ELEMENTWISE["where"](eye(x.shape[0]) == 1, value, x))
 
 
 def _put(x: Array, places: Any, values: Any) -> None:
@@ -412,6 +433,7 @@ _AS_NUMPY: dict[str, Callable[..., Any]] = {
         cholesky, det, diag, diagonal, inv, matrix_power, slogdet, solve, trace)},
     "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
     "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
+    "fill_diagonal": _fill_diagonal, "empty_like": zeros_like,
     "transpose": _transpose, "permute_dims": _transpose,
     "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "conj": conj,
     "conjugate": conj, "real": _real, "imag": _imag, "angle": _angle, "iscomplexobj": _is_complex,

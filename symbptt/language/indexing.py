@@ -249,6 +249,7 @@ def _span(item: Any, length: shapes.Size) -> tuple[shapes.Size, shapes.Size, int
     """Start, length and step of what a slice or an integer chooses."""
     try:
         if isinstance(item, slice):
+            _check_bounds(item)
             start, stop = (None if v is None else private_size(v) for v in (item.start, item.stop))
             return shapes.slice_bounds(slice(start, stop, item.step), length)
         if isinstance(item, int | np.integer | Dim | Array) and not isinstance(item, bool):
@@ -267,6 +268,16 @@ def _span(item: Any, length: shapes.Size) -> tuple[shapes.Size, shapes.Size, int
     )
 
 
+def _check_bounds(item: slice) -> None:
+    """Raises: CellError where a slice begins or ends at a value, so that its length or its place is not known."""
+    if any(isinstance(bound, Array) and bound.value is None for bound in (item.start, item.stop, item.step)):
+        raise cell_error(
+            "a slice begins or ends at a value of the cell, which has no number while it is traced",
+            "write np.where((np.arange(n) >= i) & (np.arange(n) < i + 2), x, 0.0), which keeps the shape; "
+            'or give the places as Index["n", "k"]',
+        )
+
+
 def _gather(x: Array, index: Array, axis: int) -> Array:
     node = x.graph[index.id]
     if kind(index) == TRUTH:
@@ -277,7 +288,8 @@ def _gather(x: Array, index: Array, axis: int) -> Array:
     if not build.is_index(x.graph, index.id) and (node.family != "leaf" or node.attrs.role != "round"):
         raise cell_error(
             "an array is indexed by a value that is no Index",
-            'annotate the argument as Index["v"], or Index["v", "k"] for k of them; places that are computed are those of np.argmax and '
+            'annotate the argument as Index["v"], or Index["v", "k"] for k of them; what stands beside a place is at it in a rolled array: '
+            "np.roll(x, -1)[i] is x[(i + 1) % n]; places that are computed are those of np.argmax and "
             "np.argsort; at the number of a round take rows[k] of rows = table[tokens]",
         )
     return built(x.graph, build.gather, x.id, index.id, axis)

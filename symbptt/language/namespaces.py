@@ -14,6 +14,7 @@ Example: a cell reads `np` and `rng` and calls `mask_of`, a function of the same
 from __future__ import annotations
 
 import functools
+import math
 import os
 import random
 import sys
@@ -28,9 +29,10 @@ import numpy as np
 
 from symbptt.language import scipy_names
 from symbptt.language.allocated import allocated, plainly
-from symbptt.language.array import TRACED, graph_of
+from symbptt.language.array import TRACED, graph_of, is_of_sizes
 from symbptt.language.creation import CREATORS, JOINERS, MADE, held
 from symbptt.language.functions import as_numbers
+from symbptt.language.number_kinds import of_data
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.user_frames import cell_error, is_user_file
 
@@ -86,6 +88,7 @@ def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> C
 
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = tuple(map(of_data, args)), {key: of_data(value) for key, value in kwargs.items()}
         if graph_of(*args, *kwargs.values()) is None:
             # What nobody has written into a new array is zero in the trace, so that it is the same in each.
             made = np.zeros if name == "empty" else plain
@@ -100,7 +103,7 @@ def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
-        args = plainly(args)
+        args, kwargs = tuple(map(of_data, plainly(args))), {key: of_data(value) for key, value in kwargs.items()}
         is_ours = (_HERE.traces or MADE.get() is not None) and any(map(_has_values, args[:1]))
         if is_ours:
             return as_numpy_calls(name, JOINERS[name], as_numbers)(*args, **kwargs)
@@ -115,6 +118,28 @@ def _has_values(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_values, value))
     return graph_of(value) is not None or (type(value) is not np.ndarray and hasattr(value, "__array_function__"))
+
+
+class Math(ModuleType):
+    """Python's math, whose functions take named sizes while this thread traces."""
+
+    def __init__(self) -> None:
+        super().__init__("math")
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(math, name)
+        return of_a_size(found) if callable(found) else found
+
+
+def of_a_size(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of Python's math, which is NumPy's of the same name where an argument is made of named sizes."""
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        is_ours = _HERE.traces and any(map(is_of_sizes, args))
+        return (getattr(np, plain.__name__, plain) if is_ours else plain)(*args, **kwargs)
+
+    return function
 
 
 class Noise:
@@ -193,6 +218,8 @@ def _meant(name: str, value: Any) -> Any:
         return Numpy()
     if value is np.random or value is random or isinstance(value, _GENERATORS) or id(value) in _DRAWING:
         return Noise(value, name)
+    if value is math or id(value) in _OF_MATH:
+        return Math() if value is math else of_a_size(value)
     creator = _NAMES.get(id(value), "")
     if creator in JOINERS:
         return of_values(creator, value)
@@ -201,6 +228,7 @@ def _meant(name: str, value: Any) -> Any:
 
 _NAMES = {id(getattr(np, name)): name for name in (*CREATORS, *JOINERS)}
 """NumPy's functions of sizes and of lists by what they are, for `from numpy import eye`."""
+_OF_MATH = {id(value) for value in vars(math).values() if callable(value)}
 
 
 _LOCKS = [RLock()]

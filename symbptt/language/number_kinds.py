@@ -53,6 +53,40 @@ def kind_of(g: Graph, id: int) -> int:
     return known[id]
 
 
+class DataType:
+    """The type of the numbers of an array while a cell is traced: real or complex ones, of a width that the data decide.
+
+    Functions that make arrays take it as their dtype; it is no type of NumPy's, and has no width to ask for.
+    """
+
+    def __init__(self, python: type) -> None:
+        self.python, self.kind = python, "c" if python is complex else "f"
+
+    def __repr__(self) -> str:
+        return f"the type of the data, {self.python.__name__}"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DataType):
+            return self.python is other.python
+        raise cell_error(
+            f"the type of an array is compared with {getattr(other, '__name__', other)}: a kernel has that of the data",
+            "leave the branch out, or write .dtype.kind, which is 'f' or 'c'",
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.python)
+
+
+def type_of(kind: int) -> Any:
+    """Return what `.dtype` is of an array of a kind."""
+    return np.dtype(bool if kind == TRUTH else int) if kind < REAL else DataType(complex if kind == COMPLEX else float)
+
+
+def of_data(dtype: Any) -> Any:
+    """Return the type of the data as Python's type, anything else as it is."""
+    return dtype.python if isinstance(dtype, DataType) else dtype
+
+
 def kind_of_value(value: Any) -> int:
     """Return the kind of a number or an array."""
     return {"b": TRUTH, "i": INTEGER, "u": INTEGER, "c": COMPLEX}.get(np.asarray(value).dtype.kind, REAL)

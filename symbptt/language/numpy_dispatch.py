@@ -53,10 +53,28 @@ OTHER_WAYS = {
         "write 1 - sb.erf(x), which keeps no digits where it is tiny; ndtr(x) is (1 + sb.erf(x / 2**0.5)) / 2",
     ),
     **dict.fromkeys(
-        ("fill_diagonal", "copyto", "place", "putmask", "resize"),
+        ("copyto", "place", "putmask", "resize"),
         "write into a copy of your own, y = h.copy(); y[0] = ..., or np.where and np.concatenate; a parameter stays as it is",
     ),
-    **dict.fromkeys(("empty_like", "empty"), "write np.zeros_like(x): an empty array holds anything"),
+    **dict.fromkeys(
+        ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn"),
+        "write F @ x with a constant F = np.fft.fft(np.eye(8)) that is made outside of the function",
+    ),
+    **dict.fromkeys(("cov", "corrcoef"), "write c = x - np.mean(x, axis=1, keepdims=True), and c @ c.T / (k - 1)"),
+    **dict.fromkeys(("isin", "in1d"), "write np.any(x[..., None] == np.array([1, 2]), axis=-1)"),
+    **dict.fromkeys(("array_equal", "array_equiv", "allclose"), "write np.all(a == b), or np.all(np.isclose(a, b))"),
+    **dict.fromkeys(
+        ("nanmean", "nanvar", "nanstd"), "write np.where(np.isnan(x), 0.0, x), and count np.sum(~np.isnan(x))"
+    ),
+    **dict.fromkeys(
+        ("vector_norm", "matrix_norm", "svdvals", "cond"), "write np.linalg.norm(x), which has orders and axes"
+    ),
+    **dict.fromkeys(("cumulative_sum", "cumulative_prod"), "write np.cumsum(x), or np.cumprod(x)"),
+    **dict.fromkeys(
+        ("apply_along_axis", "apply_over_axes"),
+        "call the function with axis=, or stack what it gives: np.stack([f(row) for row in x])",
+    ),
+    "unravel_index": "leave the places in the flattened array: np.ravel(x)[np.argmax(x)]",
     **dict.fromkeys(_MEMORY, "it has no memory while the cell is traced"),
     "sort": "write np.sort(x), which gives a new array",
     **dict.fromkeys(("item", "tolist", "nbytes", "strides"), "it has no number while the cell is traced"),
@@ -124,6 +142,10 @@ def of_method(name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str,
     if name in table and set(options) <= {"axis", "keepdims"} and len(inputs) <= 2:
         axis = kwargs["axis"] if "axis" in kwargs else inputs[1] if len(inputs) > 1 else 0
         return NUMPY_FUNCTIONS[table[name]](inputs[0], axis=axis, **{k: v for k, v in options.items() if k != "axis"})
+    if name == "logaddexp" and method in ("reduce", "accumulate"):
+        raise cell_error(f"np.logaddexp.{method} is not known to symbptt", "write sb.logsumexp(x, axis=0)")
+    if method == "reduceat":
+        raise cell_error(f"np.{name}.reduceat is not known to symbptt", "write sb.segment_sum(values, segments, count)")
     given = f" with {', '.join(options)}" if options else ""
     raise cell_error(
         f"np.{name}.{method} is not known to symbptt{given}",

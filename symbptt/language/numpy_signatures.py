@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.language.number_kinds import of_data
 from symbptt.language.user_frames import cell_error
 
 SIGNATURES: dict[str, str] = {
@@ -36,7 +37,7 @@ SIGNATURES: dict[str, str] = {
     "moveaxis": "a source destination",
     "broadcast_to": "array shape ?subok",
     "full_like": "a fill_value dtype ?order ?subok -shape ?device",
-    **dict.fromkeys(("zeros_like", "ones_like"), "a -dtype ?order ?subok -shape ?device"),
+    **dict.fromkeys(("zeros_like", "ones_like", "empty_like"), "a -dtype ?order ?subok -shape ?device"),
     "expand_dims": "a axis",
     "squeeze": "a axis",
     **dict.fromkeys(("concatenate", "concat", "stack"), "arrays axis -out -dtype -casting"),
@@ -114,6 +115,8 @@ SIGNATURES: dict[str, str] = {
     "astype": "a dtype -order -casting ?subok ?copy",
     "fill": "a value",
     "put": "a ind v -mode",
+    "fill_diagonal": "a val ?wrap",
+    "isscalar": "element",
 }
 """Parameters in NumPy's order; -name must have its default, ?name makes no difference to values.
 
@@ -145,7 +148,7 @@ def as_numpy_calls(name: str, function: Callable[..., Any], as_numbers: Callable
     refused = [word[1:] for word in words if word[0] == "-"]
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = _named(name, order, args, kwargs)
+        given = {key: of_data(value) for key, value in _named(name, order, args, kwargs).items()}
         is_float = "dtype" in refused and any(
             given.get("dtype") is known or given.get("dtype") == known for known in FLOATS
         )
@@ -191,5 +194,8 @@ def _cure(name: str, option: str) -> str:
         "initial": "take it together with the result",
         "shape": "write np.broadcast_to(value, shape)",
         "mode": "leave it out: an Index lies inside its table",
+        "k": "write np.eye(n, k=1) * x for a diagonal beside the main one, np.diag(A[:-1, 1:]) for the entries on it",
+        "offset": "cut the matrix before: A[:-1, 1:] has the first diagonal above as its own",
+        **dict.fromkeys(("axis1", "axis2"), 'name the axes: np.einsum("iij->j", x), or np.einsum("iij->ij", x)'),
     }
     return cures.get(option, f"write np.{name} without it")

@@ -104,7 +104,13 @@ class Dim:
     def __index__(self) -> int:
         raise without_number(self.expr)
 
-    __int__ = __float__ = __bool__ = __index__
+    __int__ = __bool__ = __index__
+
+    def __float__(self) -> float:
+        raise cell_error(
+            f"the size {self.expr} has no number while the cell is traced",
+            "leave float() out: a size counts as a number",
+        )
 
     def _order(self, other: Any) -> Any:
         sign = shapes.sign_of(shapes.size(self.expr - _size(other)))
@@ -159,4 +165,7 @@ def private_size(value: Any) -> shapes.Size:
     number = getattr(value, "value", None)
     if isinstance(number, int | np.integer) and not isinstance(number, bool) and not value.ndim:
         return int(number)
-    raise cell_error(f"a size must be an integer or a size from .shape, got {type(value).__name__}")
+    raise cell_error(
+        f"a size must be an integer or a size from .shape, got {type(value).__name__}",
+        "sizes and shifts are known while the cell is traced: what depends on a value is np.where of an array as long as it may get",
+    )

@@ -68,6 +68,17 @@ SCIPY = {
         ("eig", "eigh", "eigvals", "eigvalsh", "svd", "svdvals", "qr", "lu", "schur", "sqrtm", "logm", "pinv", "lstsq"),
         "of functions of whole matrices solve, inv, det, slogdet, cholesky and sb.expm are known",
     ),
+    "block_diag": "write np.block([[A, np.zeros((2, 3))], [np.zeros((3, 2)), B]])",
+    **dict.fromkeys(
+        ("toeplitz", "circulant", "hankel"), "choose by a constant table of places: v[PLACES] with PLACES of shape (n, n)"
+    ),
+    **dict.fromkeys(
+        ("solve_sylvester", "solve_continuous_lyapunov", "solve_discrete_lyapunov"),
+        "write np.linalg.solve of the equation of all entries, whose matrix is made by np.kron",
+    ),
+    **dict.fromkeys(
+        ("solve_discrete_are", "solve_continuous_are"), "write sb.fixed_point of the equation, with the step of the filter as its body"
+    ),
 }  # fmt: skip
 """Functions of SciPy that make plain arrays of their arguments, and what to write in their place."""
 

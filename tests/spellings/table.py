@@ -127,6 +127,10 @@ np.float32(0.5) * h
 float(2) * h + int(3) * q + bool(1) * p
 h.astype(np.float64)
 h.astype(float).copy()
+h.astype(h.dtype) * (h.dtype.kind == "f")
+np.zeros((3,), dtype=h.dtype) + w
+(h if h.dtype == np.float32 else q) ! .dtype.kind
+np.isscalar(s) * h
 np.sum((h > 0), dtype=float) * h
 np.asarray(h) * 2
 np.array(h) + 1
@@ -143,6 +147,10 @@ np.bitwise_xor(h > 0, q > 0)
 (h if h[0] > 0 else q) ! sb.where
 max(h, q) ! sb.where
 math.tanh(s) ! math
+math.sqrt(h.shape[0]) * h + math.log(2)
+h / math.pow(h.shape[0] / 2, 0.5)
+float(h.shape[0]) * h ! leave float()
+max(w) * h ! np.max
 f"{float(s):.2f}" and h ! not of math
 bool(np.all(h > 0)) * h ! sb.where
 float(s) * h ! not of math
@@ -208,6 +216,8 @@ np.maximum.accumulate(v)
 np.subtract.outer(h, q)
 np.multiply.outer(h, x)
 np.nansum(h)
+np.logaddexp.reduce(h) ! sb.logsumexp
+np.add.reduceat(v, [0, 2]) ! sb.segment_sum
 np.nanmax(h)
 np.linalg.norm(h)
 np.linalg.norm(W)
@@ -217,6 +227,10 @@ np.linalg.norm(h, 2)
 np.linalg.norm(h, np.inf)
 np.linalg.norm(W, axis=1, keepdims=True)
 np.linalg.norm(W, "fro")
+np.linalg.norm(h, 3)
+np.linalg.norm(U, 1) * h
+np.linalg.norm(C, np.inf, axis=(1, 2), keepdims=True)
+np.linalg.norm(U, 2) ! singular
 np.argmax(h)
 h.argmax()
 np.argmin(h)
@@ -303,6 +317,8 @@ np.linalg.det(S) ?
 np.linalg.slogdet(S @ S.T + np.eye(3))[1] ?
 np.linalg.cholesky(S @ S.T + np.eye(3)) ?
 np.linalg.eigh(S)[0] ?
+np.fft.fft(h) ! np.fft.fft(np.eye(8))
+np.diag(h, -1) ! np.eye
 np.linalg.svd(S)[1] ?
 np.linalg.pinv(S) ?
 np.convolve(v, w)
@@ -398,7 +414,7 @@ np.meshgrid(w, v, indexing="ij")[1]
 np.zeros_like(h) + h
 np.ones_like(W) * x
 np.full_like(h, 0.5) * h
-np.empty_like(h) ! zeros_like
+y = np.empty_like(h); y[:] = q; y
 np.zeros(3) + w
 np.ones((3, 4)) * A
 np.arange(5) * v
@@ -432,6 +448,9 @@ C[0, :, 1:3]
 U[i]
 U[:, i]
 h[[0, 2]]
+U[range(2)]
+h[i : i + 1] ! np.where
+h[(i + 1) % 5] ! np.roll
 v[[2, 0, 0, 1]]
 A[:, [2, 0]]
 v[np.array([4, 3, 2, 1, 0])]
@@ -468,7 +487,9 @@ y = h + 0; y += q; y
 y = h * 1; y -= q; y *= 2; y
 y = W @ x; y /= p; y **= 2; y
 y = np.zeros_like(v); np.add.at(y, [0, 1, 1], w); y
-y = np.zeros_like(h); np.fill_diagonal(U, 0.0); y ! parameter
+np.fill_diagonal(U, 0.0) or h ! copy
+y = np.zeros((3, 3)); np.fill_diagonal(y, w); y
+y = U * 1; np.fill_diagonal(y, h); y
 y = h.copy(); y.fill(1.0); y
 h[0] = 1.0; h ! copy
 q += 1; h * q ! name
@@ -542,6 +563,8 @@ scipy.linalg.cholesky(S @ S.T + np.eye(3))
 scipy.linalg.cho_solve(scipy.linalg.cho_factor(S @ S.T + np.eye(3)), w)
 scipy.linalg.norm(w)
 scipy.linalg.sqrtm(S @ S.T) ! sb.
+scipy.linalg.block_diag(S, S) ! np.block
+scipy.linalg.block_diag(np.eye(2), np.ones((1, 1))) @ w
 scipy.linalg.eigvalsh(S) ! solve, inv, det
 LINKS @ v
 v @ LINKS
