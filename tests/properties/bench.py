@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
+from symbptt.codegen.kernel import Shared, compiled
 from symbptt.ir.shape import named_size
 from symbptt.language.init import concrete
 from tests import brute
@@ -121,13 +122,21 @@ def assert_grads(got: Any, wanted: Grads, what: str, slack: Any = rounding) -> N
 
 @dataclass(frozen=True)
 class Bench:
-    """A case with its functions, numbers, masks and cotangents."""
+    """A case with its functions, numbers, masks and cotangents, and what its kernels have alike."""
 
     case: Case
     cell: sb.Cell
     loss: sb.Loss
     data: brute.Data
-    random: Random
+    shared: Shared
+
+    @cached_property
+    def model(self) -> sb.Model:
+        return sb.model(self.cell, self.loss, at=self.case.options.at, reduction=self.case.options.reduction)
+
+    def compiled(self, target: sb.Cell | sb.Model, **options: Any) -> sb.Kernel:
+        """What `sb.compile` gives; programs, sweeps and equations are made once for all checks of the case."""
+        return compiled(target, self.shared, **options)
 
     @cached_property
     def values(self) -> Arrays:
@@ -227,7 +236,7 @@ def bench_of(case: Case) -> Bench:
     """The numbers of a case."""
     cell, loss = functions_of(case)
     data = data_of(cell, case.sizes, case.steps, case.batch, case.seed, case.options.masks)
-    return Bench(case, cell, loss, data, Random(case.seed))
+    return Bench(case, cell, loss, data, Shared())
 
 
 def data_of(cell: sb.Cell, sizes: dict[str, int], T: int, B: int, seed: int, masks: str = "") -> brute.Data:

@@ -54,10 +54,10 @@ from tests.properties.cases import Case, Options, case_of
 # Kernels.
 
 
-def least_of(call: Callable[[Any], Any], target: Any, **options: Any) -> int:
+def least_of(bench: Bench, call: Callable[[Any], Any], target: Any, **options: Any) -> int:
     """The least budget that a refusal names."""
     try:
-        call(sb.compile(target, memory=1, **options))
+        call(bench.compiled(target, memory=1, **options))
     except sb.ArgumentError as error:
         found = re.search(r"take ([\d,]+) bytes at the least", str(error))
         assert found, str(error)
@@ -65,15 +65,16 @@ def least_of(call: Callable[[Any], Any], target: Any, **options: Any) -> int:
     raise AssertionError("one byte was enough")
 
 
-def compiled(target: Any, options: Options, call: Callable[[Any], Any]) -> Any:
-    """The kernel of a cell or a model with the options of a case."""
+def compiled(bench: Bench, target: Any, call: Callable[[Any], Any]) -> Any:
+    """The kernel of a cell or a model with the options of its case."""
+    options = bench.case.options
     given: dict[str, Any] = {"truncation": options.cut} if options.cut else {}
     given |= {"clip_adjoint": 1e12} if options.clip else {}
     if options.memory in ("least", "more"):
-        given["memory"] = int((1 if options.memory == "least" else 1.2) * least_of(call, target, **given))
+        given["memory"] = int((1 if options.memory == "least" else 1.2) * least_of(bench, call, target, **given))
     elif options.memory == "sqrt":
         given["memory"] = "sqrt"
-    kernel = sb.compile(target, **given)
+    kernel = bench.compiled(target, **given)
     # A budget counts on its own blocks.
     return short(kernel, options) if options.block and options.memory in ("all", "sqrt") else kernel
 
@@ -94,19 +95,19 @@ def check_tape(bench: Bench) -> None:
     """Values and gradients of the module with its options."""
     options = bench.case.options
     assert bench.values  # that is, they are tame
-    kernel = compiled(bench.cell, options, bench.run)
+    kernel = compiled(bench, bench.cell, bench.run)
     bench.assert_kernel(kernel, f"options {options}", bench.wanted_with(options.cut))
 
 
 def check_complex_step(bench: Bench) -> None:
     """The derivative along a random direction, of a cell and of its model."""
     options, random = bench.case.options, np.random.default_rng(bench.case.seed + 3)
-    for model in (None, sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)):
+    for model in (None, bench.model):
         target: Any = bench.cell if model is None else model
         data = bench.data if model is None else with_targets(bench, model)
         assert bench.values
         run = partial(trained, bench=bench, data=data) if model else bench.run
-        kernel = compiled(target, options, run)
+        kernel = compiled(bench, target, run)
         got = brute.by_group(
             trained(kernel, bench, data)[1] if model else kernel.backward(bench.run(kernel), bench.cotangents)
         )
@@ -144,11 +145,11 @@ def trained(kernel: Any, bench: Bench, data: brute.Data) -> Any:
 def check_model(bench: Bench) -> None:
     """The loss of a model and its gradients, with the options."""
     options = bench.case.options
-    model = sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)
+    model = bench.model
     data = with_targets(bench, model)
     assert bench.values
     call = partial(trained, bench=bench, data=data)
-    kernel = compiled(model, options, call)
+    kernel = compiled(bench, model, call)
     what = f"model, options {options}"
     value, got = call(kernel)
     assert_same_bytes(call(kernel)[1], got, what)
@@ -183,7 +184,7 @@ def check_alone(bench: Bench) -> None:
     alone = replace(bench, data=replace(
         data, inputs={k: v[:, :1] for k, v in data.inputs.items()}, state={k: v[:1] for k, v in data.state.items()}, batch=1, **masks,
     ))  # fmt: skip
-    kernel = sb.compile(bench.cell)
+    kernel = bench.compiled(bench.cell)
     one = alone.data
     run = kernel.forward(bench.given(one), {k: v[:, 0] for k, v in one.inputs.items()}, {k: v[0] for k, v in one.state.items()},
                          steps=None if one.inputs else one.steps, **masks)  # fmt: skip
@@ -205,7 +206,7 @@ def check_float32(bench: Bench) -> None:
     data = replace(bench.data, **{g: narrow(getattr(bench.data, g)) for g in ("params", "inputs", "state")})
     assert bench.values
     cut = bench.case.options.cut
-    kernel = sb.compile(bench.cell, truncation=cut)
+    kernel = bench.compiled(bench.cell, truncation=cut)
     run = bench.run(kernel, data)
     got = kernel.backward(run, narrow(bench.cotangents))
     for name, value in {**run.states, **run.outputs, **got.params, **got.inputs, **got.state}.items():
@@ -219,7 +220,7 @@ def check_float32(bench: Bench) -> None:
 
 def check_texts(bench: Bench) -> None:
     """The module, the plan and the page are written."""
-    kernel = sb.compile(
+    kernel = bench.compiled(
         bench.cell, memory={"least": 10**6, "more": 10**6}.get(bench.case.options.memory, bench.case.options.memory)
     )
     compile(kernel.source, "<a module>", "exec")
@@ -261,41 +262,40 @@ def few(case: Case) -> Cases:
     return found
 
 
-def _of_options(target: Any, options: Options) -> Subject:
+def _of_options(bench: Bench, target: Any) -> Subject:
+    options = bench.case.options
     memory = {"sqrt": "sqrt", "least": BYTES, "more": BYTES}.get(options.memory, "all")
     given = Compiled(
         str(options), memory, options.cut, 1e30 if options.clip else None, (2, 1) if memory == BYTES else None
     )
-    kernel = sb.compile(target, memory=memory, truncation=options.cut, clip_adjoint=given.clip_adjoint)
+    kernel = bench.compiled(target, memory=memory, truncation=options.cut, clip_adjoint=given.clip_adjoint)
     return of_kernel(f"module with options {options}", kernel, given)
 
 
 def _setting(bench: Bench, target: Any) -> Setting:
     """One of the paths of a module, in the blocks and the windows of the case."""
-    options = bench.case.options
+    options, random = bench.case.options, Random(bench.case.seed)
     plain = options.memory == "all" and not options.truncation
-    chosen = bench.random.choice([*settings_of(target, plain)])
-    blocks = Blocks(options.block or 2, options.window) if bench.random.random() < 0.5 else chosen.blocks
+    chosen = random.choice([*settings_of(target, plain)])
+    blocks = Blocks(options.block or 2, options.window) if random.random() < 0.5 else chosen.blocks
     return replace(chosen, blocks=blocks, monitor=options.monitor)
 
 
 def check_proof(bench: Bench) -> None:
     """The module with its options over a field."""
-    exact(_of_options(bench.cell, bench.case.options), _setting(bench, bench.cell), few(bench.case))
+    exact(_of_options(bench, bench.cell), _setting(bench, bench.cell), few(bench.case))
 
 
 def check_proof_of_a_model(bench: Bench) -> None:
     """The module of a model with its options over a field."""
-    options = bench.case.options
-    model = sb.model(bench.cell, bench.loss, at=options.at, reduction=options.reduction)
-    exact(_of_options(model, options), _setting(bench, model), few(bench.case))
+    exact(_of_options(bench, bench.model), _setting(bench, bench.model), few(bench.case))
 
 
 def check_passes(bench: Bench) -> None:
     """The loops behind a pass alone, behind the first passes of the whole, and behind all: each over a field."""
-    program, cases = program_of(derive(bench.cell.step)), few(bench.case)
-    setting = bench.random.choice(LOOPS)
-    alone, last = bench.random.choice(PASSES[:-1]), bench.random.randrange(len(PASSES))
+    program, cases, random = program_of(derive(bench.cell.step)), few(bench.case), Random(bench.case.seed)
+    setting = random.choice(LOOPS)
+    alone, last = random.choice(PASSES[:-1]), random.randrange(len(PASSES))
     first = tuple(p for p in PASSES[:last] if p is not place)
     chosen = {
         "as derived": (place,),
@@ -303,7 +303,7 @@ def check_passes(bench: Bench) -> None:
         f"behind the passes before {PASSES[last].__name__}": (*first, place),
         "behind all passes": PASSES,
     }
-    for words in bench.random.sample(sorted(chosen), 2):
+    for words in random.sample(sorted(chosen), 2):
         exact(of_loops(f"loops {words}", bench.cell, program, chosen[words]), setting, cases)
 
 
@@ -345,12 +345,13 @@ def assert_case(case: Case, names: Any = None, count: Count | None = None) -> bo
 
     Raises: Difference where it fails.
     """
-    held, count = 0, count or Count()
+    held, count, bench = 0, count or Count(), None
     for name in chosen_of(case) if names is None else names:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                CHECKS[name](bench_of(case))
+                bench = bench or bench_of(case)
+                CHECKS[name](bench)
             held += 1
         except Untamed:
             count.untamed += 1
