@@ -4,12 +4,19 @@ from functools import cache
 from typing import Any
 
 import symbptt as sb
+from symbptt.codegen.kernel import Shared, compiled
 
 
 @cache
 def kernel_of(target: sb.Cell | sb.Model, **options: Any) -> sb.Kernel:
-    """What `sb.compile` gives. Not where the memory of a call is measured: a kernel keeps arrays for the next."""
-    return sb.compile(target, **options)
+    """What `sb.compile` gives; what the kernels of a cell with its losses and options have alike is made once. Not where the memory
+    of a call is measured: a kernel keeps arrays for the next."""
+    return compiled(target, _shared(target.cell if isinstance(target, sb.Model) else target), **options)
+
+
+@cache
+def _shared(cell: sb.Cell) -> Shared:
+    return Shared()
 
 
 THRESHOLD = "3e-5 if rest.dtype.itemsize == 4 else 8e-6"

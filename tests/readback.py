@@ -1,6 +1,7 @@
 """A printed page read back: each line evaluates to what the kernel computes."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests import brute, latex_page
 from tests.convolution_page import convolutions_of
 from tests.kernels import kernel_of
 from tests.page import Page, column, constants_of, families_of, sections_of, symbol_of
+from tests.properties.cases import case_of, functions_of
 
 STEPS = 4
 SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 9, "r": 8, "q": 10}
@@ -21,6 +23,13 @@ SIZES = {"m": 3, "n": 5, "d": 7, "k": 2, "v": 11, "a": 13, "p": 6, "s": 4, "e": 
 def sizes_of(target: sb.Cell | sb.Model) -> dict[str, int]:
     names = {name for a in target.arguments for name in names_in(a.shape)}
     return {name: SIZES.get(name, 3) for name in sorted(names)}
+
+
+@lru_cache(1)
+def random_targets(seed: int) -> tuple[sb.Cell, sb.Model]:
+    """A random cell and a model of it, for all pages of a seed that are read one after the other."""
+    cell, loss = functions_of(case_of(seed))
+    return cell, sb.model(cell, loss, at=("every", "last")[seed % 2], reduction=("sum", "mean")[seed // 2 % 2])
 
 
 Sections = dict[str, list[str]]

@@ -11,9 +11,17 @@ from markdown_it import MarkdownIt
 import symbptt as sb
 from symbptt import ArgumentError, Const, Input, Param, State, zoo
 from symbptt.equations.notation.measure import width
-from tests import tex, unseen
-from tests.properties.cases import case_of, functions_of
-from tests.readback import Read, as_latex, as_latex_textbook, assert_model_read, assert_read, read_latex, sizes_of
+from tests import test_page, tex, unseen
+from tests.readback import (
+    Read,
+    as_latex,
+    as_latex_textbook,
+    assert_model_read,
+    assert_read,
+    random_targets,
+    read_latex,
+    sizes_of,
+)
 from tests.test_names_on_pages import as_people_write
 from tests.test_page import constants, flattened, of_output, read_out, repeated, rows, summed
 
@@ -68,13 +76,12 @@ def test_latex_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduc
 
 
 def assert_random_read(seed: int) -> None:
-    cell, loss = functions_of(case_of(seed))
-    model = sb.model(cell, loss, at=("every", "last")[seed % 2], reduction=("sum", "mean")[seed // 2 % 2])
+    """In one style the cell's page, in the other the narrow one of its model."""
+    cell, model = random_targets(seed)
+    pages = ((as_latex, narrow_textbook), (as_latex_textbook, narrow))[seed // 4 % 2]
     with np.errstate(all="ignore"):
-        for page in (as_latex, as_latex_textbook):
-            assert_read(cell, sizes_of(cell), printed=page)
-        for page in (narrow, narrow_textbook):
-            assert_model_read(model, sizes_of(model), printed=page)
+        assert_read(cell, sizes_of(cell), printed=pages[0])
+        assert_model_read(model, sizes_of(model), printed=pages[1])
 
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
@@ -85,9 +92,10 @@ def test_latex_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is never used")
-@pytest.mark.parametrize("first", range(3, 303, 50))
-def test_latex_of_many_random_cells_reads_as_the_kernel_computes(first: int) -> None:
-    for seed in range(first, first + 50):
+@pytest.mark.parametrize("first", range(20, 320, 30))
+def test_text_and_latex_of_many_random_cells_read_as_the_kernel_computes(first: int) -> None:
+    for seed in range(first, first + 30):
+        test_page.assert_random_read(seed)
         assert_random_read(seed)
 
 

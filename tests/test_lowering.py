@@ -319,9 +319,11 @@ def test_single_precision() -> None:
     assert np.allclose(second["params", "Wz"], grads.params["Wz"], atol=1e-5)
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.long) for first in range(2, 122, 20))])
+@pytest.mark.parametrize("first", [
+    0, *(pytest.param(first, marks=pytest.mark.long if first < 42 else pytest.mark.exhaustive) for first in range(2, 122, 10))
+])  # fmt: skip
 def test_random_cells(first: int) -> None:
-    for seed in range(first, first + (20 if first else 2)):
+    for seed in range(first, first + (10 if first else 2)):
         cell, _ = functions_of(case_of(seed))
         for passes in (PASSES, NEUTRAL):
             follows_laws(cell, passes, True)

@@ -22,8 +22,7 @@ from symbptt.equations.page.lines import Page
 from symbptt.errors import ArgumentError
 from tests import brute, unseen
 from tests.page import constants_of, families_of, sections_of
-from tests.properties.cases import case_of, functions_of
-from tests.readback import STEPS, as_latex_textbook, assert_model_read, assert_read, sizes_of
+from tests.readback import STEPS, as_latex_textbook, assert_model_read, assert_read, random_targets, sizes_of
 
 
 @sb.loss
@@ -76,18 +75,9 @@ def test_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 
 
-@pytest.mark.long
-@pytest.mark.filterwarnings("ignore:.*is never used")
-@pytest.mark.parametrize("first", range(20, 320, 50))
-def test_pages_of_many_random_cells_read_as_the_kernel_computes(first: int) -> None:
-    for seed in range(first, first + 50):
-        assert_random_read(seed)
-
-
 def assert_random_read(seed: int) -> None:
-    cell, loss = functions_of(case_of(seed))
-    at, reduction = ("every", "last")[seed % 2], ("sum", "mean")[seed // 2 % 2]
-    model = sb.model(cell, loss, at=at, reduction=reduction)
+    """Pages of three hundred random cells are read together with their LaTeX, in `test_latex.py`."""
+    cell, model = random_targets(seed)
     with np.errstate(all="ignore"):
         style = ("textbook", "textbook", "loop")[seed % 3]
         assert_read(cell, sizes_of(cell), style)
