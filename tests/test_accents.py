@@ -98,6 +98,7 @@ def test_names_are_known_in_both_forms(file: Path, form: Callable[[str], str]) -
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["one sign", "two signs"])
+@pytest.mark.thinned(3)
 def test_stability_knows_them_in_both_forms(file: Path, form: Callable[[str], str]) -> None:
     cell = load_target(f"{file}:{form('réseau')}")
     params, inputs, state = data(form, cell)

@@ -168,7 +168,7 @@ def no_warnings() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [*AFFINE, *ALSO])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_structure_is_proven_from_the_graph_and_told_by_the_plan(name: str) -> None:
     assert recursions(kernel_of(name).program) is not None
     assert "Recursion: affine" in kernel_of(name).plan.recursion
@@ -187,7 +187,7 @@ def test_plan_names_the_state_and_the_term_that_is_not_affine(name: str, why: st
 
 @pytest.mark.parametrize("name", AFFINE)
 @pytest.mark.parametrize("steps", [0, 1, 2, 63, 64, 65, 66, 101])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 5)
 def test_states_are_those_of_the_plain_function(name: str, steps: int) -> None:
     groups = oracle.draw(AFFINE[name], steps, 2, SIZES, seed=steps)
     run = kernel_of(name).forward(*groups)
@@ -196,6 +196,7 @@ def test_states_are_those_of_the_plain_function(name: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", AFFINE)
+@pytest.mark.thinned(5)
 def test_gradients_agree_with_complex_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = 67
     groups = groups_of(AFFINE[name], steps, 1, seed=3)
@@ -211,7 +212,7 @@ def test_gradients_agree_with_complex_steps(name: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("steps", "batch", "dtype"), [(0, 2, "f8"), (1, 1, "f8"), (2, 3, "f8"), (200, 3, "f8"), (333, 1, "f4")]
 )
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 5)
 def test_scan_and_steps_give_the_same(name: str, steps: int, batch: int, dtype: str) -> None:
     cell, kernel = {**AFFINE, **ALSO}[name], kernel_of(name)
     groups = [{k: v.astype(dtype) for k, v in g.items()} for g in groups_of(cell, steps, batch, seed=5)]
@@ -266,6 +267,7 @@ def squared(h: State["n"]):
 @pytest.mark.parametrize(
     "truncation", [sb.Chunked(70, 70), sb.Chunked(70, 90), sb.Chunked(300, 300), sb.Window(70), sb.Window(300)]
 )
+@pytest.mark.thinned(3)
 def test_truncated_gradients_are_those_of_steps(truncation: Any) -> None:
     kernel = sb.compile(sb.model(gate, squared), truncation=truncation)
     params, inputs, state = oracle.draw(gate, 200, 2, SIZES, seed=2)
@@ -290,6 +292,7 @@ def test_memory_modes_give_the_same(memory: Any) -> None:
 
 @pytest.mark.parametrize(("steps", "batch"), [(600, 8), (600, 1), (5000, 1)])
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
+@pytest.mark.thinned(5)
 def test_peak_is_as_predicted(steps: int, batch: int, memory: str) -> None:
     sizes = {"m": 8, "n": 64}
     kernel = sb.compile(sb.model(zoo.min_gru, error), memory=memory)
@@ -389,6 +392,7 @@ def test_scan_is_the_plain_recursion_or_is_not_done(
 @pytest.mark.parametrize(
     ("least", "most", "dtype"), [(0.0, 1.0, "f8"), (0.9, 1.0, "f4"), (0.999999, 1.0, "f8"), (0.7, 1.2, "f4")]
 )
+@pytest.mark.thinned(3)
 def test_long_sequences_neither_overflow_nor_drift(
     least: float, most: float, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_gradient_matches_complex_step(cell: sb.Cell) -> None:
 )
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"truncation": sb.Window(9)}], ids=str)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
+@pytest.mark.thinned(1, 2)
 def test_gradient_of_edge_sizes_in_every_setting(cell: sb.Cell, options: Any, T: int, B: int, sizes: Any) -> None:
     assert worst(cell, T, B, sizes, **options) < 1e-9
 

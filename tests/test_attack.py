@@ -19,7 +19,7 @@ ABOVE = 1 + 1e-9
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 13)
 def test_no_bound_is_exceeded(name: str) -> None:
     for kind in attack.CLAIMS:
         assert not attack.attacked(EVERY[name], kind, moves=1) > ABOVE, kind
@@ -32,6 +32,7 @@ def test_bounds_of_some_cells_are_not_exceeded_and_nearly_attained(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["tiled", "outer_product", "overlapping", "beside", "interleaved"])
+@pytest.mark.thinned(3)
 def test_parts_beside_each_other_are_not_exceeded_in_the_two_norm(name: str) -> None:
     for kind in ("theorem, 2-norm", "certificate", "quadratic"):
         assert not attack.tightness(EVERY[name], kind, 0.6, 1.0, 1, moves=0) > ABOVE, kind

@@ -60,7 +60,7 @@ def assert_gradients_in_blocks(cell: sb.Cell, length: int, masks: dict[str, Any]
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize("cell", FEW, ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_blocks_of_any_length_give_the_same(cell: sb.Cell, length: int, masks: str) -> None:
     assert_gradients_in_blocks(cell, length, MASKS[masks])
 
@@ -68,7 +68,7 @@ def test_blocks_of_any_length_give_the_same(cell: sb.Cell, length: int, masks: s
 @pytest.mark.long
 @pytest.mark.parametrize("masks", ["whole", "both"])
 @pytest.mark.parametrize("name", [*zoo.CELLS, *unseen.CELLS])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 11)
 def test_blocks_of_two_steps_give_the_same_in_every_cell(name: str, masks: str) -> None:
     assert_gradients_in_blocks(zoo.CELLS.get(name) or unseen.CELLS[name], 2, MASKS[masks])
 

@@ -101,7 +101,7 @@ def slopes(kernel: sb.Kernel, points: Any, dtype: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("of_state", [False, True])
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(19, 7)
 def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool, dtype: Any) -> None:
     points, wanted = list(KINDS[name][1]), list(KINDS[name][1].values())
     dx, dw = slopes(kernel_of(cell_of(name, of_state)), points, dtype)
@@ -113,7 +113,7 @@ def test_gradient_is_the_derivative_wherever_it_exists(name: str, of_state: bool
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_jacobian_is_the_derivative_wherever_it_exists(name: str) -> None:
     function = KINDS[name][0]
 
@@ -267,7 +267,7 @@ def with_zeros(cell: sb.Cell, steps: int, batch: int, size: int = 3) -> Any:
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"truncation": sb.Window(9)}], ids=str)
 @pytest.mark.parametrize(("steps", "batch", "size"), [(0, 1, 1), (1, 1, 1), (2, 1, 3), (5, 2, 3)])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 5)
 def test_branch_has_the_gradient_of_the_plain_function(
     cell: sb.Cell, steps: int, batch: int, size: int, options: Any
 ) -> None:
@@ -378,7 +378,7 @@ NORMS: dict[str, Function] = {
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("spelling", ["sum", "maximum"])
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_norm_of_a_zero_key_has_gradient_zero(name: str, spelling: str, dtype: Any) -> None:
     norm, eps = NORMS[name], 1e-3
 
@@ -453,7 +453,7 @@ def test_slope_that_a_zero_hides_is_not_made_zero() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(vars(symbptt.zoo)))
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_cells_of_the_zoo_have_no_guards(name: str) -> None:
     cell = getattr(symbptt.zoo, name)
     if isinstance(cell, sb.Cell):

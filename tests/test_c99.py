@@ -73,7 +73,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int, small: float
 TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 
-@pytest.mark.thinned(13)
+@pytest.mark.thinned(23, 5)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
     if any(node.family == "algebra" for node in cell.step.graph):
@@ -355,7 +355,7 @@ SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("cell", "sizes"), SIBLINGS.values(), ids=list(SIBLINGS))
 def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: str, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def idiom(line: str) -> Idiom:
 
 
 @pytest.mark.parametrize("line", BODIES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_change_is_seen_where_numpy_shows_it(line: str) -> None:
     if idiom(line).cure:
         with pytest.raises(sb.CellError, match=idiom(line).cure):

@@ -275,7 +275,7 @@ def test_derivation_on_numbers_is_that_of_the_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_derivation_on_numbers_gives_the_gradients_of_the_kernel(name: str) -> None:
     cell = CELLS[name]
     at = point(cell, REGIMES[0], Size(4, 3), 1)

@@ -36,7 +36,7 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 
 
 @EVERY_CELL
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(23, 7)
 def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     # What is run as a program, to check itself, may ask Python's own library for its arguments, its text and a digest.
@@ -53,7 +53,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     lines = text.splitlines()
@@ -247,7 +247,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 5)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -261,7 +261,7 @@ CHANGED = (lstm, min_gru, mlstm, odd)
     [cell if cell in CHANGED else pytest.param(cell, marks=pytest.mark.long) for cell in [*CELLS.values(), odd]],
     ids=lambda cell: cell.name,
 )
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [(step, place) for step in PASSES])
 
@@ -269,7 +269,7 @@ def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
 @pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 37)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
     program = program_of(derive(cell.step))
     before = source(place(program), "0", "")
@@ -357,7 +357,7 @@ def failures(where: str, names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 2)
 def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 
@@ -443,7 +443,7 @@ NUMBERS = [
 @pytest.mark.parametrize("value", [*NUMBERS, np.inf], ids=repr)
 @pytest.mark.parametrize("where", ["literal", "literal array", "constant", "array constant"])
 @pytest.mark.filterwarnings("ignore:.*never used")
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_number_of_the_user_reaches_the_module_exactly(value: Any, where: str) -> None:
     array = np.array([value, value], float)
 
@@ -482,7 +482,7 @@ def test_gradients_of_inputs_are_arrays_of_their_own_and_are_written_once(cell: 
 
 
 @EVERY_CELL
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(23, 5)
 def test_numbers_are_put_together_when_the_module_is_written(cell: sb.Cell) -> None:
     assert not re.search(
         r"np\.(add|subtract|multiply|divide)\(\(?-?[\d.]+\)?, \(?-?[\d.]+\)?[,)]", kernel_of(cell).source
@@ -602,7 +602,7 @@ def top_names(source: str) -> set[str]:
 @pytest.mark.parametrize(
     "target", [min_gru, sb.model(rnn, to_ones), sb.model(rnn, to_ones, at="last")], ids=["scan", "every", "last"]
 )
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_all_names_of_a_module_are_reserved(target: Any, options: dict[str, Any]) -> None:
     names = top_names(sb.compile(target, **options).source)
     assert len(names) > 40 and names <= RESERVED

@@ -54,20 +54,20 @@ def sides(text: str) -> dict[str, set[str]]:
 
 
 @EVERY
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(23, 11)
 def test_a_symbol_stands_for_one_value(cell: sb.Cell) -> None:
     found = sides(kernel_of(cell).source)
     assert found and {left: rights for left, rights in found.items() if len(rights) > 1} == {}
 
 
 @EVERY
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 7)
 def test_no_equation_shows_stacked_weights_of_several_gates(cell: sb.Cell) -> None:
     assert [text for text in comments(kernel_of(cell).source) if re.search(r"einsum\('ijk,j->ik', \[\(", text)] == []
 
 
 @EVERY
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(23, 7)
 def test_what_no_step_changes_has_no_index_of_steps(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     once = text[text.index("# before the loop: what needs no adjoint") :]
@@ -140,7 +140,7 @@ def assert_as_on_the_page(source: str, d: sb.Derivation) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(11, 3)
+@pytest.mark.thinned(19, 7)
 def test_comments_say_what_the_page_says(cell: sb.Cell) -> None:
     assert_as_on_the_page(kernel_of(cell).source, sb.derive(cell))
 

@@ -119,7 +119,7 @@ CELLS = [
 
 @pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(3, 2)
 def test_pages_in_the_forms_of_papers_read_back(cell: sb.Cell, form: Any) -> None:
     assert_read(cell, sizes_of(cell), **({} if form is None else {"printed": form}))
 

@@ -67,7 +67,7 @@ def cell_of(body):
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("T, dtype", [(0, np.float64), (1, np.float64), (3, np.float64), (2, np.float32)])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 5)
 def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
     cell = cell_of(body)
     kernel = sb.compile(cell)

@@ -47,7 +47,7 @@ def test_latex_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], Non
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_latex_is_well_formed(cell: sb.Cell) -> None:
     latex = sb.derive(cell).latex()
     depth = 0
@@ -80,7 +80,7 @@ def without_cases(latex: str) -> str:
     [*CELLS.values()],
     ids=list(CELLS),
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_latex_is_ascii(cell: sb.Cell) -> None:
     assert sb.derive(cell).latex().isascii()
 
@@ -89,7 +89,7 @@ def test_latex_is_ascii(cell: sb.Cell) -> None:
     pytest.param(cell, marks=() if cell in (rnn, lstm, gru, odd) else pytest.mark.long)
     for cell in (*CELLS.values(), odd)
 ], ids=lambda cell: cell.name)  # fmt: skip
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_each_equation_is_drawn_by_mathtext(cell: sb.Cell) -> None:
     mathtext = pytest.importorskip("matplotlib.mathtext")
     parser = mathtext.MathTextParser("path")
@@ -180,7 +180,7 @@ CHEAP = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), odd], ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_no_function_is_evaluated_again_in_the_backward_pass(cell: sb.Cell) -> None:
     r = derive(cell.step)
     forward = r.graph.ancestors(r.forward_roots)

@@ -185,7 +185,7 @@ def worst(
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("bias", [5.0, 10.0, 20.0, -20.0, -40.0])
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(19, 7)
 def test_gradients_keep_their_digits_where_functions_saturate(name: str, bias: float, dtype: Any) -> None:
     cell = OWN[name]
     assert worst(cell, sb.compile(cell), bias, dtype, 3, 2) < LOSSES[dtype]
@@ -194,13 +194,14 @@ def test_gradients_keep_their_digits_where_functions_saturate(name: str, bias: f
 @pytest.mark.parametrize(
     ("name", "bias"), [("lstm", 20.0), ("lstm", -20.0), ("gru", 20.0), ("gru", -20.0), ("mgu", 40.0)]
 )
+@pytest.mark.thinned(3)
 def test_gradients_of_known_gates_keep_their_digits(name: str, bias: float) -> None:
     assert worst(ZOO[name], sb.compile(ZOO[name]), bias, np.float64, 2, 1) < LOSSES[np.float64]
 
 
 @pytest.mark.parametrize(("T", "B", "n"), [(0, 2, 2), (1, 1, 1), (2, 1, 2)])
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(3)
 def test_at_edge_sizes(name: str, T: int, B: int, n: int) -> None:
     assert worst(OWN[name], sb.compile(OWN[name]), 20.0, np.float64, T, B, n) < LOSSES[np.float64]
 
@@ -209,7 +210,7 @@ def test_at_edge_sizes(name: str, T: int, B: int, n: int) -> None:
     "options", [{"memory": "sqrt"}, {"truncation": sb.Window(9)}, {"truncation": sb.Chunked(9, 9)}, {}]
 )
 @pytest.mark.parametrize("name", ["plain", "table"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_with_options_and_samples_that_end(name: str, options: dict[str, Any]) -> None:
     lengths = None if options else np.array([3, 1, 2])
     kernel = sb.compile(OWN[name], **options)
@@ -243,7 +244,7 @@ def of_parameters(x: Input["m"], h: State["n"], W: Param["n m"], decay: Param["n
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("bias", [0.0, 5.0, 18.0, 37.0, -20.0])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_gates_of_parameters_alone_keep_their_digits(bias: float, dtype: Any) -> None:
     kernel = sb.compile(of_parameters)
     for T, B, n in ((3, 2, 2), (1, 1, 1), (0, 2, 2)):

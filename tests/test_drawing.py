@@ -163,7 +163,7 @@ def assert_text_within(p):
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_nothing_leaves_its_box_or_the_frame(name, steps):
     assert_sound(picture(name, steps))
     assert_text_within(picture(name, steps))
@@ -172,7 +172,7 @@ def test_nothing_leaves_its_box_or_the_frame(name, steps):
 @pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 13)
 def test_nothing_of_any_cell_leaves_its_box_or_the_frame(name, steps):
     p = picture(name, steps)
     assert_sound(p)
@@ -227,7 +227,7 @@ def test_text_of_the_svg_lies_within_its_box(name, width):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 11)
 def test_text_of_the_svg_of_any_cell_lies_within_its_box(name):
     for steps in (1, 3):
         assert_svg_text_within(svg_of(picture(name, steps)))
@@ -268,7 +268,7 @@ def test_text_that_matplotlib_sets_lies_within_its_box(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 9)
+@pytest.mark.thinned(1, 17)
 def test_text_of_any_cell_that_matplotlib_sets_lies_within_its_box(name):
     assert_painted_text_within(picture(name, 2))
 
@@ -404,7 +404,7 @@ def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in FEW else pytest.mark.long) for x in sorted(CELLS)])
-@pytest.mark.thinned(3, 5)
+@pytest.mark.thinned(7, 17)
 def test_what_an_error_says_fits_into_a_column_does(name):
     for steps in (1, 3):
         try:

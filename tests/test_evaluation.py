@@ -55,7 +55,7 @@ def predicted_by_loops(model: sb.Model, params: Any, states: Any, ends: Any) -> 
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
 @pytest.mark.parametrize("masks", MASKS, ids=lambda masks: "+".join(masks) or "whole")
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_loss_alone_and_predictions_are_those_of_the_plain_functions(at: str, masks: Any, options: Any) -> None:
     model = sb.model(gru, classifies, at=at, reduction="mean")
     kernel, data = sb.compile(model, **options), brute.data_of(model, 6, 3, SIZES)

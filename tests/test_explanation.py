@@ -352,6 +352,7 @@ def test_sympy_lines_of_small_cells(cell: sb.Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - WITHOUT_FORM))
+@pytest.mark.thinned(1, 3)
 def test_sympy_lines_of_the_zoo(name: str) -> None:
     assert_sympy(zoo.CELLS[name])
 

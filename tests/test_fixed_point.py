@@ -261,6 +261,7 @@ def test_a_tolerance_that_the_cell_does_not_have_is_caught(old: str) -> None:
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(1, 2)
 def test_cells_are_proved(name: str) -> None:
     """Over a field, of any values in the place of the fixed points: what follows from their equations is exact."""
     proof = proof_of(CELLS[name], 0)

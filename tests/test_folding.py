@@ -178,7 +178,7 @@ def of_vector(body: Body) -> sb.Cell:
 @pytest.mark.parametrize(
     "name", mostly_long(VECTORS, lambda name: " " not in name or name.endswith(("naive", "by hand", "of squares")))
 )
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_spelling_of_a_vector_is_seen(name: str) -> None:
     shown, body = VECTORS[name]
     cell = of_vector(body)
@@ -225,7 +225,7 @@ MATRICES: dict[str, tuple[str, Body]] = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_spelling_of_a_matrix_is_seen(name: str) -> None:
     shown, body = MATRICES[name]
 
@@ -350,6 +350,7 @@ LOSSES = [by_label, by_label_naive, by_vector, smoothed]
 
 @pytest.mark.parametrize("at, reduction", [("every", "sum"), ("last", "mean")])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+@pytest.mark.thinned(3)
 def test_cross_entropy_on_the_page_is_what_the_kernel_computes(loss: sb.Loss, at: str, reduction: str) -> None:
     model = sb.model(zoo.CELLS["rnn"], loss, at=at, reduction=reduction)
     assert_model_read(model, sizes_of(model))
@@ -425,7 +426,7 @@ def test_functions_of_the_user_survive_a_second_trace_and_a_stack() -> None:
     "name", ["softmax", "log-softmax naive", "logsumexp", "silu", "mish", "gelu", "elu", "selu", "layer norm"]
 )
 @pytest.mark.parametrize("scale", [40.0, 300.0])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_page_keeps_its_digits_where_functions_saturate(name: str, scale: float) -> None:
     body = VECTORS[name][1]
     assert_read(of_vector(lambda a: np.tanh(body(scale * a) / scale)), {"m": 3, "n": 5})

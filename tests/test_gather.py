@@ -168,13 +168,13 @@ def assert_right_in_pieces(cell: sb.Cell, source: str, steps: int = 9) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_gradients_are_those_of_the_plain_function_in_blocks_and_windows(cell: sb.Cell) -> None:
     assert_right_in_pieces(cell, kernel_of(cell).source)
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_gradients_are_right_for_few_steps_and_at_the_least_window(cell: sb.Cell) -> None:
     for steps, batch in ((0, 2), (1, 1), (2, 3), (7, 1), (8, 1), (17, 2)):
         assert_right(kernel_of(cell), *case_of(cell, steps, batch))
@@ -182,7 +182,7 @@ def test_gradients_are_right_for_few_steps_and_at_the_least_window(cell: sb.Cell
 
 @EVERY_CELL
 @pytest.mark.parametrize("options", [{"memory": "sqrt"}, {"memory": 10**6}], ids=str)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_gradients_are_right_with_checkpoints(cell: sb.Cell, options: Any) -> None:
     kernel, case = kernel_of(cell, **options), case_of(cell, 9, 2)
     assert_right(kernel, *case)
@@ -191,7 +191,7 @@ def test_gradients_are_right_with_checkpoints(cell: sb.Cell, options: Any) -> No
 
 @EVERY_CELL
 @pytest.mark.parametrize("truncation", [Window(2), Window(9), Chunked(2, 3), Chunked(3, 2)], ids=repr)
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(13, 7)
 def test_gradients_are_right_where_they_are_truncated(cell: sb.Cell, truncation: Any) -> None:
     kernel, case = kernel_of(cell, truncation=truncation), case_of(cell, 5, 2, truncation)
     assert_right(kernel, *case)
@@ -200,7 +200,7 @@ def test_gradients_are_right_where_they_are_truncated(cell: sb.Cell, truncation:
 
 @EVERY_CELL
 @pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_gradients_are_right_with_lengths_and_resets(cell: sb.Cell, masks: str) -> None:
     case = case_of(cell, 5, 2, **MASKS[masks])
     assert_right(kernel_of(cell), *case)
@@ -217,7 +217,7 @@ def of_a_row(h: State["n"], y: Target["n"], k: Index["v"], E: Param["v n"]):
                                      {"truncation": Window(3)}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("cell", [bent, damped, remembering, two_rows], ids=lambda cell: cell.name)
-@pytest.mark.thinned(13)
+@pytest.mark.thinned(23, 3)
 def test_gradients_of_models_are_right(cell: sb.Cell, at: str, options: Any) -> None:
     model = sb.model(cell, of_a_row, at=at)
     kernel = kernel_of(model, **options)
@@ -258,7 +258,7 @@ def test_state_that_forgets_has_each_output_once(T: int) -> None:
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.uint64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(7,), (1, 1), (7, 3), (200, 40), (2, 200, 3), (3, 5, 2, 4)])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_what_is_collected_is_a_sum_of_scattered_rows(shape: tuple[int, ...], dtype: Any, kind: Any) -> None:
     random = np.random.default_rng(0)
     for axis in range(len(shape)):
@@ -290,6 +290,7 @@ def test_row_that_is_read_very_often_keeps_the_digits_of_float32(cell: sb.Cell) 
 
 
 @EVERY_CELL
+@pytest.mark.thinned(5)
 def test_second_backward_of_a_run_gives_the_same_bytes(cell: sb.Cell) -> None:
     for steps, batch in ((9, 2), (40, 33)):
         data = brute.data_of(cell, steps, batch, SIZES)

@@ -17,7 +17,7 @@ EVERY = pytest.mark.parametrize("idiom", ALL, ids=lambda idiom: idiom.text)
 
 
 @EVERY
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_idiom_has_the_value_of_numpy_or_a_cure(idiom: Idiom) -> None:
     try:
         assert misfit(idiom) == ""
@@ -49,7 +49,7 @@ WHOLE_ROAD = (
 
 
 @pytest.mark.parametrize("idiom", [idiom for idiom in ALL if idiom.text in WHOLE_ROAD], ids=lambda idiom: idiom.text)
-@pytest.mark.thinned(8)
+@pytest.mark.thinned(8, 3)
 def test_idiom_takes_the_whole_road(idiom: Idiom) -> None:
     report = sb.verify(idiom.cell)
     assert report.passed, str(report)

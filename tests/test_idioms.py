@@ -205,7 +205,7 @@ def value_and_pullback(name: str, text: str, v: Any) -> tuple[Any, Any, Any]:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("name", "text"), CASES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_spelling_is_the_stable_function_in_value_and_gradient(name: str, text: str) -> None:
     for dtype, (at, numbers) in itertools.product((np.float32, np.float64), POINTS.items()):
         v = np.array(numbers, dtype)
@@ -232,7 +232,7 @@ def test_softplus_has_slope_one_half_at_zero(text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), CASES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_gradients_over_time_are_finite_far_out(name: str, text: str) -> None:
     spelling = TRUE[name][0][text]
 
@@ -368,7 +368,7 @@ NEAR: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("text", NEAR)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_what_only_looks_like_an_idiom_keeps_its_value_and_gradient(text: str) -> None:
     expression = NEAR[text]
 
@@ -427,7 +427,7 @@ def test_plain_call_computes_what_the_user_wrote() -> None:
 
 
 @pytest.mark.parametrize("name", TRUE)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_spelling_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy, *_, saturated, _, extreme = verification.REGIMES
     monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), saturated, extreme))
@@ -468,7 +468,7 @@ def of_scale(body: Spelling, scale: float) -> Any:
 
 @pytest.mark.parametrize("scale", [1e-12, 1e10, 1e15, 1e18])
 @pytest.mark.parametrize("body", ROOTS.values(), ids=ROOTS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_gradient_of_a_norm_keeps_its_digits_at_any_scale(body: Spelling, scale: float) -> None:
     x = np.array([1.0, 2, -3])
     by_step = [np.imag(np.array([1, -2, 4]) @ body(x + 1e-30j * e)) / 1e-30 for e in np.eye(3)]

@@ -272,6 +272,7 @@ def test_every_elementwise_function_has_two_derivatives(op: ops.Op) -> None:
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 5])
+@pytest.mark.thinned(3)
 def test_float32_masks_and_blocks(T: int) -> None:
     params, inputs, state = oracle.draw(titans, T, 3, SIZES)
     lengths = np.array([T, max(T - 1, 0), T // 2])
@@ -358,6 +359,7 @@ FORMS = {"text": as_text("textbook"), "loop": as_text("loop"), "latex": as_latex
 @pytest.mark.parametrize(
     "name", ["energy", *(pytest.param(n, marks=pytest.mark.long) for n in PAPERS if n != "energy")]
 )
+@pytest.mark.thinned(1, 2)
 def test_pages_say_of_what_function_a_value_is_the_gradient(name: str, form: str) -> None:
     """The reader takes the function as the page defines it, and its gradient by differences, beside the value below."""
     cell = PAPERS[name][0]
@@ -397,6 +399,7 @@ def test_reader_catches_a_gradient_that_is_not_that_of_its_function(right: str, 
 
 
 @pytest.mark.parametrize("name", ["rows", "slices", "label", "structured"])
+@pytest.mark.thinned(3)
 def test_jacobian_matches_complex_steps(name: str) -> None:
     cell = SIBLINGS[name]
     params, inputs, state = oracle.draw(cell, 1, 1, SIZES)

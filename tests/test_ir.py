@@ -90,7 +90,7 @@ def test_graph_is_acyclic_with_edges_keyed_by_position(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_forward_and_derived_graphs_are_legal(cell: sb.Cell) -> None:
     laws.check(cell.step.graph)
     before = dump(cell.step.graph)

@@ -105,7 +105,7 @@ def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("name", SPREAD)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_functions_of_arrays_have_their_derivatives_everywhere(name: str) -> None:
     cell = of_size(SPREAD[name])
     assert_jacobians_read(cell, small(cell), ("state",))
@@ -118,14 +118,14 @@ def test_printed_inputs_and_parameters_are_what_the_function_does(cell: sb.Cell)
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", [*OWN, *zoo.CELLS.values()], ids=lambda cell: cell.name)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_every_printed_block_is_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", unseen.CELLS)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_printed_states_of_unseen_cells_are_what_the_function_does(name: str) -> None:
     assert_jacobians_read(unseen.CELLS[name], small(unseen.CELLS[name]), ("state",))
 
@@ -139,6 +139,7 @@ def test_printed_states_of_a_random_cell(seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("first", range(0, 100, 20))
+@pytest.mark.thinned(1, 2)
 def test_printed_states_of_random_cells(first: int) -> None:
     for seed in range(first, first + 20):
         assert_random(seed)
@@ -192,6 +193,7 @@ def test_a_state_of_parts_has_their_blocks_one_under_the_other() -> None:
 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("cell", [duo, parts, hopfield], ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_axes_of_size_one_and_two(cell: sb.Cell, size: int) -> None:
     """The page is of any size, also where vectors are numbers: evaluated alone, since a reader cannot tell 1 from n there."""
     sizes = dict.fromkeys(sizes_of(cell), size)
@@ -277,7 +279,7 @@ FORBIDDEN = ("None", "einsum", "reshape", "axis=", "join(", "expand(", "1 ·", "
 
 
 @pytest.mark.parametrize("cell", zoo.CELLS.values(), ids=list(zoo.CELLS))
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_no_python_and_no_long_line_on_a_page(cell: sb.Cell) -> None:
     text = sb.derive(cell).jacobian().text()
     assert not [word for word in FORBIDDEN if word in text]
@@ -308,6 +310,7 @@ def test_indices_that_are_swapped_are_caught() -> None:
 
 @pytest.mark.parametrize("cell", [lstm, several, leaky, mlstm], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.thinned(3)
 def test_whole_state_is_its_blocks(cell: sb.Cell, dtype: type) -> None:
     _, data = page_of(cell, small(cell))
     given = [{k: np.asarray(v, dtype) for k, v in group.items()} for group in (

@@ -61,7 +61,7 @@ def test_latex_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_latex_of_every_cell_reads_as_the_kernel_computes(name: str) -> None:
     for page in PAGES:
         assert_read(CELLS[name], sizes_of(CELLS[name]), printed=page)

@@ -328,7 +328,7 @@ def test_what_a_round_reads_of_the_one_before_lives_through_the_loop() -> None:
 # Writing in place.
 
 
-@pytest.mark.thinned(9, 3)
+@pytest.mark.thinned(17, 7)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("saving", [in_place, shared], ids=["in_place", "shared"])
 def test_what_saves_memory_changes_no_result(saving: Callable[[Function], Function], name: str) -> None:

@@ -120,7 +120,7 @@ def outputs_of(cell: sb.Cell) -> frozenset[str]:
     return frozenset(program_with(cell).outputs)
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(17, 3)
 @pytest.mark.parametrize("name", CELLS)
 def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
     for borders in BORDERS:
@@ -132,7 +132,7 @@ def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
             check_run(f, data_for(CELLS[name], 3, 2).sizes, 3, 2, 2, flags)
 
 
-@pytest.mark.thinned(19, 3)
+@pytest.mark.thinned(31, 11)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr"])
 def test_samples_end_and_states_are_reset_in_any_piece(kinds: str, name: str) -> None:
@@ -140,7 +140,7 @@ def test_samples_end_and_states_are_reset_in_any_piece(kinds: str, name: str) ->
         agrees(CELLS[name], borders, kinds)
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(17, 5)
 @pytest.mark.parametrize("name", CELLS)
 def test_cotangents_that_are_absent_are_not_read(name: str) -> None:
     """Behind a false flag they are nan."""
@@ -163,7 +163,7 @@ def test_pieces_of_states_that_change_places(cell: sb.Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_pieces_of_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     with np.errstate(all="ignore"):

@@ -148,14 +148,14 @@ def follows_laws(cell: sb.Cell, passes: tuple[Any, ...], masked: bool = False) -
                 check_run(f, data_for(cell, steps, samples).sizes, steps, samples, block, flags)
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(9, 2)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_lowered_cell_computes_what_its_module_does(name: str) -> None:
     for at in RUNS:
         agrees(CELLS[name], PASSES, *at)
 
 
-@pytest.mark.thinned(19, 3)
+@pytest.mark.thinned(31, 7)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("passes", [NEUTRAL, SPARING], ids=["neutral", "sparing"])
 def test_no_pass_is_needed_for_that(passes: tuple[Any, ...], name: str) -> None:
@@ -172,7 +172,7 @@ def test_states_that_change_places_and_values_that_nothing_reads(cell: sb.Cell) 
         follows_laws(cell, passes)
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(9, 2)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_lowered_cell_follows_the_laws(name: str) -> None:
     follows_laws(CELLS[name], PASSES)
@@ -187,7 +187,7 @@ def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
     return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
 
 
-@pytest.mark.thinned(29, 3)
+@pytest.mark.thinned(47, 13)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
 def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:
@@ -270,7 +270,7 @@ def test_a_loss_is_a_function_between_the_sweeps(at: str, loss: Any) -> None:
     assert close(second["inputs", "x"], grads.inputs["x"])
 
 
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(29, 7)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("limit", [None, 0.7])
 def test_monitors_and_clipping_are_calls_of_a_runtime(limit: float | None, name: str) -> None:
@@ -292,7 +292,7 @@ def test_monitors_and_clipping_are_calls_of_a_runtime(limit: float | None, name:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 11)
 def test_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     for passes in (PASSES, NEUTRAL):
@@ -339,7 +339,7 @@ SMOOTH = [name for name in CELLS if name not in ("alif", "lif")]
 """The cells whose backward sweep has the derivatives of their functions, not those of a surrogate."""
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(9, 2)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_complex_step_through_the_forward_sweep_gives_what_the_backward_sweep_does(name: str) -> None:
     cell, steps, samples, h = CELLS[name], 4, 2, 1e-40

@@ -29,7 +29,7 @@ def read_out(h: State["n"], target: Target["k"], Vout: Param["k n"], cout: Param
 
 @STYLES
 @pytest.mark.parametrize("truncation", TRUNCATIONS, ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_truncated_page_of_a_cell_reads_as_the_kernel_computes(truncation: Any, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, steps=9)
 
@@ -45,7 +45,7 @@ SHORT = [None, Window(2), Chunked(2, 3), Chunked(3, 2)]
 @STYLES
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: Any, masks: str, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, **MASKS[masks])
 
@@ -55,7 +55,7 @@ def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: A
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", ["none", "both"])
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_page_of_a_model_reads_as_the_kernel_computes(
     truncation: Any, masks: str, at: str, reduction: str, style: str
 ) -> None:
@@ -67,7 +67,7 @@ SHOWN = ["gru", "second_order", "delay_rnn"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 13)
 def test_masked_page_of_any_cell_reads_as_the_kernel_computes(name: str) -> None:
     sizes = sizes_of(CELLS[name])
     for i, style in enumerate(("textbook", "loop")):
@@ -97,7 +97,7 @@ def gated(x: Input["m"], h_old: State["n"], C: State["n n"], W: Param["n m"], U:
 
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(truncation: Any, style: str) -> None:
     for cell in (named, gated):
         assert_masked(cell, sizes_of(cell), truncation, style=style, **MASKS["both"])
@@ -109,7 +109,7 @@ def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_short_sequences_and_sizes_of_one_are_no_exception(steps: int, truncation: Any, style: str) -> None:
     masks: dict[str, Any] = {"lengths": [steps, 0], "reset": RESET[:steps]}
     assert_masked(zoo.lstm, {"m": 1, "n": 1}, truncation, style=style, steps=steps, **masks)
@@ -184,6 +184,7 @@ def test_latex_of_a_masked_page_has_the_same_signs() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", [pytest.param(x, marks=() if x < 4 else pytest.mark.long) for x in range(40)])
+@pytest.mark.thinned(1, 2)
 def test_masked_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     cell, loss = functions_of(case_of(seed))
     model = sb.model(cell, loss, at=("every", "last")[seed % 2], reduction=("sum", "mean")[seed // 2 % 2])

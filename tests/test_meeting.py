@@ -146,6 +146,7 @@ SHORT = ("energy_of_rounds", "beside_rounds", "by_a_table", "matrices_in_rounds"
 
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=() if k in SHORT else pytest.mark.long) for k in CELLS])
+@pytest.mark.thinned(3)
 def test_a_module_has_the_complex_steps_of_the_function(name: str) -> None:
     cell, kernel, steps = CELLS[name], kernel_of(CELLS[name]), 3
     groups = oracle.draw(cell, steps, 2, SIZES)
@@ -162,6 +163,7 @@ def test_a_module_has_the_complex_steps_of_the_function(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(1, 2)
 def test_in_pieces_and_in_single_precision_it_is_the_same(name: str) -> None:
     cell = CELLS[name]
     groups = oracle.draw(cell, 3, 2, SIZES)

@@ -96,7 +96,7 @@ def assert_run_is_the_same(cell: sb.Cell, data: brute.Data, sizes: dict[str, int
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("loss", ["reads_all", "labelled"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -> None:
     model = MODELS[loss, at]
     assert_training_is_the_same(model, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]), SIZES)
@@ -105,7 +105,7 @@ def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -
 @pytest.mark.parametrize("memory", ["sqrt", "least"])
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: Any) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -118,7 +118,7 @@ def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, steps, batch, SIZES), SIZES)
@@ -126,7 +126,7 @@ def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> No
 
 @pytest.mark.parametrize("lengths", [[0, 0], [7, 7], [1, 0], [3, 6]])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_lengths_at_and_between_borders(at: str, lengths: list[int]) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, 7, 2, SIZES, lengths=np.array(lengths)), SIZES)
@@ -161,7 +161,7 @@ CELLS = [
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_cells_of_every_kind_run_again(cell: sb.Cell) -> None:
     data = brute.data_of(cell, 4, 2, unseen.SIZES)
     known = {k: v for k, v in unseen.SIZES.items() if k in kernel_of(cell, 1).plan.written.names}

@@ -106,7 +106,7 @@ def assert_value_and_gradients(model: sb.Model, data: brute.Data, tolerance: flo
 @EVERY_PAIR
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_value_and_gradients_are_those_of_the_plain_functions(
     cell: sb.Cell, loss: sb.Loss, at: str, reduction: str
 ) -> None:
@@ -117,7 +117,7 @@ def test_value_and_gradients_are_those_of_the_plain_functions(
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("pair", [(writer, reads_everything), (lstm, squared_error)], ids=lambda pair: pair[0].name)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_short_sequences_are_no_exception(pair: Any, steps: int, at: str) -> None:
     model = sb.model(*pair, at=at)
     assert_value_and_gradients(model, brute.data_of(model, steps, 3, SIZES))
@@ -126,7 +126,7 @@ def test_short_sequences_are_no_exception(pair: Any, steps: int, at: str) -> Non
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_no_steps_give_no_loss_and_zero_gradients(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
     model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 0, 2, SIZES)
@@ -142,7 +142,7 @@ LENGTHS = {"every": [3, 1, 2], "some zero": [0, 3, 1], "all zero": [0, 0, 0]}
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_steps_after_the_end_do_not_count(reduction: str, at: str, lengths: str) -> None:
     for cell, loss in [(writer, reads_everything), (rnn, cross_entropy)]:
         model = model_of(cell, loss, at, reduction)
@@ -152,6 +152,7 @@ def test_steps_after_the_end_do_not_count(reduction: str, at: str, lengths: str)
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("position", range(6))
+@pytest.mark.thinned(5)
 def test_reset_at_every_position(position: int, at: str) -> None:
     reset = np.zeros((3, 2), bool)
     reset.flat[position] = True
@@ -206,7 +207,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same(cell: sb.Cell, loss: sb.
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @EVERY_PAIR
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_float32_is_float32_everywhere(cell: sb.Cell, loss: sb.Loss, reduction: str, at: str) -> None:
     model = model_of(cell, loss, at, reduction)
     data = brute.data_of(model, 3, 2, SIZES, lengths=np.array([3, 2]))
@@ -349,7 +350,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)
@@ -359,6 +360,7 @@ def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
+@pytest.mark.thinned(1, 3)
 def test_model_is_verified_in_every_regime(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(sb.model(cell, loss, at=at))
     assert report.passed, str(report)

@@ -27,7 +27,7 @@ def made_ready(s: Sweeps) -> Sweeps:
 
 
 @EVERY
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_passes_keep_values(name: str) -> None:
     s = sweeps_of(CELLS[name])
     for steps, samples, block in RUNS:
@@ -39,7 +39,7 @@ def test_passes_keep_values(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_passes_keep_laws(name: str) -> None:
     s = sweeps_of(CELLS[name])
     for f in (s.forward, s.backward):

@@ -88,7 +88,7 @@ def slope(function: Callable[..., Any], at: Any, dtype: Any = np.float64) -> Any
 
 
 @EVERY_OP
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_numpy_function_is_the_sympy_body(op: ops.Op) -> None:
     symbols = placeholders(op)
     for point in points(op):
@@ -97,7 +97,7 @@ def test_numpy_function_is_the_sympy_body(op: ops.Op) -> None:
 
 
 @EVERY_OP
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_complex_step_is_the_sympy_derivative(op: ops.Op) -> None:
     symbols = placeholders(op)
     body = op.body(*symbols)
@@ -148,7 +148,7 @@ BOUNDED_GROWTH = [op for op in UNARY if op.name not in ("exp", "expm1", "sinh", 
 @pytest.mark.parametrize("op", BOUNDED_GROWTH, ids=[op.name for op in BOUNDED_GROWTH])
 @FLOATS
 @pytest.mark.filterwarnings("error")
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_value_and_slope_are_finite_far_out(op: ops.Op, dtype: Any) -> None:
     """Where the function itself does not overflow, neither do its value nor its gradient, in either float type."""
     with np.errstate(over="ignore", under="ignore"):

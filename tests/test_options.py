@@ -35,7 +35,7 @@ def cell_of(op: Any) -> sb.Cell:
         for op in ELEMENTWISE
     ],
 )
-@pytest.mark.thinned(11, 3)
+@pytest.mark.thinned(19, 11)
 def test_plan_and_budgets_take_every_function_of_the_table(op: Any) -> None:
     cell = cell_of(op)
     data, results = brute.data_of(cell, 5, 2, {"n": 2}, 1), []
@@ -126,7 +126,7 @@ def test_constants_have_the_type_of_the_data(dtype: Any, options: dict[str, Any]
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("loss", [constant_loss, linear_loss], ids=lambda loss: loss.name)
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_constant_losses_have_the_type_of_the_data(dtype: Any, options: dict[str, Any], loss: Any, at: str) -> None:
     kernel = sb.compile(sb.model(constants, loss, at=at), **options)
     x, h, b = np.full((4, 3, 2), 0.3, dtype), np.full((3, 2), 0.1, dtype), np.array([0.5, -0.5], dtype)
@@ -150,7 +150,7 @@ BUDGETED = {"gru": zoo.gru, "lstm": zoo.lstm, "gated_delta": unseen.gated_delta,
 @pytest.mark.parametrize("name", BUDGETED)
 @pytest.mark.parametrize("masks", ["whole", "lengths", "reset", "both"])
 @pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.long), np.float64])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7, 5)
 def test_the_least_budget_is_kept_by_the_run_and_by_its_way_back(name: str, masks: str, dtype: Any) -> None:
     cell, sizes = BUDGETED[name], {"m": 8, "n": 32, "k": 6, "v": 8, "a": 30, "b": 20, "c": 10}
     params, inputs, state = (

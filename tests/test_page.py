@@ -43,13 +43,13 @@ LOOPED = ["lstm", "mlstm", "clockwork", "embedding_cell", "wkv"]
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_page_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]))
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in LOOPED else pytest.mark.long) for x in CELLS])
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]), style="loop")
 
@@ -58,7 +58,7 @@ def test_loop_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "attention", "selective_ssm"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str, style: str) -> None:
     cell = zoo.CELLS[name]
     assert_model_read(
@@ -70,7 +70,7 @@ def test_page_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduct
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", [*range(20), 81, 111, 142])  # the last ones had wrong pages
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 
@@ -91,7 +91,7 @@ ij,ji->j ij,ij-> ij,ji-> i,i->i i,i-> ij,j->j ij,i->i ij,->ij ij,->ji ,ij->ji ,i
 
 @pytest.mark.parametrize("one", ["", "i", "j"])
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.thinned(8)
+@pytest.mark.thinned(17, 3)
 def test_products_of_two_labels_read_as_the_kernel_computes(spec: str, one: str) -> None:
     """Entries side by side, scaled rows and columns, transposes beside numbers; an axis may have one element."""
 
@@ -263,7 +263,7 @@ NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "
 
 @pytest.mark.parametrize("style", ["textbook", "loop"])
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(13, 3)
 def test_page_speaks_no_numpy(name: str, style: str) -> None:
     text = sb.derive(CELLS[name]).text(style=style)
     assert not [word for word in NEVER if word in text and (style == "textbook" or word != "+=")]
@@ -441,7 +441,7 @@ def assert_functions_defined(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(13, 3)
 def test_every_symbol_on_the_right_is_defined_above_or_in_the_legend(name: str) -> None:
     assert_defined(CELLS[name])
 

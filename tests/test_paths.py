@@ -42,7 +42,7 @@ CASES = [(lstm, "c", "c"), (lstm, "h", "h"), (gru, "h", "h"), (leaky, "h", "h"),
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("cell, to, of", CASES, ids=lambda x: getattr(x, "name", x))
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_routes_add_up_to_the_derivative(cell: sb.Cell, to: str, of: str, steps: int) -> None:
     given = data_of(cell, steps)
     found = sb.derive(cell).paths(to, of, steps).evaluate(*given)
@@ -57,7 +57,7 @@ def test_routes_add_up_to_the_derivative(cell: sb.Cell, to: str, of: str, steps:
 @pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("cell", zoo.CELLS.values(), ids=list(zoo.CELLS))
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_routes_of_every_cell_add_up(cell: sb.Cell, steps: int) -> None:
     given = data_of(cell, steps)
     inputs = {**given[1]}

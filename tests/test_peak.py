@@ -139,7 +139,7 @@ FEW = ["lstm", "relational_memory", "attention", "min_gru", "s4d", "embedding_ce
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_peak_is_as_predicted(name: str) -> None:
     found = zip(KINDS, itertools.cycle(("all", "sqrt")), ("whole", "both", "lengths"), strict=False)
     for kind, memory, masks in found:
@@ -147,7 +147,7 @@ def test_peak_is_as_predicted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_budget_that_is_accepted_is_kept(name: str) -> None:
     budget = budget_of(name, "last", "whole", np.float64, B=32)
     assert_as_predicted(name, "last", budget, "whole", np.float64, B=32)
@@ -155,7 +155,7 @@ def test_budget_that_is_accepted_is_kept(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 17)
 def test_peaks_of_all_cells_are_as_predicted(name: str) -> None:
     cases = itertools.product(KINDS, ("all", "sqrt", "bytes"))
     kinds = itertools.product(MASKS, (np.float64, np.float32))
@@ -198,6 +198,7 @@ TOO_MUCH = pytest.mark.xfail(reason="one array of all steps is predicted beside 
     pytest.param(case, name, marks=[TOO_MUCH] * ((case, name) == ("a window of all steps", "embedding_cell")))
     for case in TRUNCATED for name in ("rnn", "min_gru", "embedding_cell")
 ])  # fmt: skip
+@pytest.mark.thinned(1, 5)
 def test_peaks_with_truncation_are_as_predicted(case: str, name: str) -> None:
     assert_truncated_as_predicted(name, case, np.float64)
     assert_truncated_as_predicted(name, case, np.float32)
@@ -230,7 +231,7 @@ def test_planted_mistake_in_the_memory_of_truncation_is_seen(mistake: str, monke
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize(("T", "B"), [(0, 1), (1, 1), (2, 1), (3, 2), (41, 1)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 3)
 def test_peaks_of_small_problems_are_near(T: int, B: int, masks: str) -> None:
     for kind in KINDS:
         assert_as_predicted("gru", kind, "all", masks, np.float64, T, B)
@@ -255,7 +256,7 @@ def peak_of(f: Functions, call: Call, piece: int, T: int, B: int, dtype: Any, si
 
 @pytest.mark.parametrize("name", ["lstm", "relational_memory", "lru", "min_gru", "embedding_cell"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(7, 3)
 def test_module_needs_no_less_than_the_peak_and_little_more(name: str, kind: str) -> None:
     kernel, random = kernel_of(name, kind, 10**9), np.random.default_rng(1)
     for masks in itertools.product((False, True), repeat=2):

@@ -41,6 +41,7 @@ def test_cells_with_other_constants_are_equal_again():
 @pytest.mark.parametrize(
     "options", [{}, {"truncation": sb.Window(3)}, {"memory": "sqrt"}, {"clip_adjoint": 2.0}], ids=str
 )
+@pytest.mark.thinned(3)
 def test_kernels_have_the_same_module_again(options):
     for target in (lstm, leaky.with_consts({"dt": 0.5}), sb.model(gru, squares)):
         if isinstance(target, sb.model(gru, squares).__class__) or "truncation" not in options:
@@ -69,7 +70,7 @@ def spiking(x: Input["n"], h: State["n"], U: Param["n n"]):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T, B", [(0, 1), (1, 1), (2, 3), (600, 3)])
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"clip_adjoint": 2.0}], ids=str)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_runs_and_gradients_are_the_same_again(copied, dtype, T, B, options):
     kernel = sb.compile(leaky, **options)
     params = leaky.init({"n": 2}, seed=1, dtype=dtype)
@@ -118,6 +119,7 @@ np.testing.assert_array_equal(kept.params["U"], grads.params["U"])
 
 
 @pytest.mark.parametrize("target", [leaky, spiking, lstm, sb.model(gru, squares)], ids=lambda t: t.name)
+@pytest.mark.thinned(3)
 def test_derivations_plans_and_jacobians_are_the_same_again(target):
     derivation, plan = sb.derive(target), sb.compile(target).plan
     assert again(derivation).text() == derivation.text() == copy.deepcopy(derivation).text()

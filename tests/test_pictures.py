@@ -131,7 +131,7 @@ def test_labels_say_units(name, x, y):
 
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_same_data_give_the_same_bytes_and_leave_settings_alone(draw):
     before = dict(matplotlib.rcParams)
     assert png(draw(None, "cell")) == png(draw(None, "cell"))
@@ -140,7 +140,7 @@ def test_same_data_give_the_same_bytes_and_leave_settings_alone(draw):
 
 @pytest.mark.parametrize("panels", [1, 3])
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_title_legend_and_data_do_not_cover_each_other(draw, panels):
     figure = Figure(figsize=(3.5, 2.8) if panels == 1 else (10.5, 2.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0, 0]
@@ -194,7 +194,7 @@ def shown(axis) -> list[str]:
 
 @pytest.mark.parametrize("middle", [0.0, 0.5, -3e5, 12345.678])
 @pytest.mark.parametrize("size", [1e-16, 1e-12, 1e-7, 1e-3, 1.0, 1e8])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_no_power_of_ten_stands_apart_and_every_number_is_that_of_its_tick(size, middle):
     axes = pictures.draw_exponents(spectrum(middle + size * np.array([1, 0.5, -1]), error=0))
     for axis in (axes.xaxis, axes.yaxis):
@@ -211,7 +211,7 @@ def test_no_power_of_ten_stands_apart_and_every_number_is_that_of_its_tick(size,
 @pytest.mark.parametrize(
     "low, high", [(1, 1.05), (0.3, 6), (2, 15), (1e-9, 3e-8), (0.5, 90), (1e-3, 1e4), (1e-80, 1e90)]
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_numbers_of_a_histogram_stand_apart(low, high):
     axes = pictures.draw_gradient_norms(np.geomspace(low, high, 40), band=(low, 10 * low), threshold=high)
     assert axes.xaxis.get_minor_formatter()(1.0, 0) == "" or axes.get_xscale() == "linear"
@@ -408,7 +408,7 @@ def test_components_are_those_of_the_trajectories():
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 2])
 @pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_few_points_of_few_dimensions_are_drawn(n, count, flat):
     found = FixedPoints(points(np.ones((count, n)), np.zeros((count, n))), none_of(n), 1, 0)
     axes = pictures.draw_fixed_points(found, Figure().add_subplot() if flat else None)
@@ -465,7 +465,7 @@ ODD = [[0.5], [-INF], [np.nan], [0.1, -INF], [1e300, -1e300], np.zeros(3)]
 @pytest.mark.parametrize("exponents", ODD, ids=str)
 @pytest.mark.parametrize("size", [1, 50])
 @pytest.mark.parametrize("draw", [pictures.draw_exponents, pictures.draw_convergence])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_odd_spectra_are_drawn(draw, exponents, size):
     with np.errstate(invalid="ignore", over="ignore"):
         assert png(draw(spectrum(exponents, error=np.nan if size == 1 else 0.1, points=size)))
@@ -498,6 +498,7 @@ def test_any_numbers_are_drawn(values):
 
 @pytest.mark.parametrize("values", [[], [0.0, 0.0], [3.0, 3.0], [1e-300, 1e300], [np.nan]],
                          ids=str)  # fmt: skip
+@pytest.mark.thinned(3)
 def test_odd_norms_are_drawn(values):
     assert png(pictures.draw_gradient_norms(values))
     assert png(pictures.draw_bias({"a": values}))

@@ -75,7 +75,7 @@ def totals_of(works: tuple[Work, ...], window: bool = False) -> dict[Any, tuple[
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("steps", "batch"), [(7, 3), (2, 1), (1, 2), (0, 2)])
-@pytest.mark.thinned(3, 5)
+@pytest.mark.thinned(3, 17)
 def test_calls_and_operations_are_those_of_a_run(name: str, steps: int, batch: int) -> None:
     kernel, sizes = kernel_of(CELLS[name]), sizes_of(CELLS[name])
     ran = counts_of(kernel, steps, batch, sizes)
@@ -133,7 +133,7 @@ def test_planted_mistake_in_the_walk_is_seen(mistake: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 13])
 @pytest.mark.parametrize("memory", ["sqrt", "least"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_pieces_that_run_again_are_counted(memory: Any, steps: int) -> None:
     sizes = {"m": 2, "n": 3}
     kernel = kernel_of(zoo.gru, memory=least_of(zoo.gru, steps, 2, **sizes) if memory == "least" else memory)
@@ -146,7 +146,7 @@ def test_pieces_that_run_again_are_counted(memory: Any, steps: int) -> None:
 
 @pytest.mark.parametrize("truncation", [sb.Window(1), sb.Window(4), sb.Chunked(3, 5), sb.Chunked(5, 2)], ids=repr)
 @pytest.mark.parametrize("steps", [0, 1, 13])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     kernel, sizes = kernel_of(zoo.gru, truncation=truncation), {"m": 2, "n": 3}
     planned = totals_of(kernel.plan.work_of(steps, 2, **sizes), isinstance(truncation, sb.Window))
@@ -158,7 +158,7 @@ def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     {"truncation": sb.Chunked(4, 6)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_training_is_counted(at: str, kinds: dict[str, Any]) -> None:
     model = MODELS["reads_all", at]
     kernel = kernel_of(model, **kinds)
@@ -220,7 +220,7 @@ def test_products_before_planning_are_those_of_the_user_s_function(name: str) ->
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 11)
 def test_table_fits_a_terminal_and_speaks_in_equations(name: str) -> None:
     plan = kernel_of(CELLS[name]).plan
     text = str(plan)

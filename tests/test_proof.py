@@ -105,7 +105,7 @@ def proof_without_notes(target: Any) -> Proof:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
     proof_without_notes(ZOO[name])

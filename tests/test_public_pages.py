@@ -29,7 +29,7 @@ def _style(name: str, turn: int) -> str:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in public_cells.CELLS])
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 11)
 def test_page_of_a_public_cell_reads_as_the_kernel_computes(name: str) -> None:
     cell = public_cells.CELLS[name]
     for form in FORMS[_style(name, 0)]:

@@ -72,7 +72,7 @@ def names(plan: Any) -> list[str]:
         ("slstm", ["u_m"], ["u_m", "f", "i"]),
     ],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_cheap_values_of_what_is_kept_are_computed_again(name: str, free: list[str], spared: list[str]) -> None:
     cell = cell_named(name)
     assert names(kernel_of(cell, "all").plan) == free
@@ -90,7 +90,7 @@ def test_plan_tells_what_is_spared() -> None:
 
 
 @pytest.mark.parametrize("name", [*zoo.CELLS, *unseen.CELLS])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(13, 2)
 def test_nothing_but_maps_and_views_is_computed_again_and_takes_no_array_of_all_steps(name: str) -> None:
     p = place(recompute_cheap(bare(cell_named(name))))
     for id in computed_again(p):
@@ -133,7 +133,7 @@ def test_cost_of_a_body_is_that_of_its_operations(body: sp.Expr, cost: float) ->
 
 @pytest.mark.parametrize("name", [*(name for name in AGAIN if name != "alif"), *UNUSUAL])  # spikes: not evaluated
 @pytest.mark.parametrize("step", [recompute_free, recompute_cheap])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_pass_keeps_values(step: Any, name: str) -> None:
     cell = cell_of(UNUSUAL[name]) if name in UNUSUAL else cell_named(name)
     p = bare(cell)
@@ -155,7 +155,7 @@ def assert_as_kept(cell: sb.Cell, data: brute.Data, rtol: float = 1e-11, truncat
 
 @pytest.mark.parametrize("name", AGAIN)
 @pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 1), (2, 1), (5, 2)])
-@pytest.mark.thinned(13)
+@pytest.mark.thinned(23, 3)
 def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, batch: int) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, steps, batch, unseen.SIZES))
@@ -163,7 +163,7 @@ def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, b
 
 @pytest.mark.parametrize("masks", [name for name in MASKS if name != "whole"])
 @pytest.mark.parametrize("name", ["alif", "delay_rnn", "on_lstm"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(3)
 def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str, masks: str) -> None:
     cell = cell_named(name)
     steps = max(len(v) if k == "reset" else max(v) for k, v in MASKS[masks].items())
@@ -179,6 +179,7 @@ def test_truncated_gradients_are_those_of_a_module_that_keeps_all(name: str, tru
 
 
 @pytest.mark.parametrize("name", ["lstm", "lem", pytest.param("mlstm", marks=pytest.mark.long), "delay_rnn"])
+@pytest.mark.thinned(2)
 def test_float32_is_computed_again_in_float32(name: str) -> None:
     cell = cell_named(name)
     data = brute.data_of(cell, 5, 2, unseen.SIZES)
@@ -191,7 +192,7 @@ def test_float32_is_computed_again_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("name", ["lstm", "lem", "slstm"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_modes_agree(name: str, masks: str) -> None:
     cell = cell_named(name)
     data = brute.data_of(cell, 6, 2, unseen.SIZES, **MASKS[masks])
@@ -235,7 +236,7 @@ def test_wrong_line_is_seen() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "lengths", "reset"])
 @pytest.mark.parametrize(("name", "memory"), [("lstm", "all"), ("lstm", "sqrt"), ("rnn", "sqrt"), ("gru", 2_000_000)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_peak_with_masks_is_as_predicted(name: str, memory: Any, kind: str) -> None:
     kernel, (T, B), sizes = kernel_of(sb.model(zoo.CELLS[name], error), memory), (200, 8), {"m": 8, "n": 32}
     masks: dict[str, Any] = {"lengths": np.array([T, *range(T - B + 1, T)])} if kind == "lengths" else {}

@@ -182,6 +182,7 @@ def test_loops_are_legal_and_have_one_body(name: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [7, 1, 0])
+@pytest.mark.thinned(2)
 def test_plan_counts_the_calls_of_all_rounds(steps: int) -> None:
     for cell in (rk4, pair):
         kernel, sizes = kernel_of(cell), test_plan.sizes_of(cell)
@@ -368,6 +369,7 @@ def test_rounds_of_a_named_number_are_proved() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SIBLINGS)
+@pytest.mark.thinned(1, 2)
 def test_siblings_are_proved(name: str) -> None:
     report = sb.verify(sb.compile(SIBLINGS[name]))
     assert report.passed, str(report)

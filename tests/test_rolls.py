@@ -43,7 +43,7 @@ FORMS = {"text": None, "latex": as_latex, "latex textbook": as_latex_textbook, "
     "sizes", [{"n": 4, "m": 3, "k": 2}, {"n": 3, "m": 5, "k": 3}, {"n": 7, "m": 2, "k": 1}], ids=str
 )
 @pytest.mark.parametrize("cell", [rolling, by_a_size, spelled], ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_pages_with_rolls_read_back(cell: sb.Cell, sizes: dict[str, int], form: str) -> None:
     own = {name for a in cell.arguments for name in ("n", "m", "k") if name in str(a.shape)}
     assert_read(cell, {name: size for name, size in sizes.items() if name in own}, printed=FORMS[form])
@@ -93,7 +93,7 @@ def read_twice(x: Input["n"], h: State["n"], W: Param["n n"], V: Param["n n"], w
 
 @pytest.mark.parametrize("n", [5, 2, 3])
 @pytest.mark.parametrize("cell", [behind_weights, turned_round, along_axes, read_twice], ids=lambda cell: cell.name)
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(7, 2)
 def test_jacobians_of_rolls_by_any_number_read_back(cell: sb.Cell, n: int) -> None:
     sizes = {"n": n, "m": 4, "k": 3}
     named = {name for name in sizes if any(name in map(str, a.shape) for a in cell.arguments)}

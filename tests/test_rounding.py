@@ -198,7 +198,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize(
     "target", [zoo.gru, of_all_kinds, sb.model(zoo.gru, squared, at="last", reduction="mean")], ids=lambda c: c.name
 )
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_text_of_a_module_at_50_digits_is_the_derivative_to_40(target: Any, options: dict[str, Any]) -> None:
     """Which numbers cannot tell in floats: a term of 1e-17 of a gradient."""
     kernel = sb.compile(target, **options)
@@ -381,6 +381,7 @@ def test_up_to_200_steps_in_every_regime(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[i % 4]) for i, name in enumerate(CELLS)])
+@pytest.mark.thinned(1, 2)
 def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
     found = rounding_of(sb.compile(getattr(zoo, name)), seed=1)
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)

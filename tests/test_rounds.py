@@ -232,7 +232,7 @@ def test_jacobians_of_many_rounds_are_those_by_complex_step(make, h, shape, roun
 
 @pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])
 @pytest.mark.parametrize("make", [*BODIES, "coupled"])
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(23, 7)
 def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B):
     cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
     kernel, random = sb.compile(cell), np.random.default_rng(rounds)

@@ -41,7 +41,7 @@ def assert_right(
 
 @EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(0, 2), (1, 1), (2, 3), (5, 2)])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 3)
 def test_gradients_are_those_of_the_plain_function(cell: Any, steps: int, batch: int) -> None:
     assert_right(cell, steps, batch)
 
@@ -54,14 +54,14 @@ def test_differences_may_be_one(cell: Any) -> None:
 
 @EVERY
 @pytest.mark.parametrize("memory", ["sqrt", 10**6])
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(19, 2)
 def test_memory_changes_nothing(cell: Any, memory: Any) -> None:
     assert_right(cell, 4, 2, memory)
 
 
 @EVERY
 @pytest.mark.parametrize("truncation", [sb.Window(9), sb.Chunked(9, 9)])
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(19, 3)
 def test_windows_longer_than_the_run_change_nothing(cell: Any, truncation: Any) -> None:
     assert_right(cell, 4, 2, kernel=sb.compile(cell, truncation=truncation))
 
@@ -88,7 +88,7 @@ def test_a_sum_that_no_gradient_crosses_stays_a_sum() -> None:
 
 
 @EVERY
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_blocks_of_two_steps_give_the_same(cell: Any) -> None:
     kernel = sb.compile(cell)
     kernel.module._steps = lambda T, B, size, rows=0: 2
@@ -117,7 +117,7 @@ def test_float32_agrees_with_float64(cell: Any) -> None:
 
 @pytest.mark.parametrize("model", sums.MODELS, ids=lambda model: f"{model.name} {model.at}")
 @pytest.mark.parametrize("memory", ["all", "sqrt", 10**6])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any, memory: Any) -> None:
     for steps, batch in ((1, 1), (4, 2)):
         data = brute.data_of(model, steps, batch, sums.SIZES, seed=2)
@@ -127,7 +127,7 @@ def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any,
 
 
 @EVERY
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_plans_budgets_and_checks_count_with_them(cell: Any) -> None:
     plan, sizes = kernel_of(cell).plan, sums.SIZES
     known = {name: size for name, size in sizes.items() if name in plan.written.names}

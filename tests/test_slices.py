@@ -107,6 +107,7 @@ def test_needs_are_those_at_which_numpy_reads_other_entries(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["middle", "matrix", "output", "model"])
+@pytest.mark.thinned(3)
 def test_verify_chooses_sizes_that_fit(name: str) -> None:
     assert sb.verify(CASES[name][0]).passed
 
@@ -244,7 +245,7 @@ def cut(key: str, dims: str) -> sb.Cell:
 
 @pytest.mark.parametrize("key", DOWN)
 @pytest.mark.parametrize("dims", ["2*n", "n+1", "4*n+2"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_length_of_a_slice_is_that_of_numpy_for_every_size_or_it_is_refused(key: str, dims: str) -> None:
     try:
         cell = cut(key, dims)

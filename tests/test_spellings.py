@@ -44,13 +44,13 @@ def plain(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_spelling_leads_to_the_same_products(name: str) -> None:
     assert ran(name)[2] == ran(plain(name))[2]
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_state_is_that_of_the_function_itself(name: str) -> None:
     kind, cell = name.partition("_")[0], getattr(spellings, name)
     x = np.random.default_rng(2).standard_normal((T, B, M))
@@ -63,6 +63,7 @@ def test_state_is_that_of_the_function_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.thinned(5)
 def test_spelling_leads_to_the_same_gradients(name: str) -> None:
     kind = name.partition("_")[0]
     own, wanted = ran(name)[1], ran(plain(name))[1]

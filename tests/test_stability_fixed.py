@@ -168,6 +168,7 @@ def test_logistic_certificate_is_sharp() -> None:
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.5, np.inf])
+@pytest.mark.thinned(2)
 def test_derived_constant_holds_where_the_jacobian_is_measured(radius: float) -> None:
     """Pairs in the ball, the Jacobian of the plain function by complex steps: none changes faster than K."""
     random, params = np.random.default_rng(0), gru.init({"m": 2, "n": 4}, seed=1)
@@ -258,7 +259,7 @@ def settled(cell: Any, W: Any) -> Any:
 
 
 @pytest.mark.parametrize("cell", WHOLE, ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_constants_of_whole_functions_are_derived(cell: Any) -> None:
     """K is above all changes of the Jacobian, by differences of the plain function, that are seen within the radius."""
     W, random = 0.4 * np.random.default_rng(4).standard_normal((3, 3)), np.random.default_rng(6)

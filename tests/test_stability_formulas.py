@@ -75,7 +75,7 @@ def is_well_written(line: str) -> bool:
 
 @pytest.mark.parametrize("norm", ["2", "max"])
 @pytest.mark.parametrize("cell", CASES, ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 3)
 def test_numbers_and_sizes_stand_once(cell: sb.Cell, norm: str) -> None:
     assert all(is_well_written(line) for line in lines(cell, norm)), lines(cell, norm)
 

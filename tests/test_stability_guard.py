@@ -49,7 +49,7 @@ def hold(cell: Any, scale: float, size: float, seed: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_no_run_of_the_zoo_exceeds_a_theorem(name: str) -> None:
     for seed, (scale, size) in enumerate([(0.2, 1.0), (1.0, 3.0)]):
         hold(CELLS[name], scale, size, seed)

@@ -331,7 +331,7 @@ def test_state_that_leaves_the_range_is_named_with_its_step() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_every_cell_of_the_zoo_keeps_the_sum_rule(cell: Any) -> None:
     sizes = sizes_of(cell)
     _, inputs, state = draw(cell, 30, 2, sizes, scale=0.5)

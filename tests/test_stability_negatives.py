@@ -91,7 +91,7 @@ def is_never_contradicted(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("cell", SMALL, ids=lambda cell: cell.name)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_what_was_not_found_is_not_said_to_be_none(cell: sb.Cell) -> None:
     p = drawn(cell, 0.5, 0)
     texts = [sb.vanishing_condition(cell, norm=norm).text() for norm in ("2", "max")]

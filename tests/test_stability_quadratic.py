@@ -147,7 +147,7 @@ def test_metric_is_no_worse_than_weights_of_the_states() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_quadratic_metrics_hold_on_the_zoo(name: str) -> None:
     if sum(int(np.prod(shape(a))) for a in of_role(CELLS[name], "state")) > 40:
         pytest.skip("a large state")

@@ -135,7 +135,7 @@ def spelled(x: Input["m"], h: State["n"], U: Param["n n"], W: Param["n m"]):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("body", [doubling, squaring, saturating, rooted, raised, spelled])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_cells_that_leave_the_range_leak_no_warnings(body, dtype):
     cell = sb.cell(body)
     params = {k: (3 * v).astype(dtype) for k, v in cell.init({"m": 2, "n": 3}, seed=0).items()}

@@ -139,7 +139,7 @@ def check_certificate(cell: Any, scale: float, size: float, seed: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_theorems_hold_on_the_zoo(name: str) -> None:
     for seed, (scale, size) in enumerate([(0.1, 1.0), (0.5, 30.0), (1.5, 1.0)]):
         check_theorem(CELLS[name], scale, size, seed)
@@ -147,7 +147,7 @@ def test_theorems_hold_on_the_zoo(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "delta_rule", "clockwork", "mgu2"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_theorems_hold_on_some_of_the_zoo(name: str) -> None:
     test_theorems_hold_on_the_zoo(name)
 
@@ -212,7 +212,7 @@ def interleaved(h: State["4"], W: Param["4 4"]):
 
 @pytest.mark.parametrize("cell", [stencil, doubled, overlapping, beside, interleaved], ids=lambda c: c.name)
 @pytest.mark.parametrize("scale", [0.2, 0.6])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_parts_beside_each_other_are_root_of_sum_of_squares(cell: Any, scale: float) -> None:
     for seed in range(6):
         check_theorem(cell, scale, 1.0, seed)
@@ -412,7 +412,7 @@ def test_box_of_a_wide_lstm_is_found() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("scale", [0.1, 0.5])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 11)
 def test_no_step_leaves_the_box(name: str, scale: float) -> None:
     """From its edges, where simulated trajectories seldom come."""
     cell, random, count = CELLS[name], np.random.default_rng(0), 200

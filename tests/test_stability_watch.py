@@ -203,7 +203,7 @@ def test_a_state_that_leaves_its_range_explodes() -> None:
 
 @pytest.mark.parametrize("steps, batch", [(1, 1), (2, 1), (5, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 2)
 def test_short_runs_types_and_dimensions_of_one(steps: int, batch: int, dtype: Any) -> None:
     params = {k: 0.5 * v for k, v in lstm.init({"m": 1, "n": 1}, seed=0, dtype=dtype).items()}
     x = np.random.default_rng(0).standard_normal((steps, batch, 1)).astype(dtype)

@@ -81,6 +81,7 @@ def test_gradients_are_those_of_the_plain_function(cell: sb.Cell) -> None:
 @pytest.mark.parametrize("options", [{"memory": "sqrt"}, {"memory": 10**6}, {"truncation": Window(2)}, {"truncation": Chunked(2, 3)}],
                          ids=str)  # fmt: skip
 @EVERY_CELL
+@pytest.mark.thinned(1, 3)
 def test_gradients_are_right_with_checkpoints_and_truncation(cell: sb.Cell, options: Any) -> None:
     assert_right(kernel_of(cell, **options), *case_of(cell, 9, 2, options.get("truncation")))
 
@@ -166,6 +167,7 @@ def test_a_model_takes_labels(at: str) -> None:
 @pytest.mark.proof
 @pytest.mark.long
 @EVERY_CELL
+@pytest.mark.thinned(1, 2)
 def test_verify_passes_with_its_proof(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed and "exact: module" in str(report), str(report)

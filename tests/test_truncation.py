@@ -63,7 +63,7 @@ def assert_brute(model: sb.Model, truncation: Any, data: brute.Data) -> None:
 
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_TRUNCATION
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(19, 3)
 def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, STEPS, 1, SIZES))
@@ -72,7 +72,7 @@ def test_gradients_are_those_of_explicit_unrolling(truncation: Any, at: str) -> 
 @pytest.mark.parametrize("masks", ["lengths", "resets", "both"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [Window(1), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(4, 9)], ids=repr)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(
     truncation: Any, at: str, masks: str
 ) -> None:
@@ -83,7 +83,7 @@ def test_gradients_with_lengths_and_resets_are_those_of_explicit_unrolling(
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
 @pytest.mark.parametrize("steps", [0, 1, 2])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_short_sequences_are_no_exception(steps: int, truncation: Any, at: str) -> None:
     model = MODELS["reads_all", at]
     assert_brute(model, truncation, brute.data_of(model, steps, 2, SIZES))
@@ -98,7 +98,7 @@ def test_labels_and_means_are_no_exception(truncation: Any, at: str) -> None:
 
 @pytest.mark.parametrize("position", range(5))
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_reset_at_every_position(truncation: Any, position: int) -> None:
     reset = np.zeros((5, 1), bool)
     reset[position] = True
@@ -108,7 +108,7 @@ def test_reset_at_every_position(truncation: Any, position: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(60))
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(seed: int) -> None:
     random = np.random.default_rng(seed)
     steps, batch = int(random.integers(1, 9)), int(random.integers(1, 4))
@@ -125,7 +125,7 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(9, 9)], ids=repr)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11, 2)
 def test_final_states_are_those_after_the_last_step_of_each_sample(truncation: Any, at: str, masks: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -183,7 +183,7 @@ def surprise(p: Output["n"], h: State["n"], goal: Target["n"], w: Param["n"]):
 @pytest.mark.parametrize("masks", ["ended", "reset"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(3, 2)], ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_nothing_is_computed_behind_the_end_of_a_sample(truncation: Any, at: str, masks: str) -> None:
     model, lengths = sb.model(countdown, surprise, at=at), np.array([2, 5, 0, 1])
     reset = np.zeros((6, 4), bool)
@@ -202,7 +202,7 @@ def test_nothing_is_computed_behind_the_end_of_a_sample(truncation: Any, at: str
 @pytest.mark.parametrize("masks", ["whole", "both"])
 @pytest.mark.parametrize("truncation", [Window(1), Window(2), Window(4), Chunked(1, 2), Chunked(2, 3), Chunked(3, 2), Chunked(4, 1)],
                          ids=repr)  # fmt: skip
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_backward_of_a_cell_is_that_of_explicit_unrolling(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     kernel = kernel_of(mixed, truncation)
@@ -227,7 +227,7 @@ def test_cotangents_of_the_last_step_are_those_of_every_step_with_zeros(truncati
 
 @pytest.mark.parametrize("truncation", [Window(1), Window(3), Chunked(2, 3), Chunked(3, 1), Chunked(4, 4)], ids=repr)
 @pytest.mark.parametrize("masks", ["whole", "both"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(masks: str, truncation: Any) -> None:
     """value_and_grad forgets what it no longer needs; forward and backward keep all. The loss counts no step behind the end
     of a sample, where the run has the last state still."""
@@ -260,7 +260,7 @@ def test_streamed_training_is_forward_and_backward_with_the_same_cotangents(mask
 @pytest.mark.parametrize(
     "truncation", [Window(6), Window(100), Chunked(6, 6), Chunked(100, 6), Chunked(6, 100)], ids=repr
 )
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 5)
 def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: Any, masks: str, at: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -271,7 +271,7 @@ def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: An
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", [Window(6), Chunked(6, 6), Chunked(100, 100)], ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_backward_and_flow_of_such_windows_are_full_too(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     found = []
@@ -300,7 +300,7 @@ def pushed(x: Input["n"], e: Input, h: State["n"], s: State, U: Param["n n"]):
     [None, Window(1), Window(2), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(1, 5), Chunked(2, 2)],
     ids=repr,
 )
-@pytest.mark.thinned(19, 3)
+@pytest.mark.thinned(31, 11)
 def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
     truncation: Any, masks: str, steps: int, batch: int
 ) -> None:

@@ -76,7 +76,7 @@ each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @each_cell
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_graph_is_acyclic_and_every_node_is_described(cell, steps, backward):
     graph = unroll(cell, steps=steps, backward=backward)
     assert nx.is_directed_acyclic_graph(graph)
@@ -252,7 +252,7 @@ ALL = {**zoo.CELLS, **{cell.name: cell for cell in CELLS}}
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("target", [*CELLS, *models()], ids=lambda target: target.name)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(3)
 def test_networkx_writes_and_reads_the_graph_in_each_format(target, steps, tmp_path):
     graph = unroll(target, steps, backward=True)
     nx.write_graphml(graph, tmp_path / "g.graphml")

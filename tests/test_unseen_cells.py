@@ -31,7 +31,7 @@ def test_traced_graph_is_legal(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
-@pytest.mark.thinned(23, 3)
+@pytest.mark.thinned(37, 11)
 def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     cell, groups = unseen.CELLS[name], groups_of(name, steps, batch)
     run = kernel_of(name).forward(*groups)
@@ -46,7 +46,7 @@ def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, ba
 
 
 @EVERY
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(13, 2)
 def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
     params, inputs, state = groups_of(name, 3, 1)
     kernel = kernel_of(name)
@@ -63,7 +63,7 @@ def test_one_sample_without_a_batch_axis_gives_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", unseen.CELLS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7, 2)
 def test_float32_is_float32_everywhere(name: str) -> None:
     params, inputs, state = groups_of(name, 2, 2)
     narrow = [
@@ -78,7 +78,7 @@ def test_float32_is_float32_everywhere(name: str) -> None:
 
 @pytest.mark.long
 @EVERY
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_cell_is_verified(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
@@ -87,7 +87,7 @@ def test_cell_is_verified(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
 @EVERY
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 17)
 def test_truncated_padded_and_reset_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
     cell, kernel = unseen.CELLS[name], sb.compile(unseen.CELLS[name], truncation=truncation)
     reset = np.array([[0, 1], [1, 0], [0, 0], [0, 1]], bool)

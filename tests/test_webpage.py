@@ -102,7 +102,7 @@ def test_page_is_whole_and_needs_nothing_else(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(TARGETS))
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 7)
 def test_page_of_any_cell_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 
@@ -228,7 +228,7 @@ INVISIBLE = "\u2061\u2062"
 @pytest.mark.parametrize(
     "name", [pytest.param(x, marks=() if x in FONTED else pytest.mark.long) for x in sorted(TARGETS)]
 )
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_font_has_all_letters_of_a_page(name):
     assert {*letters_of(page(name))} <= {*LETTERS, *INVISIBLE}
 

@@ -122,7 +122,7 @@ BODIES: dict[str, Any] = {
     ("count", "state"), [(16, "h"), (6, "membrane_potential"), (5, "δυναμικό_της_μεμβράνης_του_νευρώνα"), (3, LONG)]
 )
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_cells_of_many_rounds_and_long_names_run(count: int, state: str, body: str, memory: Any) -> None:
     cell = rounds(count, state, body)
     kernel, data = sb.compile(cell, memory=memory), brute.data_of(cell, 3, 2, {"n": 2}, 1)

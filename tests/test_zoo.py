@@ -72,7 +72,7 @@ def test_traced_graph_is_legal(cell: sb.Cell) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_equations_mention_every_state(cell: sb.Cell) -> None:
     derivation = sb.derive(cell)
     text, latex = derivation.text("loop"), derivation.latex("loop")
@@ -99,7 +99,7 @@ def test_init_gives_the_annotated_shapes(cell: sb.Cell) -> None:
 @EVERY_CELL
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1000.0])
 @pytest.mark.parametrize("among", [SIZES, dict.fromkeys(SIZES, 1)], ids=["sizes", "ones"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_step_is_finite_and_keeps_the_shapes_of_states(cell: sb.Cell, among: dict[str, int], scale: float) -> None:
     values = values_of(cell, among, scale=scale)
     with np.errstate(over="ignore", under="ignore"):
@@ -112,7 +112,7 @@ def test_step_is_finite_and_keeps_the_shapes_of_states(cell: sb.Cell, among: dic
 
 
 @EVERY_CELL
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_every_parameter_matters_at_its_first_value(cell: sb.Cell) -> None:
     """No default and no rule of `init` starts a parameter where it has no first-order effect in two steps."""
     values = values_of(cell, seed=3) | ({"t": np.zeros(())} if cell is zoo.clockwork else {})
