@@ -27,11 +27,12 @@ def names_read(text: str, file: str) -> set[str]:
 
     The compiler knows them; a walk of the syntax tree would take ten times as long.
     """
-    return _names(_checked(lambda text, file: compile(text, file, "exec"), text, file))
+    return names_of_code(_checked(lambda text, file: compile(text, file, "exec"), text, file))
 
 
-def _names(code: CodeType) -> set[str]:
-    inner = (_names(value) for value in code.co_consts if isinstance(value, CodeType))
+def names_of_code(code: CodeType) -> set[str]:
+    """Return the names that code takes from outside of its functions, attributes among them."""
+    inner = (names_of_code(value) for value in code.co_consts if isinstance(value, CodeType))
     return {*code.co_names}.union(*inner)
 
 

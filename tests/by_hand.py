@@ -21,7 +21,7 @@ from symbptt.codegen.runtime import (
     whole,
     window,
 )
-from symbptt.codegen.targets.numpy.embed import OWN, definitions, embedded
+from symbptt.codegen.targets.numpy.embed import OWN, definition, embedded, names_of
 
 PUBLIC = ("forward", "backward", "value_and_grad", "value", "predict")
 RUNS = {
@@ -47,7 +47,7 @@ def source(run: str = "whole", at: str = "every") -> str:
         **dict.fromkeys(("_Loss", "_counted"), last if at == "last" else every),
         **dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at == "last" else told_every),
     }
-    own = "\n\n\n".join(d.text for file in OWN for d in definitions(file))
+    own = "\n\n\n".join(definition(file, name).text for file in OWN for name in names_of(file))
     return f"import numpy as np\n{own}\n\n\n{embedded(own, PUBLIC, files)[0]}"
 
 

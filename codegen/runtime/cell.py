@@ -40,19 +40,21 @@ SHOWN: tuple[str, ...] = STATES
 
 HELD: float = 2**28
 """Bytes at most of arrays that are kept for the next call."""
-MARK = "by hand"
+MARK: str = "by hand"
 """Tells runs of this module from those of others."""
-REDUCTION = "sum"
+REDUCTION: str = "sum"
 """The loss of a call: the "sum" over the steps and samples that count, or their "mean"."""
 TIMED: tuple[bool, ...] = (True, True, False, False)
 """True for each value of the tape that has an axis of steps."""
-CHUNK, REACH = 4, 6
-"""The number of steps whose losses flow back together, and of those that they flow back through."""
-SPAN = 3
+CHUNK: int = 4
+"""The number of steps whose losses flow back together."""
+REACH: int = 6
+"""The number of steps that they flow back through."""
+SPAN: int = 3
 """The number of steps that each loss flows back through by itself."""
-MEMORY = 2**20
+MEMORY: int = 2**20
 """The bytes that a call may hold beside its arguments."""
-PARTS = 1
+PARTS: int = 1
 """The real numbers of a number: two in a module that has complex ones."""
 KINDS: tuple[bool, ...] = (True, False)
 """The kinds of calls that hold memory: True for training."""

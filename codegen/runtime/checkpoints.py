@@ -6,7 +6,7 @@ from typing import TypeAlias
 Needed: TypeAlias = Callable[[int], int]
 """The bytes that a piece of so many steps takes."""
 
-SLOT = 2**9  # bytes of the objects of a state that is held, beside its numbers
+SLOT: int = 2**9  # bytes of the objects of a state that is held, beside its numbers
 
 
 def _borders(T: int, piece: int) -> list[int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.cell import Array
 
-ERRORS = {"divide": "divide by zero", "over": "overflow", "invalid": "invalid value"}
+ERRORS: dict[str, str] = {"divide": "divide by zero", "over": "overflow", "invalid": "invalid value"}
 """What NumPy calls each kind of error to a function that is told of it."""
 
 

@@ -21,10 +21,10 @@ Plan: TypeAlias = tuple[Any, ...]
 Calls: TypeAlias = list[tuple[Any, Any, Any, Any]]
 """Functions of two operands and the array that each writes."""
 
-WINDOW = 2**13  # bytes of a state over the steps of a window: with few of them a loop is as fast
-TILE = 2**13  # numbers that NumPy takes at once
-LARGEST_PRODUCT = 16  # how much larger than that of the plain recursion rounding may be
-ROUNDINGS = 4  # of the coefficients of windows, which together have a smaller error
+WINDOW: int = 2**13  # bytes of a state over the steps of a window: with few of them a loop is as fast
+TILE: int = 2**13  # numbers that NumPy takes at once
+LARGEST_PRODUCT: int = 16  # how much larger than that of the plain recursion rounding may be
+ROUNDINGS: int = 4  # of the coefficients of windows, which together have a smaller error
 
 
 class _Rooms(dict):

@@ -32,16 +32,18 @@ from symbptt.codegen.runtime.masks import _kept, _stopped
 from symbptt.codegen.runtime.part import _part
 from symbptt.codegen.runtime.workspace import Workspace
 
-CASES = (
+CASES: tuple[dict[str, int], ...] = (
     {"T": 0, "B": 2}, {"T": 1, "B": 1}, {"T": 2, "B": 2, "last": 1}, {"T": 2, "B": 1, "ones": 1}, {"T": 4, "B": 2},
     {"T": 5, "B": 3, "block": 2}, {"T": 9, "B": 2, "block": 9}, {"T": 5, "B": 4, "block": 2, "lengths": 1},
     {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1, "monitor": 1},
     {"T": 3, "B": 2, "block": 2, "absent": 1}, {"T": 3, "B": 2, "block": 2, "near": 1},
 )  # fmt: skip
-COVERED = "T = 0 to 9; one to three blocks of steps; lengths and resets; cotangents of all steps, of the last, left out"
+COVERED: str = (
+    "T = 0 to 9; one to three blocks of steps; lengths and resets; cotangents of all steps, of the last, left out"
+)
 # errors that a block may have, and the least share of the largest block that it counts as
-ALLOWED = {"complex step": (1e-9, 1e-4), "differences": (1e-6, 1e-2)}
-CERTIFICATE = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
+ALLOWED: dict[str, tuple[float, float]] = {"complex step": (1e-9, 1e-4), "differences": (1e-6, 1e-2)}
+CERTIFICATE: str = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
 
 
 class _Draw:

@@ -120,9 +120,9 @@ def sign_of(value: Size) -> int | None:
     value = size(value)
     if isinstance(value, int):
         return (value > 0) - (value < 0)
-    terms = sp.Poly(value, *sorted(value.free_symbols, key=str)).as_dict()
-    constant = sum(c for powers, c in terms.items() if not any(powers))
-    others = [c for powers, c in terms.items() if any(powers)]
+    terms = value.as_coefficients_dict()
+    constant = terms.pop(sp.S.One, 0)
+    others = terms.values()
     # With coefficients of one sign the polynomial is monotone in every size, so that its extreme lies at the least sizes, all 1;
     # of a term that is divided the least value is that of a whole number.
     extreme = constant + sum(c if c.is_Integer else sp.sign(c) * max(1, abs(c.p) // c.q) for c in others)

@@ -13,10 +13,10 @@ import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from symbptt import ops, special
-from symbptt.codegen.load import names_read
+from symbptt.codegen.load import names_of_code, names_read
 from symbptt.codegen.runtime import (
     algebra,
     arguments,
@@ -91,6 +91,25 @@ class Definition:
         return not self.text.startswith(("def ", "class "))
 
 
+@dataclass(frozen=True)
+class Source:
+    """The text of a file in bytes, as `ast` counts columns, where its lines begin, and the statement that defines each name."""
+
+    data: bytes
+    starts: tuple[int, ...]
+    nodes: dict[str, ast.stmt]
+
+    def start(self, node: ast.expr | ast.stmt) -> int:
+        """Return the position of the first byte of a node; a decorator is a part of what it stands before."""
+        first = min([node, *getattr(node, "decorator_list", ())], key=lambda part: part.lineno)
+        return self.starts[first.lineno - 1] + node.col_offset
+
+    def end(self, node: ast.expr | ast.stmt) -> int:
+        """Return the position behind the last byte of a node."""
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return self.starts[node.end_lineno - 1] + node.end_col_offset
+
+
 def embedded(
     text: str, roots: Iterable[str] = (), files: Mapping[str, ModuleType] | None = None
 ) -> tuple[str, set[str]]:
@@ -105,36 +124,37 @@ def embedded(
         if name in _own_names():
             own.add(name)
         elif name in known and name not in found:
-            found[name] = _definition(known[name], name)
+            found[name] = definition(known[name], name)
             todo += sorted(found[name].reads)
     return _joined(sorted(found.values(), key=lambda d: _places()[d.file, d.name])), own
 
 
 def defined() -> set[str]:
     """Return all names that modules may define for the runtime, or contain of it."""
-    return {name for file in (*RUNTIME, *OWN) for name in _names(file)} | _remaining().keys()
+    return {name for file in (*RUNTIME, *OWN) for name in names_of(file)} | _remaining().keys()
 
 
 @cache
 def _own_names() -> frozenset[str]:
-    return frozenset(name for file in OWN for name in _names(file))
+    return frozenset(name for file in OWN for name in names_of(file))
 
 
-@cache
-def _names(file: ModuleType) -> tuple[str, ...]:
-    """Return the names that a file defines: quickly, for a module needs the text of few of them."""
-    return tuple(name for node in statements(inspect.getsource(file)) for name in _defined(node))
+def names_of(file: ModuleType) -> tuple[str, ...]:
+    """Return the names that a file defines, in their order: functions, classes, and constants, which are annotated.
+
+    The loaded file tells them: to parse all files would take longer than to write a module.
+    """
+    noted = {name for name in file.__annotations__ if name.isupper()}
+    return tuple(
+        name for name, value in vars(file).items() if name in noted or getattr(value, "__module__", "") == file.__name__
+    )
 
 
 @cache
 def _first() -> dict[str, ModuleType]:
     """Return the first file that defines each name; those written from records belong to the file of their caller."""
-    found = {name: file for file in RUNTIME[::-1] for name in _names(file)}
+    found = {name: file for file in RUNTIME[::-1] for name in names_of(file)}
     return found | dict.fromkeys(_remaining(), saturation)
-
-
-def _definition(file: ModuleType, name: str) -> Definition:
-    return _remaining().get(name) or next(d for d in definitions(file) if d.name == name)
 
 
 @cache
@@ -154,7 +174,7 @@ def _places() -> dict[tuple[str, str], int]:
     order = [
         (file.__name__, name)
         for file in RUNTIME
-        for name in (*_names(file), *(_remaining() if file is saturation else ()))
+        for name in (*names_of(file), *(_remaining() if file is saturation else ()))
     ]
     return {place: i for i, place in enumerate(order)}
 
@@ -169,17 +189,27 @@ def _joined(found: Iterable[Definition]) -> str:
 
 
 @cache
-def definitions(file: ModuleType) -> tuple[Definition, ...]:
-    """Return the definitions of a file, without imports, types and the strings that describe constants."""
-    text = _plain(inspect.getsource(file))
-    lines = text.splitlines()
-    found = []
-    for node in statements(text):
-        for name in _defined(node):
-            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-            body = "\n".join(lines[first - 1 : node.end_lineno])
-            found.append(Definition(file.__name__, name, body, frozenset(_read(node) - {name})))
-    return tuple(found)
+def definition(file: ModuleType, name: str) -> Definition:
+    """Return what a file defines under a name, without types."""
+    if name in _remaining():
+        return _remaining()[name]
+    text, value = plain(_source(file), name), vars(file)[name]
+    # The code of a function is there already; of its defaults and decorators none reads a name.
+    read = names_of_code(value.__code__) if isinstance(value, FunctionType) else names_read(text, FILE)
+    return Definition(file.__name__, name, text, frozenset(read - {name}))
+
+
+@cache
+def _source(file: ModuleType) -> Source:
+    return parsed(inspect.getsource(file))
+
+
+def parsed(text: str) -> Source:
+    """Return the text of a file with the places of its definitions."""
+    data, starts = text.encode(), [0]
+    for line in data.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return Source(data, tuple(starts), {name: node for node in statements(text) for name in _defined(node)})
 
 
 def _defined(node: ast.stmt) -> list[str]:
@@ -187,81 +217,60 @@ def _defined(node: ast.stmt) -> list[str]:
     match node:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
-        case ast.AnnAssign(target=ast.Name(id=name), annotation=kind):
-            return [name] if ast.unparse(kind) != "TypeAlias" else []
-        case ast.Assign(targets=[target]):
-            return [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return [name]
     return []
 
 
-def _read(node: ast.AST) -> set[str]:
-    """Return the names that a definition takes from outside: what it binds itself is its own, whatever else has that name."""
-    found, own, todo = set[str](), set[str](), [node]
-    while todo:
-        piece = todo.pop()
-        if isinstance(piece, ast.Name):
-            (found if isinstance(piece.ctx, ast.Load) else own).add(piece.id)
-        elif isinstance(piece, ast.arg):
-            own.add(piece.arg)
-        # The parts as they lie in a node: `ast.walk` looks each of them up by its name, which takes three times as long.
-        for value in vars(piece).values():
-            todo += [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, ast.AST)]
-    return found - own
-
-
-def _plain(text: str) -> str:
-    """Return a program without types and comments for tools; each function's parameters stand on one line where they
-    fit."""
-    data, starts = text.encode(), [0]
-    for line in data.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    # From the end to the start, so that the positions of earlier edits stay valid; in bytes, as `ast` counts columns.
-    for start, end, new in sorted(_edits(text, data, starts), reverse=True):
+def plain(source: Source, name: str) -> str:
+    """Return the text of a definition, to the end of its last line, without types and comments for tools; each function's
+    parameters stand on one line where they fit."""
+    node = source.nodes[name]
+    first = source.start(node)
+    assert node.end_lineno is not None
+    data = source.data[: source.starts[node.end_lineno]].rstrip(b"\n")
+    # From the end to the start, so that the positions of earlier edits stay valid.
+    for start, end, new in sorted(_edits(node, source), reverse=True):
         data = data[:start] + new.encode() + data[end:]
-    return data.decode()
+    return _without_tools(data[first:].decode())
 
 
-def _statements(nodes: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements and those inside them. Types stand in statements alone: a walk of the expressions too would take ten times
+def _without_tools(text: str) -> str:
+    """Return a text without the comments for tools."""
+    if not any(words in text for words in TOOLS):  # tokens take long
+        return text
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and token.string.startswith(TOOLS):
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    return "\n".join(lines)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield a statement and those inside it. Types stand in statements alone: a walk of the expressions too would take ten times
     as long."""
-    for node in nodes:
+    if isinstance(node, ast.stmt):
         yield node
-        for block in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-            for field in ("body", "orelse", "finalbody"):
-                yield from _statements(getattr(block, field, ()))
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, field, ()):
+            yield from _statements(inner)
 
 
-def _edits(text: str, data: bytes, starts: list[int]) -> Iterator[tuple[int, int, str]]:
-    """Yield the parts of a program to be replaced: the first and the last byte, and the new text."""
-    for node in _statements(statements(text)):
-        match node:
+def _edits(node: ast.stmt, source: Source) -> Iterator[tuple[int, int, str]]:
+    """Yield the parts of a definition to be replaced: the first and the last byte, and the new text."""
+    for inner in _statements(node):
+        match inner:
             case ast.FunctionDef(body=[first, *_]):
-                end = starts[first.lineno - 1]
-                yield _start(node, starts), end - 1, _header(data, starts, node)
+                header = source.starts[inner.lineno - 1] + inner.col_offset
+                yield header, source.starts[first.lineno - 1] - 1, _header(source, inner)
             case ast.AnnAssign(target=target, value=None):
                 raise AssertionError(f"{ast.unparse(target)} is declared and has no value")
-            case ast.AnnAssign(annotation=ast.Name("TypeAlias")):
-                yield _start(node, starts), _end(node, starts), ""
-            case ast.AnnAssign(target=target, value=value):
-                assert value is not None
-                yield _end(target, starts), _start(value, starts), " = "
-    commented = text if any(words in text for words in TOOLS) else ""  # tokens take long
-    for token in tokenize.generate_tokens(io.StringIO(commented).readline):
-        if token.type == tokenize.COMMENT and token.string.startswith(TOOLS):
-            code = token.line[: token.start[1]].rstrip()
-            yield starts[token.start[0] - 1] + len(code.encode()), starts[token.start[0]] - 1, ""
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                yield source.end(target), source.start(value), " = "
 
 
-def _start(node: ast.expr | ast.stmt, starts: list[int]) -> int:
-    return starts[node.lineno - 1] + node.col_offset
-
-
-def _end(node: ast.expr | ast.stmt, starts: list[int]) -> int:
-    assert node.end_lineno is not None and node.end_col_offset is not None
-    return starts[node.end_lineno - 1] + node.end_col_offset
-
-
-def _header(data: bytes, starts: list[int], node: ast.FunctionDef) -> str:
+def _header(source: Source, node: ast.FunctionDef) -> str:
     """Return the first line of a function without types; where it is too long its parameters stand on a line of their
     own."""
     arguments = node.args
@@ -271,7 +280,7 @@ def _header(data: bytes, starts: list[int], node: ast.FunctionDef) -> str:
 
     def as_spelt(default: ast.expr) -> ast.expr:
         # A default as it stands: 2**28, not 2 ** 28.
-        return ast.Name(data[_start(default, starts) : _end(default, starts)].decode())
+        return ast.Name(source.data[source.start(default) : source.end(default)].decode())
 
     arguments.defaults = [as_spelt(d) for d in arguments.defaults]
     arguments.kw_defaults = [None if d is None else as_spelt(d) for d in arguments.kw_defaults]

@@ -150,7 +150,7 @@ def _by_step(view: View, own: list[int]) -> list[int]:
 
 def _are_in_line(axes: Sequence[Axis]) -> bool:
     """Answer whether axes along one axis of a buffer see it without gaps, row behind row."""
-    return all(size(a.step - b.length * b.step) == 0 for a, b in pairwise(axes))
+    return all(a.step == size(b.length * b.step) for a, b in pairwise(axes))
 
 
 def _nested(view: View, i: int, axes: Sequence[Axis], names: Names) -> tuple[list[Size], list[str]]:
@@ -179,10 +179,10 @@ def _span(at: Size, length: Size, whole: Size, falls: bool, names: Names) -> str
     if falls:
         # Down to element 0 the stop must be left out: -1 would mean the last element.
         stop = size(at - length)
-        first = "" if size(at - whole + 1) == 0 else names.size(at)
+        first = "" if size(at + 1) == whole else names.size(at)
         return f"{first}:{'' if stop == -1 else names.size(stop)}:-1"
     end = size(at + length)
-    return f"{'' if at == 0 else names.size(at)}:{'' if size(end - whole) == 0 else names.size(end)}"
+    return f"{'' if at == 0 else names.size(at)}:{'' if end == whole else names.size(end)}"
 
 
 def _divided(value: Size, by: Size) -> tuple[Size, Size]:
@@ -229,13 +229,11 @@ def _part(view: View, i: int, own: Sequence[Axis], names: Names) -> str:
     if isinstance(step, int) and step < 0:
         # Down to element 0 the stop must be left out: -1 would mean the last element.
         stop = "" if last == 0 else names.size(size(last - 1))
-        first = "" if size(start - whole + 1) == 0 else names.size(start)
+        first = "" if size(start + 1) == whole else names.size(start)
         return f"{first}:{stop}:{step}"
     end = size(last + 1) if step != 1 else size(start + length)
     first = "" if start == 0 else names.size(start)
-    return f"{first}:{'' if size(end - whole) == 0 else names.size(end)}" + (
-        f":{names.size(step)}" if step != 1 else ""
-    )
+    return f"{first}:{'' if end == whole else names.size(end)}" + (f":{names.size(step)}" if step != 1 else "")
 
 
 def based(name: str, base: Base, names: Names) -> str:
