@@ -6,7 +6,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.cell import Array
 
-LEAST = {4: 3e-5, 8: 8e-6}
+LEAST: dict[int, float] = {4: 3e-5, 8: 8e-6}
 """By bytes of a number: the remainder above which that of a value errs by less than 0.2 %, or 2e-11."""
 
 

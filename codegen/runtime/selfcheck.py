@@ -38,9 +38,7 @@ CASES: tuple[dict[str, int], ...] = (
     {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1, "monitor": 1},
     {"T": 3, "B": 2, "block": 2, "absent": 1}, {"T": 3, "B": 2, "block": 2, "near": 1},
 )  # fmt: skip
-COVERED: str = (
-    "T = 0 to 9; one to three blocks of steps; lengths and resets; cotangents of all steps, of the last, left out"
-)
+COVERED: str = "T = 0 to 9; one to three blocks of steps; lengths and resets; cotangents at all, the last and no steps"
 # errors that a block may have, and the least share of the largest block that it counts as
 ALLOWED: dict[str, tuple[float, float]] = {"complex step": (1e-9, 1e-4), "differences": (1e-6, 1e-2)}
 CERTIFICATE: str = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
