@@ -334,7 +334,7 @@ def test_adjoint_in_a_condition_has_a_name() -> None:
         return 0.5 * h + 1 / (1 + np.sinh(x) ** 2)
 
     text = sb.derive(cell).text(style="loop")
-    assert "da_{h_1,t} = -dh_t / a_{h_1,t}²" in text
+    assert "du_{h,t} = -dh_t / u_{h,t}²" in text
     assert "a product with a factor of zero is zero" in text
 
 

@@ -189,7 +189,7 @@ def test_functions_of_whole_arrays_that_are_printed_twice_have_names() -> None:
 
 
 def test_arguments_have_the_letter_of_what_they_lead_to_without_its_time() -> None:
-    assert lines_of(dated)["a_{h_1,t}"] == "s_t - β"  # the second in the order of computation
+    assert lines_of(dated)["u_{h,t}"] == "s_t - β"  # the second in the order of computation
     assert "h_prev" not in sb.derive(dated).text() + sb.derive(dated).text(style="loop")
 
 
@@ -379,7 +379,7 @@ def test_slopes_of_roots_of_positive_values_are_those_values() -> None:
     assert lines["da_t"] == "0.0625 dh_t ⊙ h_{t-1} ⊙ f_t ⊙ (1 - σ(a_t))"
     body = text.partition("Functions")[0]
     assert "^0.9375" not in body and "^0.7 " not in body and "> 0]" not in body
-    assert lines["du_{g,t}"] == "0.3 du_{g_2,t} ⊙ u_{g_1,t}^0.3"
+    assert lines["du_{g,t}"] == "0.3 dw_{g,t} ⊙ z_{g,t}^0.3"
     for form in (None, as_latex_textbook):
         assert_read(roots, {"m": 2, "n": 3}, printed=form)
     assert_read(roots, {"m": 2, "n": 3}, style="loop")

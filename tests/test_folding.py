@@ -361,9 +361,9 @@ def lines_of(loss: sb.Loss) -> str:
 
 
 def test_cross_entropy_sends_back_softmax_less_the_target() -> None:
-    assert "da_{1,t} = softmax(a_{1,t}) - e_{y_t}" in " ".join(lines_of(by_label).split())
+    assert "du_t = softmax(u_t) - e_{y_t}" in " ".join(lines_of(by_label).split())
     assert "dz_t = softmax(z_t) - e_{y_t}" in " ".join(lines_of(by_label_naive).split())
-    assert "sum(y_t) softmax(a_{1,t})" in lines_of(by_vector) and "- y_t" in lines_of(by_vector)
+    assert "sum(y_t) softmax(u_t)" in lines_of(by_vector) and "- y_t" in lines_of(by_vector)
 
 
 # Functions of the user's own.
@@ -517,4 +517,4 @@ def crowded(h: State["n"], a: Param, b: Param, c: Param, u: Param, v: Param, w: 
 def test_definitions_have_letters_where_a_cell_has_taken_all() -> None:
     """Such a cell once had no page, and with it no module."""
     page = " ".join(sb.derive(crowded).text().split())
-    assert "clip(a_2, a_3, a_4) = min(max(a_2, a_3), a_4)" in page  # a_1 stands on the page
+    assert "clip(a_1, a_2, a_3) = min(max(a_1, a_2), a_3)" in page  # of all letters some stand on the page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
 from symbptt import ops
@@ -182,11 +183,22 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
             name = next_number(name, used)
             used.add(name)
             found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
+    letters = [*islice(free_letters(LETTERS, {label.name for label in found.values()}), len(LETTERS))]
     for id, name in _preactivations(r, found).items():
-        name = unique(name, used)
+        name = _apart(name, letters, used)
         used.add(name)
         found[id] = Label(name, 0 if id in varying else None, given=False)
     return found
+
+
+LETTERS = "auzwrpqsvg"
+"""The letters of arguments of functions; later ones where several go into one value, or the page of a loss has the first."""
+
+
+def _apart(name: str, letters: Iterable[str], used: Collection[str]) -> str:
+    """Return the name of an argument, with another letter where it is used: u_g beside a_g, which is no entry of a matrix as a_g_1 is."""
+    _, line, owner = name.partition("_")
+    return next((new for x in letters if (new := f"{x}{line}{owner}") not in used), unique(name, used))
 
 
 def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:

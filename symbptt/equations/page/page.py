@@ -69,6 +69,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     done = [Section(title, tuple(x)) for title, x in named]
     if loss is not None:
         value, back, own = shared([value, back, own], names)
+        value = inlined([value, back, own])
         done[1:1] = [
             Section(f"Loss, t = {'1, …, T' if loss.of.at == 'every' else 'T'}", tuple(value)),
             Section("Backward from the loss", tuple(back)),

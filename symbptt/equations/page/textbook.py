@@ -257,8 +257,10 @@ def inlined(sections: Sequence[Sequence[Line]]) -> list[Line]:
     reads = Counter([_value(x) for lines in sections for line in lines for x in line.right.labels])
     adjoints = {x.name for lines in sections for line in lines for x in line.left.labels if x.adjoint}
     for line in sections[0]:
-        label = _label(line.left)
-        is_own = isinstance(line.left, Symbol) and not label.given and not label.round and label.name not in adjoints
+        if not isinstance(line.left, Symbol):
+            continue
+        label = line.left.label
+        is_own = not label.given and not label.round and label.name not in adjoints
         if not is_own or reads[_value(label)] != 1 or line.relation != "=":
             continue
         i, reader = next(((i, x) for i, x in enumerate(forward) if label in x.right.labels), (0, None))
