@@ -93,6 +93,19 @@ def test_each_formula_is_its_value(cell: sb.Cell, to: str, of: str) -> None:
         np.testing.assert_allclose(read, value, rtol=1e-10, atol=1e-13)
 
 
+def test_a_long_value_has_one_name_in_all_routes() -> None:
+    @sb.cell
+    def coupled(x: Input["n"], h: State["n"], c: State["n"], U: Param["n n"], V: Param["n n"], p: Param["n"]):
+        i = sb.sigmoid(U @ h + p * c)
+        c = (1 - i) * c + i * np.tanh(V @ h + x + p * p + 0.5)
+        return h * c, c
+
+    for found in (sb.derive(coupled).paths("c", "c", 2), sb.derive(coupled).paths("h", "c", 2)):
+        text, latex = found.text(), found.latex()
+        assert text.count("tanh(V h_{t-1} + x_t + p² + 0.5)") == 1 and "tanh(V h_{t-2}" not in text
+        assert latex.count("V h_{t-1} + x_{t} + p^{2} + 0.5") == 1 and "gathered" not in latex
+
+
 def test_norms_are_those_of_the_values_for_each_window() -> None:
     given = data_of(lstm, 7)
     found = sb.derive(lstm).paths("h", "h", 2).evaluate(*given)

@@ -59,9 +59,11 @@ def _put_in(c: Calculus, term: Term, inner: Inner, terms: Terms) -> Term:
     return substituted(c, terms[0], term)
 
 
-def along(calculus: Calculus, route: Sequence[Stop], named: Iterable[int], most: int) -> Terms | None:
+def along(calculus: Calculus, route: Sequence[Stop], named: Iterable[int], most: int,
+          known: dict[tuple[int, int], Terms | None]) -> Terms | None:  # fmt: skip
     """Return the derivative along one route as a sum of terms in the derivative of its first value, which is the identity;
-    None where it has more than `most` terms. Where a route goes on in the step before, its values are those of that step."""
+    None where it has more than `most` terms. Where a route goes on in the step before, its values are those of that step.
+    The derivatives between neighbours, which many routes share, are kept in `known`."""
     last, back = route[-1]
     terms: Terms = (Term(sp.S.One, ((_at(calculus, route[-1]), 1),)),)
     stops = frozenset(named)
@@ -69,10 +71,12 @@ def along(calculus: Calculus, route: Sequence[Stop], named: Iterable[int], most:
         if before[1] != back:  # a state that a step reads is the value that the step before returned
             terms = tuple(_renamed(term, last, before) for term in terms)
         else:
-            # Named values between the two stops lie on other routes, which are summed elsewhere.
-            edge = chain(calculus, before[0], [last], stops - {before[0]})
+            if (before[0], last) not in known:
+                # Named values between the two stops lie on other routes, which are summed elsewhere.
+                edge = chain(calculus, before[0], [last], stops - {before[0]})
+                known[before[0], last] = spread(edge, last, most)
             terms = tuple(
-                substituted(calculus, local, term) for term in terms for local in spread(edge, last, most) or ()
+                substituted(calculus, local, term) for term in terms for local in known[before[0], last] or ()
             )
         if not terms or len(terms) > most:
             return None

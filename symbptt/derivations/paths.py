@@ -14,13 +14,14 @@ from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import direct
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.routes import Routes, network
+from symbptt.autodiff.term import Terms
 from symbptt.checks import check_count
 from symbptt.derivations.tables import equation, gathered, said, said_in_latex, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
-from symbptt.equations.page.derivative_lines import lines
+from symbptt.equations.page.derivative_lines import letter_of, lines, read_again
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.errors import ArgumentError
@@ -126,11 +127,8 @@ class Paths(Sequence[Path]):
             head = pen.expression(Derivative(over, under))
             return f"{head} = 0: no route leads from {pen.name(self.of)} to {pen.name(self.to)}"
         head = pen.expression(self.paths[0].definitions[0].left)
-        rows = []
-        for p, n in zip(self.paths, norms or [""] * len(self), strict=True):
-            line = p.definitions[0]
-            is_like = pen.expression(line.left) == head
-            rows.append((p.along(pen), pen.expression(line.right) if is_like else equation(line, pen), n))
+        rows = [(p.along(pen), self._derivative(p, pen), n)
+                for p, n in zip(self.paths, norms or [""] * len(self), strict=True)]  # fmt: skip
         if norms is not None and len(self) > 1:
             rows.append(("all together", "", whole))
         shared = list(dict.fromkeys(equation(x, pen) for p in self.paths for x in p.definitions[1:]))
@@ -141,12 +139,19 @@ class Paths(Sequence[Path]):
         return said_of_routes(self.page, self.of, self.steps)
 
     def latex(self) -> str:
-        """Return the routes and their derivatives as rows of a LaTeX array."""
+        """Return the routes and their derivatives as rows of a LaTeX array, and behind them the lines that these read."""
         pen = self.page.latex_pen
         arrow = r" \to "
-        rows = [f"{arrow.join(map(pen.name, p.names))} && {p.latex()}" for p in self.paths]
+        rows = [f"{arrow.join(map(pen.name, p.names))} && {self._derivative(p, pen)}" for p in self.paths]
+        shared = dict.fromkeys(equation(x, pen) for p in self.paths for x in p.definitions[1:])
         notes = [f"\\rlap{{{note}}}" for note in said_in_latex(self._notes(), pen)]
-        return "\\begin{aligned}\n  " + " \\\\\n  ".join([*(rows or ["0"]), *notes]) + "\n\\end{aligned}"
+        rows = [*(rows or ["0"]), *(f"&& {line}" for line in shared), *notes]
+        return "\\begin{aligned}\n  " + " \\\\\n  ".join(rows) + "\n\\end{aligned}"
+
+    def _derivative(self, path: Path, pen: Pen) -> str:
+        """Return the derivative along a route; its whole line where it is told by another derivative."""
+        line, head = path.definitions[0], self.paths[0].definitions[0].left
+        return pen.expression(line.right) if line.left == head else equation(line, pen)
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -203,6 +208,12 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     stops = frozenset(net.reads) | frozenset(step.leaves.values())
     telling = _Telling(page, calculus, step, stops, labels, _called(step, names), to, _first(cell, of, steps), steps)
     found = [telling.path(route) for route in routes]
+    # A long value that several routes read has one name in all of them, and that of a later one in the routes before.
+    count = 0
+    telling.name_what_is_read_again(roots)
+    while count != len(telling.made):
+        count = len(telling.made)
+        found = [telling.path(route) for route in routes]
     return Paths(cell, page, to, of, steps, tuple(found), None if through is None else tuple(through))
 
 
@@ -251,17 +262,25 @@ class _Telling:
     source: Label
     steps: int
     made: dict[int, Label] = field(default_factory=dict)
+    between: dict[tuple[int, int], Terms | None] = field(default_factory=dict)
+    chains: list[Chain] = field(default_factory=list)
+
+    def name_what_is_read_again(self, roots: Sequence[int]) -> None:
+        labels = {**self.labels, **self.made}
+        for id in read_again(self.chains, labels, self.calculus.graph.ancestors(roots)):
+            self.made[id] = letter_of(self.chains[0], {**labels, **self.made}, id)
 
     def path(self, route: tuple[Stop, ...]) -> Path:
         shown = [self.called[id] for i, (id, _) in enumerate(route) if i == 0 or not _is_read_again(route, i)]
         names = (*shown[:-1], self.to) if len(shown) > 1 else (self.source.name, self.to)
         keys = tuple((self._key(id), back) for id, back in route)
         # None for too many terms: then the route is told as a product of short derivatives.
-        terms = along(self.calculus, route, self.stops, TERMS)
+        terms = along(self.calculus, route, self.stops, TERMS, self.between)
         first, last = route[0][0], route[-1][0]
         if terms is None:
             return self._path(names, keys, self._by_parts(route), True)
         chain_ = Chain(self.calculus, first, {last: terms})
+        self.chains.append(chain_)
         found = lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
         return self._path(names, keys, found, False)
 

@@ -11,6 +11,7 @@ from symbptt.autodiff.chain import Chain
 from symbptt.autodiff.labels import TIMES, Label, without_time
 from symbptt.autodiff.term import Entry
 from symbptt.equations.algebra.expressions import Expr, Symbol, normal
+from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.algebra.traversal import relabelled
 from symbptt.equations.notation.signs import TEXT
@@ -33,7 +34,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     made, letters = {} if made is None else made, [] if letters is None else letters
     labels = {**labels, **made}
     for id in _too_long(chain, targets, labels):
-        labels[id] = made[id] = _letter(chain, labels, id)
+        labels[id] = made[id] = letter_of(chain, labels, id)
     uses = _uses(chain, targets, ())
     # What is read twice would be printed twice.
     named = {id for id, n in uses.items() if n > 1 or id in targets}
@@ -41,7 +42,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
     drafts.add(sorted(named))
     # Greedy, one name at a time: each new name shortens other lines, which then may need none.
     while len(made) <= MANY and (again := _repeated(drafts, made)) is not None:
-        labels[again] = made[again] = _letter(chain, labels, again)
+        labels[again] = made[again] = letter_of(chain, labels, again)
         drafts.tell(again)
     while True:
         widths = drafts.widths()
@@ -53,7 +54,7 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         value = value if value is not None or len(made) > MANY else _long_part(drafts, made)
         if value is None:
             break
-        labels[value] = made[value] = _letter(chain, labels, value)
+        labels[value] = made[value] = letter_of(chain, labels, value)
         drafts.tell(value)
     found = drafts.done(uses)
     letters += drafts.letters.values()
@@ -237,6 +238,28 @@ def _repeated(drafts: _Drafts, made: Iterable[int]) -> int | None:
     )  # fmt: skip
 
 
+def read_again(chains: Sequence[Chain], labels: Mapping[int, Label], of: Iterable[int]) -> Iterator[int]:
+    """Yield the values without a name, among the values of a step, that several derivatives read and whose formulas are long; no
+    value that another one of them is made of."""
+    if not chains:
+        return
+    g, step = chains[0].calculus.graph, set(of)
+    read: dict[int, int] = {}
+    for chain in chains:
+        entries = {
+            f.id for terms in chain.of.values() for term in terms for f, _ in term.factors if isinstance(f, Entry)
+        }
+        for id in {x for entry in entries for x in _unnamed(g, entry, labels)} & step:
+            read[id] = read.get(id, 0) + 1
+    lowering = Lowering(g, labels)
+    inside: set[int] = set()
+    # What reads others was made after them.
+    for id in sorted((x for x, n in read.items() if n > 1), reverse=True):
+        if id not in inside and len(write(lowering.formula(id), TEXT)) > SHORT:
+            yield id
+            inside |= set(g.ancestors([id]))
+
+
 def _long_value(drafts: _Drafts, ids: Sequence[int]) -> int | None:
     """Return the value without a name that has the longest formula in some lines; a short one where all others have names."""
     g = drafts.chain.calculus.graph
@@ -275,7 +298,8 @@ def _too_long(chain: Chain, targets: Iterable[int], labels: dict[int, Label]) ->
     yield from (id for id in Nesting(g, labels).too_long() if id in read)
 
 
-def _letter(chain: Chain, labels: Mapping[int, Label], id: int) -> Label:
+def letter_of(chain: Chain, labels: Mapping[int, Label], id: int) -> Label:
+    """Return a name for a value without one."""
     return next(fresh_labels(labels, [], "u")).at(0 if _varies(chain, id) else None)
 
 
