@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from html import escape
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -180,6 +182,18 @@ def test_every_cell_is_explained(name: str) -> None:
     found = sb.derive(zoo.CELLS[name]).explain()
     assert found.reasons and all(r.given and r.source and re.fullmatch(r"\w+\.py:\d+", r.place) for r in found.reasons)
     assert not [x for r in found.reasons for x in r.given if "None" in str(x) or "einsum" in str(x)]
+
+
+def test_a_notebook_shows_lines_formulas_and_rules() -> None:
+    found = sb.derive(lstm).explain()
+    html, text = found._repr_html_(), found.text()
+    assert re.findall(r"<code>(.*?)</code>", html) == [r.source for r in found.reasons]
+    assert html.count("<math>") == sum(len(r.given) + len(r.complete) for r in found.reasons) + len(
+        found.carried + found.shared
+    )
+    root = ElementTree.fromstring(html.replace("colspan=2", 'colspan="2"'))
+    assert [row[0].text for row in root if row[0].text] == re.findall(r"^ *(\d+)  ", text, re.M)
+    assert all(escape(x.rule) in html for reason in found.reasons for x in reason.given)
 
 
 def test_rules_say_what_they_are_of() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
@@ -14,6 +15,7 @@ from symbptt.autodiff.subexpressions import formula
 from symbptt.derivations.tables import said, said_in_latex
 from symbptt.derivations.under_setting import entering, said_of_the_rule
 from symbptt.equations.notation.formula import Writer
+from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import write
@@ -64,6 +66,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
     shared: tuple[str, ...]
     carried: tuple[str, ...]
+    reset: str = ""
 
     @property
     def name(self) -> str:
@@ -77,27 +80,33 @@ class Explanation:
             return pen.words(_explained(self.cell, self.page, pen).text())
         width = max((len(r.source) for r in self.reasons), default=0) + 4
         lines = [line for reason in self.reasons for line in _lines(reason, width)]
+        closing = [*self._closing(str), *said(said_of_the_rule(self.page), self.page.pen())]
         last = len(self.reasons) + 1
+        return "\n".join([*lines, *(f"{last + i:>3}  {note}" for i, note in enumerate(closing))])
+
+    def _closing(self, written: Callable[[str], str]) -> Iterator[str]:
+        """Yield what is said behind the steps, of what is carried and of parameters, with names as they are written."""
         if self.carried:
             is_reset = self.page.setting.reset
-            given = "given, with the factor 1 - {0}" if is_reset else "given"
-            start = "; the initial state is given {0} times it" if is_reset else ""
-            reset = self.page.pen().symbol(Label(self.page.letters.reset, 0)) if is_reset else ""
-            lines.append(
-                f"{last:>3}  {', '.join(self.carried)}: what the step before is {given.format(reset)}, to which its own loss "
-                f"is added{start.format(reset)}"
-            )
-            last += 1
+            reset = written(self.reset)
+            given = f"given, with the factor 1 - {reset}" if is_reset else "given"
+            start = f"; the initial state is given {reset} times it" if is_reset else ""
+            names = ", ".join(map(written, self.carried))
+            yield f"{names}: what the step before is {given}, to which its own loss is added{start}"
         if self.shared:
             are = "is" if len(self.shared) == 1 else "are"
             sums = "its gradient is the sum" if len(self.shared) == 1 else "their gradients are the sums"
             beside = "; where a line has Σ_t, it is that sum already" if self._has_sums else ""
-            lines.append(
-                f"{last:>3}  {', '.join(self.shared)} {are} the same at every step: {sums} over t of what is given{beside}"
-            )
-            last += 1
+            names = ", ".join(map(written, self.shared))
+            yield f"{names} {are} the same at every step: {sums} over t of what is given{beside}"
+
+    def _repr_html_(self) -> str:
+        """Return the steps for a notebook: the user's lines, under each what it gives as mathematics, and the rule."""
+        found = _explained(self.cell, self.page, Pen(mathml_of(self.page.all_names)))
         notes = said(said_of_the_rule(self.page), self.page.pen())
-        return "\n".join([*lines, *(f"{last + i:>3}  {note}" for i, note in enumerate(notes))])
+        rows = [row for reason in found.reasons for row in _rows(reason)]
+        rows += [_row(len(found.reasons) + 1 + i, words) for i, words in enumerate((*found._closing(_math), *notes))]
+        return f"<table>{''.join(rows)}</table>"
 
     @property
     def _has_sums(self) -> bool:
@@ -121,9 +130,7 @@ class Explanation:
 def _lines(reason: Reason, width: int) -> Iterator[str]:
     yield f"{reason.number:>3}  {reason.source:<{width}}{reason.place}".rstrip()
     for name, by in reason.complete:
-        parts = ["what the loss gives", "what step t + 1 brings"]
-        parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
-        yield f"       {name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
+        yield f"       {_complete(name, by)}"
     shown = [str(given) for given in reason.given]
     # A single very long formula should not move all rules to the right.
     column = max((columns(x) for x in shown if columns(x) <= 72), default=0) + 4
@@ -132,6 +139,34 @@ def _lines(reason: Reason, width: int) -> Iterator[str]:
         note = "" if given.rule == said else given.rule
         said = given.rule
         yield f"       {padded(text, max(column, columns(text) + 4))}{note}".rstrip()
+
+
+LEFT = ' style="text-align:left"'
+"""Notebooks set cells of tables to the right."""
+
+
+def _math(name: str) -> str:
+    return f"<math>{name}</math>"
+
+
+def _row(number: int, words: str) -> str:
+    return f"<tr><td>{number}</td><td colspan=2{LEFT}>{words}</td></tr>"
+
+
+def _rows(reason: Reason) -> Iterator[str]:
+    yield _row(reason.number, f"<code>{escape(reason.source)}</code> <small>{escape(reason.place)}</small>")
+    for name, by in reason.complete:
+        yield f"<tr><td></td><td colspan=2{LEFT}>{_complete(_math(name), by)}</td></tr>"
+    for given in reason.given:
+        sign = "+=" if given.gains else "="
+        formula = f"<math>{given.target}<mo>{sign}</mo>{given.formula}</math>"
+        yield f"<tr><td></td><td{LEFT}>{formula}</td><td{LEFT}>{escape(given.rule)}</td></tr>"
+
+
+def _complete(name: str, by: Sequence[int]) -> str:
+    parts = ["what the loss gives", "what step t + 1 brings"]
+    parts += [f"what {'line' if len(by) == 1 else 'lines'} {' and '.join(map(str, by))} gave" for _ in by[:1]]
+    return f"{name} is complete here: {', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def explain(cell: Cell, page: Equations) -> Explanation:
@@ -154,7 +189,8 @@ def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
             source = source_line(cell, place) or ", ".join(values)
             reasons.append(Reason(len(reasons) + 1, place, source, values, given, complete))
     carried = tuple(pen.symbol(Label(name, -1, True, mark=page.mark)) for name in r.recurrent)
-    return Explanation(cell, page, tuple(reasons), tuple(map(pen.name, r.params)), carried)
+    reset = pen.symbol(Label(page.letters.reset, 0)) if page.setting.reset else ""
+    return Explanation(cell, page, tuple(reasons), tuple(map(pen.name, r.params)), carried, reset)
 
 
 def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
