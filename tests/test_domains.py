@@ -11,11 +11,13 @@ from symbptt import Input, Param, State, Target, zoo
 from symbptt.codegen.kernel import Kernel
 from symbptt.commands.main import run
 from symbptt.verification import checks, regimes
+from symbptt.verification.checks import rows
 from symbptt.verification.comparison import Case, _moved
 from symbptt.verification.domains import NAMED, into
 from symbptt.verification.gates import gate_biases, saturating_biases
 from symbptt.verification.oracle import Point
-from symbptt.verification.regimes import GIVEN, REGIMES, Size, size_given, sizes_of
+from symbptt.verification.regimes import GIVEN, REGIMES, TIES, Size, size_given, sizes_of
+from symbptt.verification.regimes import point as draw
 from symbptt.verification.requests import asked_of
 from symbptt.verification.rounding import measure
 from symbptt.verification.rounding.measure import rounding_of
@@ -343,3 +345,24 @@ def test_domains_on_the_command_line(capsys: Any, tmp_path: Any, words: list[str
 def test_named_domains_are_those_of_the_documentation() -> None:
     assert {*NAMED} == {name for name in HOLD if isinstance(name, str)}
     assert isinstance(Case, type)
+
+
+@sb.cell
+def directed(x: Input["3"], h: State["3"], w: Param["3"]):
+    return 0.5 * h + w * x / (sb.norm(x) + 0.5)
+
+
+def test_an_input_that_is_zero_throughout_is_met_where_its_domain_has_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted mistake: NaN where a vector of fixed size has no direction, which one number at zero does not show."""
+    exact = tuple(regime for regime in REGIMES if regime.exact)
+    for domain, is_blank in ((None, True), ("binary", True), ((1, 2), False), ("simplex", False)):
+        asked = asked_of(directed, None, None, {"x": domain} if domain else None)
+        x = draw(directed, exact[0], TIES[0], 0, asked).inputs["x"]
+        assert x[0, 0].any() != is_blank and x[1].any()
+    monkeypatch.setattr("symbptt.verification.checks.REGIMES", exact)
+    monkeypatch.setattr("symbptt.verification.checks.sizes_of", lambda _: TIES)
+    kernel = sb.compile(directed)
+    old = "np.copyto(s_1_b, 0, where=~is_s_b)"
+    assert old in kernel.source and all(row.passed for row in rows(kernel, 0))
+    wrong = Kernel(directed, kernel.program, kernel.source.replace(old, "np.divide(s_1_b, is_s_b, out=s_1_b)"))
+    assert not all(row.passed for row in rows(wrong, 0))

@@ -19,7 +19,7 @@ from symbptt.language.init import concrete
 from symbptt.language.model import Model
 from symbptt.settling import UnsettledError, settling_well
 from symbptt.verification import oracle
-from symbptt.verification.domains import at_border, into, shown
+from symbptt.verification.domains import at_border, holds, into, shown
 from symbptt.verification.gates import gate_biases, saturating_biases
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.requests import NOTHING, Asked
@@ -73,7 +73,7 @@ class Size:
     """Number of steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
     after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
     vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
-    numbers are 0, 1 or -1, so that arguments of functions tie at their kinks; `whole` and `running`: of samples that end
+    numbers are 0, 1 or -1, so that arguments of functions tie at their kinks, one input too; `whole` and `running`: of samples that end
     and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of "outputs" alone are given, where there
     are both; `small`: every named size is 2 where they fit."""
 
@@ -192,6 +192,7 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
             a.name: a.default for a in _of(cell, "param") if a.default is not None and a.name not in asked.domain
         }
         params, inputs, state = (_exact(v, asked, random, size.ties, defaults) for v in (params, inputs, state))
+        inputs = _blank_at_first(inputs, asked) if size.ties else inputs
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
     is_padded = size in PADDED
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
@@ -286,6 +287,19 @@ def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator, ties: bool
             found[name] = np.where((chance < 0.6) | ties, np.asarray(defaults[name], float), values)
         else:
             found[name] = at_border(asked.domain.get(name), values, chance, ties)
+    return found
+
+
+def _blank_at_first(arrays: Arrays, asked: Asked) -> Arrays:
+    """Return inputs that are zero throughout at the first step of the first sample, as padding is: a vector without a direction.
+    Those whose domain has no zero stay."""
+    found: Arrays = {}
+    for name, values in arrays.items():
+        first = np.zeros_like(values[:1, :1])
+        is_number = np.asarray(values).dtype.kind == "f"
+        found[name] = np.array(values)
+        if is_number and holds(asked.domain.get(name), first):
+            found[name][:1, :1] = first
     return found
 
 
