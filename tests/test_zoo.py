@@ -12,6 +12,7 @@ from symbptt.ir import laws
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
 from symbptt.zoo import CELLS
+from tests.kernels import kernel_of
 
 SIZES = {"m": 3, "n": 4, "k": 5, "d": 2, "v": 6, "a": 3}
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
@@ -324,6 +325,16 @@ def test_kalman_is_the_mean_of_the_last_state_given_all_observations() -> None:
     np.testing.assert_allclose(found["P"], covariance(T, T) - gain @ across.T, rtol=1e-8, atol=1e-9)
 
 
+def test_graph_gru_reads_at_each_node_what_its_neighbours_send() -> None:
+    p = values_of(zoo.graph_gru)
+    x, h = p["x"], p["h"]
+    for v, new in enumerate(zoo.graph_gru(**p)):
+        a = p["b"] + p["V"].T @ x[v] + sum(p["A"][v, u] * h[u] for u in range(len(h)))
+        z, r = (sigmoid(p[f"W{gate}"].T @ a + p[f"U{gate}"].T @ h[v]) for gate in "zr")
+        candidate = np.tanh(p["W"].T @ a + p["U"].T @ (r * h[v]))
+        np.testing.assert_allclose(new, (1 - z) * h[v] + z * candidate, rtol=1e-12)
+
+
 def test_mesa_net_fits_values_to_keys_by_weighted_least_squares() -> None:
     cell, values, T = zoo.mesa_net, values_of(zoo.mesa_net), 5
     x = inputs_of(T)
@@ -441,6 +452,46 @@ def blocks_of(module: Any, gates: str) -> dict[str, Any]:
     arrays = {letter: getattr(module, name).detach().numpy() for letter, name in letters.items()}
     return {letter + gate: block for letter, array in arrays.items()
             for gate, block in zip(gates or [""], np.split(array, len(gates) or 1), strict=True)}  # fmt: skip
+
+
+def graph_gru_of(jax: Any, x: Any, h: Any, p: dict[str, Any]) -> Any:
+    """Equations 2 to 6 of Li et al. 2016, node by node."""
+
+    def of_node(x: Any, h: Any, sent: Any) -> Any:
+        a = sent + p["V"].T @ x + p["b"]
+        z, r = (jax.nn.sigmoid(p[f"W{k}"].T @ a + p[f"U{k}"].T @ h) for k in "zr")
+        return (1 - z) * h + z * jax.numpy.tanh(p["W"].T @ a + p["U"].T @ (r * h))
+
+    return jax.vmap(of_node)(x, h, p["A"] @ h)
+
+
+AS_IN_PAPERS = {"graph_gru": graph_gru_of}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", AS_IN_PAPERS)
+def test_gradients_agree_with_jax(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    cell, values, random, T = CELLS[name], values_of(CELLS[name]), np.random.default_rng(2), 4
+    (input_,), (state,) = ([a.name for a in cell.arguments if a.role == role] for role in ("input", "state"))
+    x, h = random.standard_normal((T, *np.shape(values.pop(input_)))), values.pop(state)
+    sent = random.standard_normal((T, *h.shape))
+
+    def objective(x: Any, h: Any, p: dict[str, Any]) -> Any:
+        total = 0.0
+        for t in range(T):
+            h = AS_IN_PAPERS[name](jax, x[t], h, p)
+            total = total + jax.numpy.sum(sent[t] * h)
+        return total
+
+    dx, dh, dp = jax.grad(objective, (0, 1, 2))(x, h, values)
+    kernel = kernel_of(cell)
+    found = kernel.backward(kernel.forward(values, {input_: x}, {state: h}), {state: sent})
+    np.testing.assert_allclose(found.inputs[input_], dx, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.state[state], dh, rtol=1e-9, atol=1e-12)
+    for k, gradient in found.params.items():
+        np.testing.assert_allclose(gradient, dp[k], rtol=1e-9, atol=1e-12, err_msg=k)
 
 
 def torch_params(module: Any, gates: str) -> dict[str, Any]:

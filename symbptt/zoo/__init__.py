@@ -5,6 +5,7 @@ from symbptt.zoo.continuous import cornn, ctrnn, lem, ltc, unicornn
 from symbptt.zoo.gated import (
     cifg,
     fast_grnn,
+    graph_gru,
     gru,
     gru_layer_norm,
     lstm,
@@ -47,9 +48,9 @@ CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items(
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn",
-    "delta_rule", "echo_state", "fast_grnn", "fast_weights", "gru", "gru_layer_norm", "hopfield", "householder", "indrnn",
-    "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu", "mgu2", "min_gru",
-    "minimal_rnn", "mlstm", "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru", "stack_rnn", "titans",
-    "ttt", "ugrnn", "unicornn", "zoneout",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
+    "echo_state", "fast_grnn", "fast_weights", "graph_gru", "gru", "gru_layer_norm", "hopfield", "householder",
+    "indrnn", "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu",
+    "mgu2", "min_gru", "minimal_rnn", "mlstm", "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru",
+    "stack_rnn", "titans", "ttt", "ugrnn", "unicornn", "zoneout",
 ]  # fmt: skip

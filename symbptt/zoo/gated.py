@@ -194,3 +194,18 @@ def sru(x: Input["m"], c: State["n"], W: Param["n m"], V: Param["n m"],
     r = sb.sigmoid(Wr @ x + vr * c + br)
     c_new = f * c + (1 - f) * (W @ x)
     return {"c": c_new, "h": r * c_new + (1 - r) * alpha * (V @ x)}
+
+
+@sb.cell
+def graph_gru(x: Input["v m"], h: State["v n"], A: Const["v v"], V: Param["m n"], b: Param["n"],
+              Wz: Param["n n"], Uz: Param["n n"], Wr: Param["n n"], Ur: Param["n n"], W: Param["n n"], U: Param["n n"]):  # fmt: skip
+    """A GRU at each of the v nodes of a graph, which reads what its neighbours send along the edges A.
+
+    Source: Li, Tarlow, Brockschmidt, Zemel 2016, "Gated graph sequence neural networks", equations 2 to 6, one type of edges;
+    the inputs of every step take the place of the annotations in the first states.
+    """
+    a = A @ h + x @ V + b
+    z = sb.sigmoid(a @ Wz + h @ Uz)
+    r = sb.sigmoid(a @ Wr + h @ Ur)
+    c = np.tanh(a @ W + (r * h) @ U)
+    return (1 - z) * h + z * c
