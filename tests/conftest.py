@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 # Derandomised: a test that turns red does so because of a change. `explore` looks for new examples, by hand.
 settings.register_profile("default", max_examples=12, deadline=None, derandomize=True, database=None)
-settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("default")
 

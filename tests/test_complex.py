@@ -414,6 +414,7 @@ def test_verify_says_what_is_not_proved() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:Casting complex values")
 def test_verify_catches_a_missing_conjugate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vjp, "conjugate", lambda g, x: x)
     report = sb.verify(sb.cell(small.function), proof=False)
@@ -538,6 +539,7 @@ def test_a_model_of_complex_numbers_is_verified_with_what_it_predicts(at: str) -
     assert report.passed and {"value", "z", "p"} <= {row.name for row in report.rows}
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")  # memory is measured, whatever the numbers
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "lru" else pytest.mark.long) for name in CELLS]
 )

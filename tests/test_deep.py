@@ -118,6 +118,7 @@ def test_values_without_names_are_named_where_a_formula_is_too_long_and_nowhere_
     assert not any(name.startswith("z_") for name in lstm.step.graph.names.values())
 
 
+@pytest.mark.long
 def test_parts_have_a_letter_that_nothing_else_has():
     @sb.cell
     def lettered(h: State["n"], z_in: Param["n"], x: Input["s"], v2: Param["n s"]):

@@ -59,7 +59,7 @@ def test_lines_of_jacobians_are_chosen_in_a_time_like_the_rounds(name):
 
 @pytest.mark.long
 def test_lines_of_many_rounds_are_chosen_in_a_time_like_the_rounds():
-    counts = [written("computer", rounds) for rounds in (4, 8, 16)]
+    counts = [written("computer", rounds) for rounds in (3, 6, 12)]
     assert counts[1] < 2.6 * counts[0] and counts[2] < 2.8 * counts[1]
 
 

@@ -150,14 +150,14 @@ def compare_jax(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str]
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("cell", "T", "B", "masked"), CASES, ids=lambda v: getattr(v, "name", str(v)))
-@pytest.mark.thinned(2, 5)
+@pytest.mark.thinned(7, 17)
 def test_torch_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> None:
     compare_torch(cell, T, B, masked)
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("cell", "T", "B", "masked"), CASES, ids=lambda v: getattr(v, "name", str(v)))
-@pytest.mark.thinned(3, 5)
+@pytest.mark.thinned(7, 17)
 def test_jax_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> None:
     compare_jax(cell, T, B, masked)
 

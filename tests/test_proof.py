@@ -112,7 +112,7 @@ def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 13)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_public_cell_has_no_wrong_block(name: str) -> None:
     found = proof_of(CELLS[name], 0)
@@ -484,7 +484,7 @@ def test_the_difference_is_the_polynomial_zero(name: str, least: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 5)
 @pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "cifg", "sru", "ugrnn", "lstm_peephole", "minimal_rnn"])
 def test_gates_are_proved_at_two_steps_within_a_minute(name: str) -> None:
     found = symbolic(ZOO[name], NOTHING, 60)

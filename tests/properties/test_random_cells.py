@@ -25,7 +25,7 @@ from tests.properties.shrink import shrunk, written
 from tests.properties.terms import Term
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
-FEW, MANY, ALL, CHUNK = 12, 400, 10_000, 40
+FEW, MANY, ALL, CHUNK = 4, 400, 10_000, 40
 """Cells by default, under the mark `long`, with those of the mark `exhaustive`, and in one test of these."""
 
 
@@ -316,7 +316,7 @@ def step(s: State["k n"], p: Param["n"], h: State["n"]):
 
 
 @pytest.mark.parametrize("name", FOUND)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_cell_that_was_found_is_right_in_every_way(name: str) -> None:
     text = FOUND[name] + 'def error(h: State["{}"]):\n    return np.sum(h * h)\n'.format(
         re.search(r'\bh: State(?:\["(.*?)"\])?', FOUND[name])[1] or ""
