@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import chain
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
@@ -261,11 +262,14 @@ class _Made:
 def source_line(cell: Cell | Loss, place: str) -> str:
     """Return the text of a user's line, `file:line`; nothing where its file cannot be told or read."""
     name, _, number = place.rpartition(":")
-    own = cell.function.__code__.co_filename
-    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     # Places hold the base name of a file: the cell's own file first, then other loaded ones, in a fixed order.
-    files = [own, *sorted({file for file in loaded if isinstance(file, str)})]
-    for file in files:
+    for file in chain([cell.function.__code__.co_filename], _loaded_files()):
         if file.replace("\\", "/").rpartition("/")[2] == name and is_user_file(file):
             return linecache.getline(file, int(number)).strip()
     return ""
+
+
+def _loaded_files() -> Iterator[str]:
+    """Yield the files of loaded modules in a fixed order; nothing is looked at before the first is asked for."""
+    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    yield from sorted({file for file in loaded if isinstance(file, str)})
