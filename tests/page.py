@@ -415,7 +415,11 @@ class Reader:
             return self.over_family(below)
         parts = re.split(r"\s*([<≤≥])\s*", below) if kind == "Σ" and any(c in below for c in "≤≥") else []
         letters, sizes = letters_of(below), {}
-        if len(parts) == 5:  # i ≤ l < n
+        if ": " in below:  # l: (z_t)_l = i
+            letter, below = below.split(": ")
+            parts, letters = [letter], [letter]
+            sizes = {letter: self.run_in(letter, below)}
+        elif len(parts) == 5:  # i ≤ l < n
             letters, sizes, below = [parts[2]], {parts[2]: self.size(parts[4])}, f"{parts[0]} ≤ {parts[2]}"
         elif parts:
             letters = [parts[0]]
@@ -466,6 +470,8 @@ class Reader:
     def axis_with(self, letter: str, whole: bool = False) -> int:
         for i in self.places(whole):
             token = self.tokens[i][0]
+            with contextlib.suppress(ValueError):
+                return self.run_in(letter, token)
             head, _, sub = token.partition("_")
             if head == "" and sub and letter in letters_of(sub.strip("{}")):
                 start = self.opened(i - 1)
@@ -477,6 +483,13 @@ class Reader:
             if head and sub and not is_called and letter in letters_of(sub.strip("{}")) and not self.is_known(token):
                 return int(self.lookup(Symbol(head, None)).shape[letters_of(sub.strip("{}")).index(letter)])
         raise ValueError(f"nothing says how far {letter} runs in {self.line!r}")
+
+    def run_in(self, letter: str, text: str) -> int:
+        """How far an index runs that chooses an element of an array of indices in a text, as j in E_{(z_t)_j}."""
+        match = re.search(rf"\((\w+)\)_{letter}\b", text)
+        if match is None:
+            raise ValueError(f"{letter} chooses nothing in {text!r}")
+        return int(np.shape(self.lookup(symbol_of(match[1])))[0])
 
     def places(self, whole: bool) -> list[int]:
         """Where to look for an index: in its term before what follows, and outside braces, in which it may run less far."""

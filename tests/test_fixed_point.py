@@ -383,7 +383,7 @@ def test_a_page_has_the_equation_and_that_of_its_adjoint() -> None:
     d = sb.derive(equilibrium)
     assert d.text().startswith(PAGE)
     assert (
-        "h_t is the fixed point of its equation: rounds from h_{t-1} end at a change of 1e-12, 1000 at most" in d.text()
+        "h_t is the fixed point of its equation: rounds from h_{t-1} end at a change of 10⁻¹², 1000 at most" in d.text()
     )
     assert r"\lambda_{t}" in d.latex() and "λ" in d.mathml()
 

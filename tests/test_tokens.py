@@ -15,6 +15,7 @@ from symbptt.zoo import rnn
 from tests import brute, oracle
 from tests.ccode import CC, Caller, build
 from tests.kernels import kernel_of
+from tests.readback import assert_read
 from tests.test_gather import SIZES, assert_right, case_of, in_pieces
 
 
@@ -143,7 +144,8 @@ def test_the_jacobian_is_that_of_complex_steps(cell: sb.Cell) -> None:
 def test_pages_show_which_row_is_read_and_where_it_is_added() -> None:
     text = sb.derive(bag).text()
     assert "a_t = U h_{t-1} + (Σ_j E_{(tokens_t)_j,i})_i" in text
-    assert "dE = Σ_t (Σ_{(tokens_t)_l = i} (da_t)_j)_{i<v,j}" in text
+    assert "dE = Σ_t (Σ_{l: (tokens_t)_l = i} (da_t)_j)_{i<v,j}" in text
+    assert_read(bag, SIZES)
     assert "tokens (k)" in text and "tokens: whole numbers from 0 up to, and without, v" in text
     assert "δ_{i,(dst_t)_p} δ_{(src_t)_p,k} W_{lj}" in sb.derive(edges).jacobian().text()
 

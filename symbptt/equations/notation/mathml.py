@@ -82,7 +82,7 @@ def _mathml_of(names: Names) -> Notation:
         cases=_cases,
         sum_over=lambda kind, below: _sum_below({"sum": "∑", "prod": "∏"}.get(kind, kind), below),
         along=lambda name, below, args: f"<msub>{_function(name)}{_row(below)}</msub>{_applied(args)}",
-        at_steps=lambda index, row: f"<mi>t</mi><mo>:</mo>{index}<mo>=</mo>{row}",
+        such_that=lambda letter, condition: f"{letter}<mo>:</mo>{condition}",
         below=lambda index, size: f"{index}<mo>&lt;</mo>{size}",
         range=lambda index, size: f'<mo>,</mo><mspace width="1em"/>{index}<mo>&lt;</mo>{size}',
         among=lambda index, values: f"{_word(index)}<mo>∈</mo>{_fenced('{', _values(values), '}')}",

@@ -61,7 +61,7 @@ class Notation:
     cases: Callable[[Sequence[tuple[str, str]], str], str]
     sum_over: Callable[[str, str], str]
     along: Callable[[str, str, Sequence[str]], str]
-    at_steps: Callable[[str, str], str]
+    such_that: Callable[[str, str], str]
     below: Callable[[str, str], str]
     range: Callable[[str, str], str]
     among: Callable[[str, str], str]
@@ -247,7 +247,7 @@ TEXT = Notation(
     cases=lambda cases, other: "{" + "; ".join([*(f"{a} if {c}" for a, c in cases), f"{other} otherwise"]) + "}",
     sum_over=lambda kind, below: f"{'Σ' if kind == 'sum' else kind}_{below if len(below) == 1 else f'{{{below}}}'} ",
     along=lambda name, below, args: f"{name}_{below if len(below) == 1 else f'{{{below}}}'}({', '.join(args)})",
-    at_steps=lambda index, row: f"t: {index} = {row}",
+    such_that=lambda letter, condition: f"{letter}: {condition}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: f",  {index} < {size}",
     among=lambda index, values: f"{index} ∈ {{{', '.join(map(text_of_name, values.split(', ')))}}}",
@@ -406,7 +406,7 @@ LATEX = Notation(
     ),
     sum_over=lambda kind, below: (r"\sum" if kind == "sum" else rf"\{kind}") + f"_{{{below}}} ",
     along=lambda name, below, args: grown(f"{_upright(name)}_{{{below}}}({', '.join(args)})"),
-    at_steps=lambda index, row: rf"t\colon {index} = {row}",
+    such_that=lambda letter, condition: rf"{letter}\colon {condition}",
     below=lambda index, size: f"{index}<{size}",
     range=lambda index, size: rf",\quad {index} < {size}",
     among=lambda index, values: rf"{index} \in \{{{', '.join(map(_latex_word, values.split(', ')))}\}}",

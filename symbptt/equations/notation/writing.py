@@ -411,7 +411,9 @@ def _entries(e: Entries, n: Notation) -> Written:
 
 
 def _total(e: Total, n: Notation) -> Written:
-    head = n.sum_over_time if not e.at else n.sum_over("sum", n.at_steps(*(write(x, n) for x in e.at)))
+    head = (
+        n.sum_over_time if not e.at else n.sum_over("sum", n.such_that(n.word("t"), condition(Call("equal", e.at), n)))
+    )
     return head + at(e.inner, n, PRODUCT), PRODUCT
 
 
@@ -431,6 +433,8 @@ def _sum_over(e: SumOver, n: Notation) -> Written:
     below = subscript(e.indices, n)
     if e.condition:
         below = _under(e.condition[0], e.inner, n)
+        if isinstance(e.condition[0], Call) and e.condition[0].name == "equal":
+            below = n.such_that(subscript(e.indices, n), below)
     elif any(not is_bare(i, e.inner) for i in e.indices):
         below = n.comma.join(n.below(n.word(i.name), size_shown(i.of_size, n)) for i in e.indices)
     return n.sum_over(e.kind, below) + at(e.inner, n, PRODUCT), PRODUCT

@@ -39,6 +39,7 @@ from symbptt.equations.algebra.expressions import (
     Unit,
     Word,
     normal,
+    number,
     plus,
     times,
 )  # fmt: skip
@@ -215,13 +216,13 @@ def settling(lines: Lines) -> Iterable[Note]:
         begun = [lines.inside(start) for start in starts]
         adjoint = lines.recursion.adjoint
         back = [adjoint[new] for new in following if adjoint.get(new) in labels]
-        ends = f" end at a change of {node.attrs.tolerance:g}, {node.attrs.most} at most"
+        ends = (" end at a change of ", number(node.attrs.tolerance), f", {node.attrs.most} at most")
         if values[1:]:
             words, adjoints = " are the fixed points of their equations: rounds from ", "; so are "
         else:
             words, adjoints = " is the fixed point of its equation: rounds from ", "; so is "
         told = [adjoints, *_listed([_symbol_of(lines, bar) for bar in back])] if back else []
-        yield (*_listed(values), words, *_listed(begun), ends, *told)
+        yield (*_listed(values), words, *_listed(begun), *ends, *told)
 
 
 def _symbol_of(lines: Lines, id: int) -> Symbol:
