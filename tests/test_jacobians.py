@@ -260,6 +260,26 @@ def test_what_all_terms_share_stands_outside_of_the_sum() -> None:
     assert entries.endswith("(δ_{ij} - 1 / n - (h_t)_j (h_t)_i / n) / √(var(a_t) + 10⁻⁵)")
 
 
+RING = np.array([[0.0, 1.5, 0.0], [0.0, 0.0, -0.5], [2.0, 0.0, 0.0]])
+
+
+@sb.cell
+def ringed(x: Input["3"], h: State["3"], W: Param["3 3"]):
+    return np.tanh(RING @ h + W @ x)
+
+
+def test_constant_arrays_have_the_names_that_the_page_gives_them() -> None:
+    found, shown = sb.derive(ringed), "M = [0, 1.5, 0; 0, 0, -0.5; 2, 0, 0]"
+    assert f"  {shown}" in found.text().splitlines()
+    forms = {"block": found.jacobian("h", "h"), "states": found.jacobian(), "routes": found.paths("h", "h", 2),
+             "closed": found.unrolled()}  # fmt: skip
+    for name, form in forms.items():
+        assert form.text().count("1.5") == 1 and shown in form.text().splitlines(), name
+        assert form.latex().count("1.5") == 1, name
+    assert found.jacobian("h", "h").text().splitlines()[0] == "∂h_t/∂h_{t-1} = diag(1 - h_t²) M"
+    assert "dh_{t-1} gains Mᵀ da_t" in found.explain().text() and found.explain().text().count("1.5") == 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["retnet", "titans", "mamba2"])
 def test_no_line_of_any_block_is_long(name: str) -> None:

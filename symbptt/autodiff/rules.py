@@ -106,7 +106,7 @@ def _is_repeated(g: Graph, node: Node) -> bool:
     """Answer whether a value, or what is computed of it entry by entry, stands beside larger arrays."""
     readers = [g[reader] for reader in g.readers(node.id) if g[reader].family == "map"]
     own = sized(prod(node.shape))
-    return any(sized(prod(x.shape)) != own or (x.id not in g.names.values() and _is_repeated(g, x)) for x in readers)
+    return any(sized(prod(x.shape)) != own or (x.id not in g.names and _is_repeated(g, x)) for x in readers)
 
 
 def _of_product(g: Graph, node: Node) -> str:

@@ -223,7 +223,7 @@ def _jacobians(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[C
     for pair, same in pairs:
         old, new = (
             [_Derivative(pen.expression(x.left), pen.expression(x.right), equation(x, pen))
-             for x in d.jacobian(*names).definitions]
+             for x in d.jacobian(*names).written_out]  # by name, other numbers would look alike
             for d, names, pen in ((a, pair, one), (b, same, other))
         )  # fmt: skip
         rest = [[x.shown for x in lines[1:]] for lines in (old, new)]

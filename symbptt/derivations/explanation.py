@@ -13,7 +13,7 @@ from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.rules import rule
 from symbptt.autodiff.subexpressions import formula
-from symbptt.derivations.tables import said, said_in_latex
+from symbptt.derivations.tables import by_name, constants_of, said, said_in_latex
 from symbptt.derivations.under_setting import entering, said_of_the_rule
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.mathml import mathml_of
@@ -21,6 +21,7 @@ from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.lines import Note
 from symbptt.language.cell import Cell
 from symbptt.language.model import Loss
 from symbptt.language.user_frames import is_user_file
@@ -81,9 +82,13 @@ class Explanation:
             return pen.words(_explained(self.cell, self.page, pen).text())
         width = max((len(r.source) for r in self.reasons), default=0) + 4
         lines = [line for reason in self.reasons for line in _lines(reason, width)]
-        closing = [*self._closing(str), *said(said_of_the_rule(self.page), self.page.pen())]
+        closing = [*self._closing(str), *said(self._notes(), self.page.pen())]
         last = len(self.reasons) + 1
         return "\n".join([*lines, *(f"{last + i:>3}  {note}" for i, note in enumerate(closing))])
+
+    def _notes(self) -> Iterator[Note]:
+        yield from said_of_the_rule(self.page)
+        yield from constants_of(self.page)
 
     def _closing(self, written: Callable[[str], str]) -> Iterator[str]:
         """Yield what is said behind the steps, of what is carried and of parameters, with names as they are written."""
@@ -104,7 +109,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         """Return the steps for a notebook: the user's lines, under each what it gives as mathematics, and the rule."""
         found = _explained(self.cell, self.page, Pen(mathml_of(self.page.all_names)))
-        notes = said(said_of_the_rule(self.page), self.page.pen())
+        notes = said(self._notes(), self.page.pen())
         rows = [row for reason in found.reasons for row in _rows(reason)]
         rows += [_row(len(found.reasons) + 1 + i, words) for i, words in enumerate((*found._closing(_math), *notes))]
         return f"<table>{''.join(rows)}</table>"
@@ -117,7 +122,7 @@ class Explanation:
     def latex(self) -> str:
         """Return what the steps give as LaTeX, one line each."""
         lines = [f"  {x.latex} && \\text{{{r.number}}}" for r in self.reasons for x in r.given]
-        notes = said_in_latex(said_of_the_rule(self.page), self.page.latex_pen)
+        notes = said_in_latex(self._notes(), self.page.latex_pen)
         lines += [f"  \\rlap{{{note}}}" for note in notes]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
@@ -245,9 +250,10 @@ class _Made:
 
     def _given(self, w: Writer, given: int, inner: bool) -> str:
         """Return a contribution as text; with resets, in the states that enter the step."""
-        if inner or not self.page.setting.reset:
-            return (w.symbol if inner else w.rhs)(given)
-        return write(entering(w.lowered(given), self.page), w.notation)
+        if inner:
+            return w.symbol(given)
+        formula = by_name(w.lowered(given), self.page)
+        return write(entering(formula, self.page) if self.page.setting.reset else formula, w.notation)
 
     def _bar_label(self, arg: int, bar: int, leaves: Mapping[int, str]) -> Label | None:
         if arg in leaves:

@@ -17,7 +17,15 @@ from symbptt.autodiff.chain import Chain, chain
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import Block, jacobian
 from symbptt.autodiff.labels import Label
-from symbptt.derivations.tables import equation, gathered, said, said_in_latex, text_lines
+from symbptt.derivations.tables import (
+    equation,
+    gathered,
+    lines_by_name,
+    said,
+    said_in_latex,
+    said_of_constants,
+    text_lines,
+)
 from symbptt.derivations.under_setting import entering, kept, of_a_step, said_of_a_step
 from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Expr, Raised, Symbol, Times, normal
 from symbptt.equations.notation.pen import Pen
@@ -114,13 +122,19 @@ class StepJacobian:
         return self.text()
 
     @cached_property
+    def written_out(self) -> tuple[Definition, ...]:
+        """The lines with their constant arrays as numbers."""
+        return of_a_step(_Derivatives(self.page).lines(self.of, (self.to,), {}, []), self.page, self.of)
+
+    @cached_property
     def definitions(self) -> tuple[Definition, ...]:
         """The line of the derivative, and those of what stands in it under a name."""
-        return of_a_step(_Derivatives(self.page).lines(self.of, (self.to,), {}, []), self.page, self.of)
+        return lines_by_name(self.written_out, self.page)
 
     def _notes(self) -> Iterator[Note]:
         left = _Derivatives(self.page).name(Label(self.to, 0), self.of)
-        return said_of_a_step(self.page, [(left, self.to, self.of)])
+        yield from said_of_a_step(self.page, [(left, self.to, self.of)])
+        yield from said_of_constants(self.definitions, self.page)
 
     def text(self, *, ascii: bool = False) -> str:
         """Return the equation as plain text, with `ascii` in ASCII alone; vectors are columns, diag(v) is the diagonal matrix
@@ -231,7 +245,11 @@ class StateJacobian:
         if self.page.setting.reset:
             whole = [Definition(entering(x.left, self.page), entering(x.right, self.page)) for x in whole]
         # Zero and identity blocks stand in the matrix itself.
-        return tuple(dict.fromkeys(line for line in whole if line.right not in (ZERO, EYE, ONE)))
+        return lines_by_name(dict.fromkeys(x for x in whole if x.right not in (ZERO, EYE, ONE)), self.page)
+
+    def _notes(self) -> Iterator[Note]:
+        yield from said_of_a_step(self.page)
+        yield from said_of_constants(self.definitions, self.page)
 
     @cached_property
     def taken(self) -> frozenset[str]:
@@ -285,7 +303,7 @@ class StateJacobian:
         lines = [f"[ {'  '.join(padded(x, w) for x, w in zip(row, widths, strict=True))} ]" for row in rows]
         lines[0] += f"    {own} = ({'; '.join(map(pen.name, self.states))})"
         matrix = [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
-        notes = said(said_of_a_step(self.page), pen)
+        notes = said(self._notes(), pen)
         return "\n".join([*before, *matrix, *(equation(line, pen) for line in self.definitions), *notes])
 
     def latex(self) -> str:
@@ -298,7 +316,7 @@ class StateJacobian:
         own = self.letter
         head, *before = self._heads(pen, Label(own, None))
         whole = rf"{head} = \begin{{bmatrix}} {rows} \end{{bmatrix}}, \quad {own} = ({state})"
-        notes = said_in_latex(said_of_a_step(self.page), pen)
+        notes = said_in_latex(self._notes(), pen)
         return gathered([*before, whole, *(equation(line, pen) for line in self.definitions), *notes])
 
     def _repr_latex_(self) -> str:

@@ -16,7 +16,7 @@ from symbptt.autodiff.labels import Label
 from symbptt.autodiff.routes import Routes, network
 from symbptt.autodiff.term import Terms
 from symbptt.checks import check_count
-from symbptt.derivations.tables import equation, gathered, said, said_in_latex, table
+from symbptt.derivations.tables import equation, gathered, lines_by_name, said, said_in_latex, said_of_constants, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
 from symbptt.equations.notation.pen import Pen
@@ -136,7 +136,8 @@ class Paths(Sequence[Path]):
         return "\n".join([table(head, rows, pen.words("‖·‖₂") if norms is not None else "", shared), *notes])
 
     def _notes(self) -> Iterator[Note]:
-        return said_of_routes(self.page, self.of, self.steps)
+        yield from said_of_routes(self.page, self.of, self.steps)
+        yield from said_of_constants([x for path in self.paths for x in path.definitions], self.page)
 
     def latex(self) -> str:
         """Return the routes and their derivatives as rows of a LaTeX array, and behind them the lines that these read."""
@@ -287,7 +288,8 @@ class _Telling:
     def _path(
         self, names: tuple[str, ...], keys: tuple[tuple[str, int], ...], found: tuple[Definition, ...], by_parts: bool
     ) -> Path:
-        return Path(self.page, names, keys, along_a_route(found, self.page, self.source.name, self.steps, by_parts))
+        told = along_a_route(found, self.page, self.source.name, self.steps, by_parts)
+        return Path(self.page, names, keys, lines_by_name(told, self.page))
 
     def _key(self, id: int) -> str:
         if id in self.step.leaves.values():

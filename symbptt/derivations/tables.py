@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from symbptt.equations.algebra.expressions import Array, Expr, Symbol
+from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import ranges
 from symbptt.equations.page.chains import Definition
+from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.layout import noted
 from symbptt.equations.page.lines import Note
+
+
+def by_name(e: Expr, page: Equations) -> Expr:
+    """Return an expression with the constant arrays that the page shows in its legend by their names there."""
+    if not any(every(e, Array)):
+        return e
+    known = {key: note[0] for key, note in _constants(page).items() if isinstance(note[0], Symbol)}
+    return mapped_where(e, lambda x: known.get(_key(x), x), Array)
+
+
+def lines_by_name(lines: Iterable[Definition], page: Equations) -> tuple[Definition, ...]:
+    """Return lines with constant arrays by their names on the page."""
+    return tuple(replace(line, right=by_name(line.right, page)) for line in lines)
+
+
+def said_of_constants(lines: Iterable[Definition], page: Equations) -> Iterator[Note]:
+    """Yield what the legend of the page says of the constant arrays that stand by name in some lines."""
+    read = {x for line in lines for x in every(line.right, Symbol) if x.label.time is None}
+    yield from (note for note in constants_of(page) if note[0] in read)
+
+
+def constants_of(page: Equations) -> Iterator[Note]:
+    """Yield what the legend of the page says of its constant arrays."""
+    if any(node.family == "number" and node.shape for node in page.recursion.graph):
+        yield from _constants(page).values()
+
+
+def _constants(page: Equations) -> Mapping[object, Note]:
+    """Return the notes of the page's legend that show constant arrays: `M = [1, 2; 3, 4]`."""
+    found: dict[object, Note] = {}
+    for note in page.page().legend:
+        if len(note) > 2 and isinstance(note[0], Symbol) and isinstance(note[2], Array):
+            found[note[2].values, note[2].rest, note[0].shape] = note
+    return found
+
+
+def _key(e: Expr) -> object:
+    assert isinstance(e, Array)
+    return e.values, e.rest, e.shape
 
 
 def equation(line: Definition, pen: Pen) -> str:

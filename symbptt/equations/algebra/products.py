@@ -241,4 +241,4 @@ def _summed(t: Product) -> Expr:
 
 def _is_free(factor: Expr, of: Product) -> bool:
     """Answer whether a factor is the same at all indices that a term is summed over."""
-    return not any(x in of.over for x in every(factor))
+    return not any(x in of.over for x in every(factor, Index))
