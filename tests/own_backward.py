@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import symbptt as sb
-from symbptt import Input, Param, State
+from symbptt import Index, Input, Param, State
 
 
 @sb.cell
@@ -381,6 +381,54 @@ def slots_backward(params: Any, inputs: Any, state: Any, cotangents: Any, wrong:
         dx[t] = dq @ p["Q"] + dk @ p["K"] + dae @ p["E"]
         dM = new
     return {**g, "x": dx, "M": dM}
+
+
+@sb.cell
+def tokens(i: Index["s"], h: State["n"], E: Param["s n"], U: Param["n n"], V: Param["k n"]):
+    """Rows of a table, a softmax that is an output."""
+    h2 = sb.relu(E[i] + U @ h)
+    return {"h": h2, "p": sb.softmax(V @ h2)}
+
+
+def tokens_backward(params: Any, inputs: Any, state: Any, cotangents: Any, wrong: str = "") -> dict[str, Any]:
+    i, E, U, V = inputs["i"], params["E"], params["U"], params["V"]
+    T, B = i.shape
+    hs, ps = [state["h"]], []
+    for t in range(T):
+        hs.append(np.maximum(E[i[t]] + hs[-1] @ U.T, 0))
+        e = np.exp(hs[-1] @ V.T)
+        ps.append(e / e.sum(1, keepdims=True))
+    sent = {}
+    for name, shape in (("h", (T, B, len(U))), ("p", (T, B, len(V)))):
+        sent[name] = np.zeros(shape)
+        given = cotangents.get(name, sent[name])
+        if T:
+            sent[name][-1 if given.ndim == 2 else slice(None)] = given
+    g = {k: np.zeros_like(v) for k, v in params.items()}
+    dh = (
+        cotangents["h"]
+        if not T and cotangents.get("h", i).ndim == 2 and "h" in cotangents
+        else np.zeros_like(state["h"])
+    )
+    for t in reversed(range(T)):
+        p, dp = ps[t], sent["p"][t]
+        dl = p * (1 - p) * dp if wrong == "softmax by its diagonal" else p * (dp - (p * dp).sum(1, keepdims=True))
+        g["V"] += dl.T @ hs[t + 1]
+        dh = dh + sent["h"][t] + dl @ V
+        da = dh * (hs[t + 1] > 0)
+        if wrong == "rows are added once":
+            g["E"][i[t]] += da
+        elif wrong == "rows are assigned":
+            g["E"][i[t]] = da
+        else:
+            np.add.at(g["E"], i[t], da)
+        g["U"] += (dh if wrong == "dU before the slope" else da).T @ hs[t]
+        dh = da @ U
+        if wrong == "chunks without a start" and t % 2 == 0:
+            dh = 0 * dh
+        if wrong == "cut after 3 steps" and T - t == 3:
+            break
+    return {**g, "h": dh}
 
 
 @sb.cell

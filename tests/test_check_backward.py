@@ -29,13 +29,14 @@ PASSES = {
     "two states": (own.two_states, own.two_states_backward),
     "slots": (own.slots, own.slots_backward),
     "bounded": (own.bounded, own.bounded_backward),
+    "tokens": (own.tokens, own.tokens_backward),
 }
 NOW = "now"
 # (cell, mistake, kind, what the words have; of a list each), first those that the default run has
 MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("elman", "no slope", "factor", ["the factor 1 - h_t² is forgotten", "h2 = np.tanh(a)"], NOW),
     ("elman", "U transposed", "transposed", ["the term Uᵀ da_t of dh_{t-1}", "U and its transpose are exchanged"], ""),
-    ("elman", "cut after 2 steps", "truncated", ["stops after 2 steps", "what the last step of the loop hands on"], NOW),
+    ("elman", "cut after 2 steps", "truncated", ["stops after 2 steps", "what the last step of the loop hands on"], ""),
     ("elman", "db is a mean", "mean", ["db is divided by the batch B"], ""),
     ("elman", "dU reads the next state", "shifted", ["reads h_{t-1} one step later"], ""),
     ("elman", "clip carry value", "clipped", ["what a step hands to the step before", "±0.25"], NOW),
@@ -51,7 +52,7 @@ MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("elman", "carry missing", "truncated", ["flows back through 1 step at the most"], ""),
     ("elman", "carry has the wrong sign", "sign", ["dh_{t-1} has the term Uᵀ da_t with the wrong sign", "handed to the step before"], ""),
     ("elman", "carry twice", "doubled", ["the term Uᵀ da_t twice"], ""),
-    ("elman", "chunks of 2", "truncated", ["chunks of 2 steps, counted from the first", "sb.Chunked(2, 2)"], ""),
+    ("elman", "chunks of 2", "truncated", ["across the borders of chunks of 2 steps, counted from the first"], ""),
     ("elman", "loop leaves out the first step", "first step", ["leaves out the first step"], ""),
     ("elman", "loop leaves out the last step", "last step", ["leaves out the last step"], ""),
     ("elman", "output missing", "missing", ["∂L/∂y_t, which the loss gives, is not added"], ""),
@@ -121,6 +122,12 @@ MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("bounded", "states exchanged", "misread", ["dh_0 and ds_0 are exchanged"], ""),
     ("bounded", "path through the gate missing", "missing", ["dg_t lacks the term"], ""),
     ("bounded", "no slope of the gate", "factor", ["as it is"], ""),
+    ("tokens", "rows are added once", "overwritten", ["rows of dE have one sample of those with the same index", "np.add.at"], NOW),
+    ("tokens", "rows are assigned", "overwritten", ["rows of dE have the term that came last alone"], ""),
+    ("tokens", "softmax by its diagonal", "slope", ["the slope is that of sigmoid"], ""),
+    ("tokens", "dU before the slope", "misread", ["of dU is made of dh_t, not of da_{h,t}"], ""),
+    ("tokens", "chunks without a start", "truncated", ["chunks of 2 steps", "and the initial state has nothing"], ""),
+    ("tokens", "cut after 3 steps", "truncated", ["stops after 3 steps"], ""),
 ]  # fmt: skip
 
 

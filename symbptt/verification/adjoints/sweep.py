@@ -23,12 +23,15 @@ Arrays = dict[str, Any]
 @dataclass(frozen=True)
 class EdgeFault:
     """A mistake on an edge: a factor, nodes in the place of those with the same id, values that are read in the place of those of
-    the forward pass, by node; with `passes` the cotangent is handed on as it is."""
+    the forward pass, by node; with `passes` the cotangent is handed on as it is; `takes` is the value whose cotangent is taken, `weights`
+    those of steps and samples, (T, B)."""
 
     scale: float = 1.0
     nodes: Mapping[int, Node] = field(default_factory=dict)
     reads: Mapping[int, Any] = field(default_factory=dict)
     passes: bool = False
+    takes: int | None = None
+    weights: Any = None
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,29 @@ def pulled(
 
     Shapes: all (N, B, ...), N the number of the steps `at`.
     """
-    pending = dict(roots)
+    pending, bars, late = dict(roots), dict[int, Any](), list[Edge]()
     # Edges come from the last value to the first: when a value is taken, all that reads it has given.
     for value, edges in tape.from_value.items():
         if value not in pending or (value in tape.varying) != varying:
             continue
         bar = pending.pop(value)
         bar = plan.limits[value](bar) if value in plan.limits else bar
-        known = {edges[0].bar: bar}
+        bars[value], known = bar, {edges[0].bar: bar}
         for edge in edges:
-            given = contribution(tape, edge, known, at, plan.edges.get(edge.number))
+            fault = plan.edges.get(edge.number)
+            other = None if fault is None else fault.takes
+            if other is not None and other not in bars:
+                late.append(edge)
+                continue
+            used = known if other is None else {edge.bar: bars[other]}
+            given = contribution(tape, edge, used, at, fault)
             if record is not None:
                 record(edge, bar, given)
+            pending[edge.target] = given if edge.target not in pending else pending[edge.target] + given
+    for edge in late:
+        fault = plan.edges[edge.number]
+        if fault.takes in bars:
+            given = contribution(tape, edge, {edge.bar: bars[fault.takes]}, at, fault)
             pending[edge.target] = given if edge.target not in pending else pending[edge.target] + given
     return pending
 
@@ -126,6 +140,8 @@ def contribution(tape: Tape, edge: Edge, known: dict[int, Any], at: slice, fault
             else tape.compute(node, [_read(tape, arg, values, at, fault) for arg in node.args])
         )
     given = values[edge.given] if edge.given in values else tape.read(edge.given, at)
+    if fault is not None and fault.weights is not None:
+        given = given * fault.weights[at].reshape(*fault.weights[at].shape, *(1,) * (given.ndim - 2))
     return given if fault is None else fault.scale * given
 
 

@@ -58,23 +58,34 @@ def _is_elementwise(chain: Chain) -> bool:
 
 def chain_mistakes(part: Part) -> Iterator[Mistake]:
     """Yield the mistakes over several elementwise functions in a row."""
+    shape = part.recursion.graph.shape
+    for edge in part.tape.edges:
+        if edge.nodes and shape(edge.value) == shape(edge.target) and edge.nodes[-1].family == "map":
+            yield from _other_slopes(part, (edge,))
     for chain in chains_of(part):
-        skipped = dict.fromkeys([edge.number for edge in chain], EdgeFault(passes=True))
         first, last = chain[0], chain[-1]
-        yield _made(part, chain, "factor", partial(passed, part, last, first.value), skipped, 2)
-        own = next(edge for edge in chain if edge.nodes)
-        for text, slope in SLOPES.items():
-            body = Body(placeholder(0) * slope)
-            node = next(node for node in own.nodes if node.id == own.given)
-            node = replace(node, attrs=body, args=(own.bar, first.value))
-            faults = {**skipped, own.number: EdgeFault(nodes={node.id: node})}
-            yield _made(part, chain, "slope", partial(_of_slope, part, chain, text), faults, 3)
+        yield _made(part, chain, "factor", partial(passed, part, last, first.value), _skipped(chain), 2)
+        yield from _other_slopes(part, chain)
         if last.target in per_sample(part.recursion.graph, part.recursion.forward_ids):
             for by in (-1, 1):
                 for border in ("hold", "wrap", "zero"):
                     words = partial(_of_step, part, chain, by)
                     apply = partial(_shifted, part.name, chain, by, border)
                     yield _mistake(part, chain, "shifted", words, apply, 3)
+
+
+def _skipped(chain: Chain) -> dict[int, EdgeFault]:
+    return dict.fromkeys([edge.number for edge in chain], EdgeFault(passes=True))
+
+
+def _other_slopes(part: Part, chain: Chain) -> Iterator[Mistake]:
+    """Yield the slopes of other functions in the place of those of all of these."""
+    own = next(edge for edge in chain if edge.nodes)
+    for text, slope in SLOPES.items():
+        node = next(node for node in own.nodes if node.id == own.given)
+        node = replace(node, attrs=Body(placeholder(0) * slope), args=(own.bar, chain[0].value))
+        faults = {**_skipped(chain), own.number: EdgeFault(nodes={node.id: node})}
+        yield _made(part, chain, "slope", partial(_of_slope, part, chain, text), faults, 3)
 
 
 def _made(part: Part, chain: Chain, kind: str, words: Any, faults: dict[int, EdgeFault], rank: int) -> Mistake:

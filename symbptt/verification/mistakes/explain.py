@@ -23,7 +23,7 @@ from symbptt.verification.mistakes.mistake import Mistake
 from symbptt.verification.mistakes.part import Part, reaches_of, reaches_of_loss
 from symbptt.verification.mistakes.problem import CELL, LOSS, Draft
 from symbptt.verification.mistakes.ratios import factor_mistakes, limit_mistakes, shared_factors
-from symbptt.verification.mistakes.reads import misread_mistakes, shifted_mistakes
+from symbptt.verification.mistakes.reads import misread_mistakes, shifted_mistakes, table_mistakes, taken_mistakes
 from symbptt.verification.mistakes.search import Explained, likelier, of_several_steps, pair, several, single, told
 from symbptt.verification.mistakes.shapes import misshapen
 from symbptt.verification.mistakes.whole import (
@@ -147,7 +147,8 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
     if not found and isinstance(asker.target, Cell):
         found = single(draws, recursion_limits(asker, draws, Words(asker.page, asker.page.cell)))
     if not found:
-        found = single(draws, [m for part in _parts(asker, draws[0]) for m in misread_mistakes(part)])
+        parts = _parts(asker, draws[0])
+        found = single(draws, [m for part in parts for m in (*misread_mistakes(part), *taken_mistakes(part))])
     first = draws[0]
     wrong = [*dict.fromkeys(b[:2] for b in ordered(first.wrong, first.right))]
     if found:
@@ -175,8 +176,8 @@ def _together(asker: Asker, draws: Sequence[Draw], candidates: Sequence[Mistake]
         if is_wrong:
             base = several(ones, candidates, first, place)
             base = base if len(base.matched) == len(ones[0].given) or first.mistakes else pair(ones, candidates) or base
-            base = of_several_steps(draws[0], base) or first
-        found = likelier(draws[0], several(draws, candidates, base, place))
+            base = of_several_steps(draws, base) or first
+        found = likelier(draws, several(draws, candidates, base, place))
         best = found if len(found.matched) > len(best.matched) else best
     return best
 
@@ -203,7 +204,11 @@ def _candidates(asker: Asker, draws: Sequence[Draw]) -> list[Mistake]:
     names = [
         k for k in one.problem.cotangents(Draft()) if k in (cell.recursion.step.next | cell.recursion.step.outputs)
     ]
-    found = [m for part in parts for m in (*edge_mistakes(part), *chain_mistakes(part), *shifted_mistakes(part))]
+    found = [
+        m
+        for part in parts
+        for m in (*edge_mistakes(part), *chain_mistakes(part), *shifted_mistakes(part), *table_mistakes(part))
+    ]
     T = min(d.problem.point.steps for d in draws)
     found += carry_mistakes(cell, T)
     found += cotangent_mistakes(cell, names)

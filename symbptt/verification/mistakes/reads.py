@@ -149,6 +149,70 @@ def misread_mistakes(part: Part) -> Iterator[Mistake]:
                     yield Mistake("misread", words, apply, place, 5, reach)
 
 
+def taken_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield terms that are made of the cotangent of another value: that before a slope, or that of another gate."""
+    g, tape = part.recursion.graph, part.tape
+    values = [id for id in tape.from_value if id in tape.varying]
+    leaves, order = set(part.recursion.step.leaves.values()), {id: i for i, id in enumerate(values)}
+    # Terms of a sum have its cotangent: of those that are the same the first, which has the name, stands for all.
+    adjoint, first = part.recursion.adjoint, dict[int, int]()
+    for id in values:
+        first.setdefault(adjoint.get(id, id), id)
+    for edge in (edge for id in values for edge in tape.from_value[id]):
+        own = first[adjoint.get(edge.value, edge.value)]
+        for other in first.values():
+            # What is not a leaf is needed before the cotangents of values that come after.
+            is_there = edge.target in leaves or order[other] < order[edge.value]
+            if other != own and is_there and g.shape(other) == g.shape(edge.value):
+                words = partial(_of_taken, part, edge, other, own)
+                apply = partial(faulty, part.name, edge, EdgeFault(takes=other))
+                yield Mistake("misread", words, apply, part.words.place(edge.value), 5, part.reaches.get(edge.target))
+
+
+def _of_taken(part: Part, edge: Edge, other: int, own: int) -> str:
+    bar, term, words = part.words.bar(edge.target), part.words.term(edge), part.words
+    return f"the term {term} of {bar} is made of {words.bar(other)}, not of {words.bar(own)}"
+
+
+def table_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield sums into rows of a table that a row takes part in once: `dE[i] += d` adds one sample where several have the same index."""
+    arguments = part.recursion.step.leaves.values()
+    for edge in part.tape.edges:
+        index = [node.args[1] for node in edge.nodes if node.family == "gather" and node.attrs.kind == "scatter"]
+        if len(index) != 1 or index[0] not in arguments or edge.target not in arguments:
+            continue
+        bar = part.words.bar(edge.target)
+        for text, is_all in (
+            (
+                f"rows of {bar} have one sample of those with the same index in a step: += adds it once, np.add.at all of them",
+                False,
+            ),
+            (f"rows of {bar} have the term that came last alone: they are assigned, not added to", True),
+        ):
+            apply = partial(_once, part.name, edge, index[0], is_all)
+            yield Mistake(
+                "overwritten", partial(str, text), apply, part.words.place(edge.value), 0, part.reaches.get(edge.target)
+            )
+
+
+def _once(name: str, edge: Edge, index: int, is_all: bool, draft: Draft, problem: Problem) -> Draft | None:
+    tape = problem.tape if name == CELL else problem.loss_tape
+    assert tape is not None
+    rows = tape.primal[index]
+    if rows.ndim != 2 or not rows.size:
+        return None
+    weights = np.zeros(rows.shape)
+    if is_all:
+        # The loop ends with the first step, whose last sample is written last.
+        last = {int(row): i for i, row in enumerate(rows[::-1].ravel())}
+        for i in last.values():
+            weights[len(rows) - 1 - i // rows.shape[1], i % rows.shape[1]] = 1
+    else:
+        for t, row in enumerate(rows):
+            weights[t, list({int(v): b for b, v in enumerate(row)}.values())] = 1
+    return faulty(name, edge, EdgeFault(weights=weights), draft, problem)
+
+
 def _misread(
     name: str, edge: Edge, id: int, inner: int, inside: Collection[int], other: int, draft: Draft, problem: Problem
 ) -> Draft | None:

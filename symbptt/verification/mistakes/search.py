@@ -87,7 +87,7 @@ def several(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
     A mistake is taken where all draws say so. `base` are mistakes that are known already.
     """
     candidates = [m for m in candidates if m.reach is None or _fits(draws, m.reach, is_all=False)]
-    found = Explained(base.mistakes, matched_groups(draws[0], base.firsts))
+    found = Explained(base.mistakes, matched_in_all(draws, base.firsts))
     while len(found.matched) < len(draws[0].given) and len(found.mistakes) < MOST:
         more = _better(draws, candidates, found, place)
         if more is None:
@@ -96,25 +96,26 @@ def several(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
     return found
 
 
-def likelier(one: Draw, found: Explained) -> Explained:
-    """Return the same mistakes, of those that were alike where they were found the ones that explain most of another draw."""
+def likelier(draws: Sequence[Draw], found: Explained) -> Explained:
+    """Return the same mistakes, of those that were alike where they were found the ones that explain most of other draws."""
     chosen = list(found.mistakes)
     for i, alike in enumerate(chosen):
 
         def score(mistake: Mistake, i: int = i) -> int:
-            return len(matched_groups(one, tuple(mistake if k == i else each[0] for k, each in enumerate(chosen))))
+            mistakes = tuple(mistake if k == i else each[0] for k, each in enumerate(chosen))
+            return sum(len(matched_groups(one, mistakes)) for one in draws)
 
         scores = [score(mistake) for mistake in alike] if len(alike) > 1 else [0]
         chosen[i] = tuple(m for m, n in zip(alike, scores, strict=True) if n == max(scores))
     firsts = tuple(alike[0] for alike in chosen)
-    return Explained(tuple(chosen), matched_groups(one, firsts))
+    return Explained(tuple(chosen), matched_in_all(draws, firsts))
 
 
-def of_several_steps(one: Draw, of_one_step: Explained) -> Explained:
+def of_several_steps(draws: Sequence[Draw], of_one_step: Explained) -> Explained:
     """Return mistakes that explain one step where they explain something of several steps too; none where they do not: then they are
     other mistakes, which look like these at one step."""
-    found = likelier(one, of_one_step)
-    return found if len(found.matched) > len(matched_groups(one, ())) else Explained()
+    found = likelier(draws, of_one_step)
+    return found if len(found.matched) > len(matched_in_all(draws, ())) else Explained()
 
 
 def pair(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
@@ -166,25 +167,24 @@ def matched_groups(one: Draw, mistakes: tuple[Mistake, ...]) -> frozenset[Group]
     return frozenset(place for place in one.given if all(b in blocks for b in one.right if b[:2] == place))
 
 
+def matched_in_all(draws: Sequence[Draw], mistakes: tuple[Mistake, ...]) -> frozenset[Group]:
+    """Return the gradients that some mistakes give as they came on every draw: a match by chance on one is none on another one."""
+    return frozenset.intersection(*(matched_groups(one, mistakes) for one in draws))
+
+
 def _better(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explained, place: Place) -> Explained | None:
     """Return the mistakes with one more, the one that explains most; none where none explains more."""
     firsts = base.firsts
     bases = [gradients_with(one, firsts) for one in draws]
     own = [] if any(b is None for b in bases) else [*factor_mistakes(draws, [b for b in bases if b is not None], place)]
     best, matched = list[Mistake](), base.matched
-    before = [len(matched_groups(one, firsts)) for one in draws[1:]]
-    most = len(matched), sum(before)
     for mistake in [*candidates, *own]:
         here = _beyond_zeros(draws[0], firsts, mistake, base.matched)
-        if len(here) < max(most[0], len(base.matched) + 1):
+        if len(here) < max(len(matched), len(base.matched) + 1):
             continue
-        # A match by chance on one draw is none on another one.
-        elsewhere = [len(matched_groups(one, (*firsts, mistake))) for one in draws[1:]]
-        if any(n <= n_before for n, n_before in zip(elsewhere, before, strict=True)):
-            continue
-        score = len(here), sum(elsewhere)
-        if score > most:
-            best, most, matched = [], score, here
-        if score == most and here == matched:
+        here &= matched_in_all(draws[1:], (*firsts, mistake))
+        if len(here) > len(matched):
+            best, matched = [], here
+        if here == matched and len(here) > len(base.matched):
             best.append(mistake)
     return Explained((*base.mistakes, _by_rank(best)), matched) if best else None

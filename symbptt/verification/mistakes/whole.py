@@ -124,26 +124,29 @@ def _reversed(array: Any) -> Any:
 def reach_mistakes(T: int) -> Iterator[Mistake]:
     """Yield truncations: after k steps for each loss, at the borders of chunks, in a loop that stops early or begins late."""
     for k in range(1, T):
+        window = f"each loss flows back through {_steps_text(k)} at the most: truncated BPTT, sb.Window({k})"
+        yield _reach(window, "truncated", partial(_window, k), 0)
         yield _reach(
-            f"each loss flows back through {_steps_text(k)} at the most: truncated BPTT, sb.Window({k})",
-            "truncated",
-            partial(_window, k),
-            0,
+            f"{window}; and the initial state has nothing", "truncated", partial(_unstarted, partial(_window, k)), 1
         )
         if k > 1:
-            yield _reach(
-                f"nothing flows back across the borders of chunks of {k} steps, counted from the first: sb.Chunked({k}, {k})",
-                "truncated",
-                partial(_chunked, k, True),
-                1,
-            )
+            chunks = f"nothing flows back across the borders of chunks of {k} steps, counted from the first"
+            for text, reach in (
+                (chunks, partial(_bordered, k)),
+                (
+                    f"the losses of each {k} steps flow back through {k} steps: sb.Chunked({k}, {k})",
+                    partial(_chunked, k, True),
+                ),
+            ):
+                yield _reach(text, "truncated", reach, 1)
+                yield _reach(f"{text}; and the initial state has nothing", "truncated", partial(_unstarted, reach), 1)
             yield _reach(
                 f"nothing flows back across the borders of chunks of {k} steps, counted from the last",
                 "truncated",
                 partial(_chunked, k, False),
                 2,
             )
-    for k in range(1, T - 1):
+    for k in range(1, T):
         text = (
             f"the loop over steps stops after {_steps_text(k)}, counted from the last: earlier steps have no gradient"
         )
@@ -194,6 +197,16 @@ def _window(k: int, T: int) -> Reach:
     for span in spans(Window(k), T):
         reach[span.lo : span.hi, span.first :] = True
     return reach, reach[:, 0], None
+
+
+def _bordered(k: int, T: int) -> Reach:
+    chunk = np.arange(T) // k
+    reach = chunk[:, None] == chunk
+    return reach, reach[:, 0], None
+
+
+def _unstarted(reach: Any, T: int) -> Reach:
+    return reach(T)[0], np.zeros(T, bool), None
 
 
 def _chunked(k: int, is_from_first: bool, T: int) -> Reach:
