@@ -1016,7 +1016,10 @@ class Page:
             return [f"{spelt[1]}{self.reader.family[spelt[2]]}_{spelt[3]}"]
         stem, _, letter = symbol.name.rpartition("_")
         value = self.reader.family.get(letter)
-        return [symbol.name] if value is None or not stem else [f"{stem}{value}", f"{stem}_{value}"]
+        if value is None or not stem:
+            return [symbol.name]
+        low = value.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+        return [f"{stem}{value}", f"{stem}{low}", f"{stem}_{value}"]
 
     def line(self, text: str, at: int) -> None:
         text, _, among = text.partition(" ∈ ")
@@ -1049,6 +1052,7 @@ class Page:
             self.once[symbol.name] = (
                 elementwise(np.add, before, value) if relation == "+=" and before is not None else value
             )
+            self.once |= dict.fromkeys(self.others, self.once[symbol.name])
             return
         series = self.timed.setdefault(symbol.name, {})
         when = self.steps if symbol.time == LAST else 0 if symbol.time == START else at + symbol.time

@@ -481,3 +481,16 @@ def test_pages_of_cells_of_no_repository_read_as_people_write(cell, shown, hidde
     assert all(part in text for part in shown), text
     assert not any(part in text for part in hidden), text
     assert_read(cell, sizes_of(cell))
+
+
+@sb.cell
+def normed(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    c = np.tanh(sb.layer_norm(U @ h))
+    z = sb.sigmoid(sb.layer_norm(W @ x + U @ h))
+    return (1 - z) * h + z * c
+
+
+def test_what_a_closed_adjoint_reads_three_times_has_a_name() -> None:
+    lines = lines_of(normed)
+    assert lines["u_t"] == "dz_t ⊙ z_t ⊙ (1 - z_t)" and "(u_t - mean(u_t) - mean(" in lines["da_{z,t}"]
+    assert_read(normed, sizes_of(normed))

@@ -148,5 +148,12 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
     found |= {without_time(name, role) for name in found for role in TIMES}
     if loss is not None:
         found |= {label.name for label in loss.lines.labels.values()} | {loss.of.count, "loss"}
-    # Beside z_{1,t} another value is not called z.
-    return found | {name.partition("_")[0] for r in recursions for name in r.step.parts}
+    # Beside z_{1,t} and u_{g,t} other values are not called z and u.
+    made = {
+        label.name
+        for x in (lines, *([] if loss is None else [loss.lines]))
+        for label in x.labels.values()
+        if not label.given
+    }
+    parts = {name for r in recursions for name in r.step.parts}
+    return found | {name.partition("_")[0] for name in made | parts}

@@ -411,6 +411,8 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
         # What is equal has equal kinds and size: of all else no hash is needed.
         rough = Counter([(x.kinds, x.size) for x in long])
         counts = Counter([x for x in long if rough[x.kinds, x.size] > 1])
+        within = _within(counts, long)
+        counts += Counter({e: len(larger) for e, larger in within.items()})
         often = {
             e: n
             for e, n in counts.items()
@@ -426,7 +428,24 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
         if name is None or not twice:
             return found
         e = max(twice, key=lambda e: e.size)
-        found = _named(found, e, name, forms.get(e, {}))
+        found = _named(found, e, name, forms.get(e, {}), within.get(e, ()))
+
+
+def _within(counts: Mapping[Expr, int], long: Iterable[Expr]) -> dict[Expr, tuple[Times, ...]]:
+    """Return products with a cotangent that stand twice by themselves, as in g - mean(g), and the larger ones that have all of
+    their factors, as in mean(u ⊙ g)."""
+    twice = [e for e, n in counts.items() if n > 1 and isinstance(e, Times) and any(x.adjoint for x in e.labels)]
+    products = dict.fromkeys(x for x in long if isinstance(x, Times)) if twice else {}
+    return {e: tuple(x for x in products if x != e and _has_factors(x, e)) for e in twice}
+
+
+def _with_name(whole: Times, part: Expr, name: Symbol) -> Expr:
+    """Return a product with a name for those of its factors that are a product by themselves."""
+    return times([*_less(whole.factors, part.parts), name])
+
+
+def _has_factors(whole: Times, part: Times) -> bool:
+    return not Counter(part.factors) - Counter(whole.factors)
 
 
 def _in_their_order(forward: Sequence[Line]) -> list[Line]:
@@ -543,14 +562,21 @@ def _is_whole(e: Expr) -> bool:
     return isinstance(e, Call) and bool(e.of) and e.size >= SHORTEST_WHOLE
 
 
-def _named(sections: list[list[Line]], e: Expr, name: str, forms: Mapping[Expr, tuple[Expr, ...]]) -> list[list[Line]]:
-    """Return sections with a name for an expression, and entries of it where one of its `forms` stands."""
+def _named(
+    sections: list[list[Line]],
+    e: Expr,
+    name: str,
+    forms: Mapping[Expr, tuple[Expr, ...]],
+    larger: Sequence[Times] = (),
+) -> list[list[Line]]:
+    """Return sections with a name for an expression, and entries of it where one of its `forms` stands; in `larger` products the
+    name stands for those of their factors that are its own."""
     times = {x.time for x in e.labels} - {None}
     round_ = _round_of(e)
     label = Label(name, LAST if LAST in times else 0 if times else None, given=False, round=round_)
     symbol, adjoint = Symbol(label, e.shape), any(x.adjoint for x in e.labels)
     s, i = next((s, i) for s, lines in enumerate(sections) for i, line in enumerate(lines)
-                if any(x == e or x in forms for x in walk(line.right)))  # fmt: skip
+                if any(x == e or x in forms or x in larger for x in walk(line.right)))  # fmt: skip
     # A value of the forward pass is computed there, even if only the backward pass reads it twice.
     if s > 0 and not adjoint:
         s, i = 0, len(sections[0])
@@ -560,6 +586,7 @@ def _named(sections: list[list[Line]], e: Expr, name: str, forms: Mapping[Expr, 
     # Innermost first: where the array itself stands by its entries, these have their name before it.
     whole: dict[Expr, Expr] = {Entries(x.indices, x, e.shape): symbol for x in entries.values()}
     table: dict[Expr, Expr] = {e: symbol, **entries, **whole}
+    table |= {x: _with_name(x, e, symbol) for x in larger}
     later = table | _at_other_steps(table, sections[1:])
     tables = [table, *[later for _ in sections[1:]]]
     found = [
