@@ -492,5 +492,5 @@ def normed(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
 
 def test_what_a_closed_adjoint_reads_three_times_has_a_name() -> None:
     lines = lines_of(normed)
-    assert lines["u_t"] == "dz_t ⊙ z_t ⊙ (1 - z_t)" and "(u_t - mean(u_t) - mean(" in lines["da_{z,t}"]
-    assert_read(normed, sizes_of(normed))
+    name = next(left for left, right in lines.items() if right == "dz_t ⊙ z_t ⊙ (1 - z_t)")
+    assert f"({name} - mean({name}) - mean(" in lines["da_{z,t}"] and lines["da_{z,t}"].count("⊙") == 1
