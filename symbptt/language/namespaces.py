@@ -83,6 +83,11 @@ def _held(plain: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _is_number(value: Any) -> bool:
+    """Answer whether a value is an array of NumPy's own without axes, which a trace takes for a number."""
+    return type(value) is np.ndarray and not value.ndim and value.dtype.kind in "fi"
+
+
 def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return NumPy's function of a name, which is ours where an argument is a value of a cell or a named size."""
 
@@ -108,7 +113,10 @@ def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         if is_ours:
             return as_numpy_calls(name, JOINERS[name], as_numbers)(*args, **kwargs)
         found = plain(*args, **kwargs)
-        return held(found) if _HERE.traces and found.dtype.kind in "fc" else found
+        if _HERE.traces:
+            return held(found) if found.dtype.kind in "fc" else found
+        # A check is given the number that `np.array(1.0)` spells, as the trace is.
+        return found.item() if MADE.get() is not None and _is_number(found) else found
 
     return function
 
@@ -272,8 +280,12 @@ def _allocating(name: str, value: Any) -> Any:
     """Return what a name means while a check makes of arrays what it computes with, or None where that is what it always means."""
     if value is np:
         return Numpy()
+    if _is_number(value):
+        return value.item()
     name = _NAMES.get(id(value), "")
-    return of_values(name, value) if name in JOINERS else _held(value) if name in ALLOCATORS else None
+    if name in JOINERS:
+        return of_values(name, value)
+    return _held(value) if name in ALLOCATORS else None
 
 
 @contextmanager
