@@ -1,5 +1,6 @@
 """Other forms of a call, norms of adjoints and final states: what a module does wrong there is caught by verification alone."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import symbptt as sb
 from symbptt import Input, Output, Param, State, Target
 from symbptt.codegen.kernel import Kernel
 from symbptt.verification.checks import rows
+from symbptt.verification.comparison import attempt
 from symbptt.verification.forms import form_rows
 from symbptt.verification.objective import cotangents_of_loss
 from symbptt.verification.proof.prove import proof_of
+from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.regimes import REGIMES, SIZES
 from symbptt.verification.regimes import point as draw
+from symbptt.verification.requests import NOTHING
 from symbptt.zoo import gru, lstm, min_gru
 from tests.cells import odd
 from tests.kernels import kernel_of
@@ -151,3 +155,21 @@ def test_saturated_samples_that_end_are_compared() -> None:
     kernel = kernel_of(read)
     sizes = {row.size for row in rows(kernel, 0) if row.regime == "saturated"}
     assert any("B=6" in size for size in sizes)
+
+
+def test_an_error_of_the_check_itself_says_nothing_of_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted mistake: an error that comes up through no line of the user's or of a module, which a report called a wrong gradient,
+    or a size that cannot be proved."""
+    assert attempt(lambda: 1 / 0) == (None, "raised ZeroDivisionError: division by zero")
+    with pytest.raises(ValueError, match="no number"):
+        attempt(partial(int, "no number"))
+    monkeypatch.setattr("symbptt.verification.proof.symbolic._numbers", lambda *_: {})
+    monkeypatch.setattr("symbptt.verification.proof.symbolic._is_zero", partial(int, "no number"))
+    with pytest.raises(TypeError):
+        symbolic(read, NOTHING, 1.0)
+
+
+@pytest.mark.parametrize(("old", "new", "name"), [('{"y": y}', "{}", "y"), ('"w": dw', '"w": 0', "dw")])
+def test_a_result_that_lacks_is_told_and_raises_nothing(old: str, new: str, name: str) -> None:
+    report = sb.verify(planted(read, old, new), proof=False)
+    assert not report.passed and name in report.wrong

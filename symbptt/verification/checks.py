@@ -25,7 +25,7 @@ from symbptt.verification.blocks import in_blocks, to_the_last_digits
 from symbptt.verification.certificate import Certificate, certificate_of
 from symbptt.verification.comparison import TOLERANCE, Case, gradient_rows, type_rows, value_rows
 from symbptt.verification.finite_differences import has_complex_version
-from symbptt.verification.forms import form_rows, settled_rows
+from symbptt.verification.forms import NOWHERE, form_rows, settled_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
 from symbptt.verification.inner_gradients import inner_rows
@@ -224,7 +224,8 @@ def _values(run: Callable[[], Kernel], point: Point) -> dict[str, tuple[Any, Any
         return found | _predictions(run(), point)
     states, outputs = oracle.run(target, point)
     found = _forward(run(), point)
-    return {name: (reference, (found.states | found.outputs)[name]) for name, reference in (states | outputs).items()}
+    came = found.states | found.outputs
+    return {name: (reference, came.get(name, NOWHERE)) for name, reference in (states | outputs).items()}
 
 
 def _names_of_values(target: Cell | Model) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from symbptt.errors import ArgumentError, CellError, one_line
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle, screen
 from symbptt.verification.complex_step import other_rounding
 from symbptt.verification.domains import kept_in
@@ -122,13 +123,15 @@ class Case:
 def attempt(call: Callable[[], Any]) -> tuple[Any, str | None]:
     """Return the result of generated or given code and None, or None and the error in words.
 
-    Errors about the call of the check itself are raised again.
+    Errors about the call of the check itself are raised again, and those of the check: they say nothing of a module.
     """
     try:
         return call(), None
     except (CellError, Refusal):
         raise
     except Exception as error:
+        if not is_of_code(error):
+            raise
         return None, f"raised {type(error).__name__}: {one_line(error)}"
 
 
@@ -445,7 +448,7 @@ def type_rows(case: Case, arrays: Callable[[Point, Arrays], dict[str, Any]]) -> 
         if failure is not None:
             verdict = failed("forward", failure)
             return [] if verdict.note else [case.row("float32", verdict)]
-    others = {k: v.dtype for k, v in found.items() if np.asarray(v).dtype != np.float32}
+    others = {k: np.asarray(v).dtype for k, v in found.items() if np.asarray(v).dtype != np.float32}
     said = {k: f"float32 is expected where all arguments are of it, got {dtype}" for k, dtype in others.items()}
     return [case.row(k, Verdict(np.inf, "forward", "", text)) for k, text in said.items()]
 

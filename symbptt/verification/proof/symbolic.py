@@ -24,6 +24,7 @@ from symbptt.ir.shape import named_size, names_in
 from symbptt.ir.sizes import fits
 from symbptt.language.cell import Cell
 from symbptt.language.init import concrete
+from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle
 from symbptt.verification.objective import value_of
 from symbptt.verification.oracle import Arrays, Point
@@ -37,6 +38,7 @@ from symbptt.verification.proof.opaque import (
     Opaques,
     OutOfLettersError,
     OutOfTimeError,
+    UndefinedError,
 )
 from symbptt.verification.requests import Asked
 
@@ -80,7 +82,9 @@ def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
         except OutOfTimeError:
             note = f"{words} was not reached within {seconds:g} s of processor time"
             break
-        except Exception as error:  # a function of NumPy without a version for these numbers, or a size that would be 0
+        except Exception as error:  # a function without a version for these numbers, or a size that would be 0
+            if not (isinstance(error, UndefinedError) or is_of_code(error)):
+                raise
             note = f"not at {words}: {type(error).__name__}: {one_line(error)[:80]}"
     return Symbolic(tuple(zero), tuple(other), note)
 
