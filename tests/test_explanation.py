@@ -500,6 +500,9 @@ def test_comparison_says_what_changes() -> None:
     assert any(str(x).startswith("∂c_t/∂c_{t-1}: diag(f_t) → diag(") for x in found.jacobians)
     assert "(+3 n)" in str(found.cost[0])
     assert found.text().startswith("lstm → lstm_peephole\nforward\n")
+    # Long right sides stand under each other.
+    assert any(re.match(r"∂h_t/∂h_\{t-1\}: diag\(tanh.*\n    → diag\(tanh", str(x)) for x in found.jacobians)
+    assert max(map(len, found.text().splitlines())) <= 200
 
 
 @pytest.mark.parametrize("cells", [(lstm, gru), (rnn, lstm), (lstm, lstm_peephole), (several, leaky)])

@@ -22,6 +22,9 @@ from symbptt.ir.shape import prod
 from symbptt.ir.shape import size as sized
 from symbptt.language.cell import Cell
 
+LONGEST = 120
+"""Characters of two right sides that stand in one line."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -41,7 +44,9 @@ class Change:
     def _line(self) -> str:
         where = f"  (inside {self.inside})" if self.inside else ""
         if len(self.gone) == len(self.new) == 1:
-            return f"{self.of}: {self.gone[0].removeprefix('+ ')} → {self.new[0].removeprefix('+ ')}{where}"
+            old, new = (x[0].removeprefix("+ ") for x in (self.gone, self.new))
+            apart = "\n    " if len(self.of) + len(old) + len(new) > LONGEST else " "
+            return f"{self.of}: {old}{apart}→ {new}{where}"
         parts = [*(_signed(x, turned=True) for x in self.gone), *(_signed(x) for x in self.new)]
         return f"{self.of}: {', '.join(parts)}{where}"
 
