@@ -10,11 +10,15 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target
 from symbptt.codegen.kernel import Kernel
 from symbptt.verification import checks as verification
+from symbptt.verification import oracle
 from symbptt.verification.blocks import Unwritten, in_blocks
 from symbptt.verification.checks import rows
+from symbptt.verification.comparison import Case, gradient_rows
+from symbptt.verification.oracle import Point
 from symbptt.verification.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
+from symbptt.verification.requests import NOTHING
 from symbptt.zoo import gru, lstm
 from tests.kernels import kernel_of as compiled
 
@@ -568,3 +572,27 @@ def test_textbook_backward_pass_may_lose_those_digits() -> None:
 
     report = sb.check_backward(plain, backward, params={"b": np.full(3, 20.0)})
     assert report.passed, str(report)
+
+
+@sb.cell
+def directed(x: Input["m"], h: State["n"], W: Param["n m"], V: Param["n m"], b: Param["n"]):
+    """With one unit the direction is a sign, and its weights have no gradient."""
+    q = W @ x
+    q /= np.linalg.norm(q)
+    return np.tanh(h * np.sin(q) + V @ x + b)
+
+
+@pytest.mark.parametrize(("left", "is_wrong"), [(2e-16, False), (1e-13, True)])
+def test_rounding_that_is_left_of_a_gradient_that_cancels_is_no_fault(left: float, is_wrong: bool) -> None:
+    kernel, size = compiled(directed), next(s for s in SIZES if s.ones)
+    saturated = next(r for r in REGIMES if r.name == "saturated")
+    point = draw(directed, saturated, size, 3, NOTHING)
+    assert point is not None
+    sent = oracle.cotangents(directed, point, 1)
+
+    def gradients(near: Point, by: Any) -> Any:
+        grads = kernel.backward(kernel.forward(near.params, near.inputs, near.state), by)
+        return {**grads.params, "W": np.full_like(grads.params["W"], left)}, grads.inputs, grads.state
+
+    found = gradient_rows(Case(directed, saturated, size, point, sent, sharp=True), gradients, True)
+    assert [row.name for row in found if not row.passed] == ["dW"] * is_wrong

@@ -244,7 +244,8 @@ def _by_elements(
 
     is_sharp = case.sharp and name == COMPLEX[0]
     # a gradient that cancels to zero has no digits to lose, and leaves the rounding of what cancels
-    least = {k: NEARLY * v if is_sharp and v else EPS * largest for k, v in scales.items()}
+    has_digits = {k: is_sharp and bool(np.any(wanted)) for k, (wanted, _) in sides.items()}
+    least = {k: NEARLY * v if has_digits[k] else EPS * largest for k, v in scales.items()}
     pairs = with_noise(sides, scales, name, moves, least)
     # Differences of values cannot see a declared derivative.
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
