@@ -13,7 +13,7 @@ from symbptt import Const, Index, Input, Param, State
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.ir.laws import check
-from tests import ccode, test_c99, test_plan
+from tests import ccode, oracle, test_c99, test_plan
 from tests.kernels import kernel_of
 
 
@@ -382,3 +382,26 @@ def test_pages_of_values_that_change_places_or_stay() -> None:
     assert "dz_{t,k}   = Wᵀ du_{a,t,k} for k < 2" in sb.derive(two).text()
     # What a body reads of what it carries at the number of the round has no loop: its rounds stand there one by one.
     assert not any(node.family == "rounds" for node in in_loops(inner_k.looped).graph)
+
+
+@sb.cell
+def keyed(x: Input["m"], M: State["d d"], S: State["d d"], K: Param["d m"], V: Param["d m"]):
+    """A memory whose key has the name that the numbers of rounds have, and is read in two other shapes."""
+    k, v = K @ x, V @ x
+    S = 0.9 * S - sb.grad(lambda M: np.sum((M @ k - v) ** 2))(M)
+
+    def orthogonal(X):
+        A = X @ X.T
+        return 3.4445 * X + (-4.7750 * A + 2.0315 * A @ A) @ X
+
+    M = 0.95 * M + 0.1 * sb.repeat(orthogonal, S / (np.sqrt(np.sum(S * S)) + 1e-6), 3)
+    return {"M": M, "S": S, "y": M @ k}
+
+
+def test_number_of_a_round_is_no_variable_of_another_value() -> None:
+    kernel = kernel_of(keyed)
+    groups = oracle.draw(keyed, 2, 1, {"m": 1, "d": 2}, scale=0.4)
+    run = kernel.forward(*groups)
+    sent = {name: np.random.default_rng(1).standard_normal(v.shape) for name, v in (run.states | run.outputs).items()}
+    wanted = oracle.gradients(keyed, *groups, sent, 2)
+    oracle.assert_blocks_close(oracle.flat(kernel.backward(run, sent)), wanted)

@@ -461,6 +461,11 @@ def walk(statements: Iterable[Statement]) -> Iterator[Statement]:
         yield from walk(body_of(s))
 
 
+def indices(body: Iterable[Statement]) -> set[str]:
+    """Return the names of the numbers of all loops: variables as those of buffers are."""
+    return {s.index.name for s in walk(body) if isinstance(s, Loop)}
+
+
 def walked(body: Iterable[Statement]) -> Iterator[Statement]:
     """Return all statements but those that compute the argument of a Sharpen, which are an expression."""
     for s in body:

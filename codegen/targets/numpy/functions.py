@@ -14,6 +14,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Scan,
     View,
+    indices,
     walk,
 )
 from symbptt.codegen.lower.pull import SEND
@@ -63,7 +64,7 @@ def function_text(
 ) -> str:
     """Return a function: its head, the lines `first`, its body, and the lines that `last` writes behind it; `around` are the
     lines around a loop whose blocks are scanned."""
-    taken = {*RESERVED, *(b.name for b in f.declared), *map(str, f.sizes)}
+    taken = {*RESERVED, *(b.name for b in f.declared), *map(str, f.sizes), *indices(f.body)}
     taken |= {new for _, new in text.names.renamed}
     operands = Operands(text.names, Views(text.names, taken, text.wishes))
     begun = {port.view.buffer for port in f.arguments}

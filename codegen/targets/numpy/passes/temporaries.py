@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Function, Sharpen, View, walk, writes
+from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Function, Sharpen, View, indices, walk, writes
 from symbptt.codegen.loop_ir.rewrite import with_buffers
 from symbptt.codegen.lower.frame import COUNT
 from symbptt.ir.naming import unique
@@ -21,7 +21,8 @@ class Temporaries:
     taken: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.taken = {b.name for b in self.function.declared} | {str(x) for x in self.function.sizes}
+        f = self.function
+        self.taken = {b.name for b in f.declared} | {str(x) for x in f.sizes} | indices(f.body)
 
     @property
     def all(self) -> tuple[Buffer, ...]:
@@ -57,7 +58,7 @@ def numbered(f: Function) -> Function:
     late = {view.buffer for s in walk(f.body) if isinstance(s, Sharpen) for x in walk(s.body) for view in writes(x)}
     named = [b for b in f.buffers if b.space == "temporary" and _stem(b)]
     of = {b: _stem(b) for b in sorted(named, key=late.__contains__)}
-    taken = {b.name for b in f.declared if b not in of} | {str(x) for x in f.sizes}
+    taken = {b.name for b in f.declared if b not in of} | {str(x) for x in f.sizes} | indices(f.body)
     new: dict[Buffer, Buffer] = {}
     for b, stem in of.items():
         name = unique(stem, taken)
