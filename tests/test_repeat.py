@@ -255,6 +255,24 @@ Gradients of the initial state
 """
 
 
+@pytest.mark.parametrize("size, number, member", [("n", "k", "j"), ("k", "j", "l")])
+def test_members_of_a_family_have_the_round_of_their_loop_and_another_letter(size, number, member) -> None:
+    @sb.cell
+    def gated(x: Input[size], h: State[size], Wz: Param[f"{size} {size}"], Wr: Param[f"{size} {size}"]):
+        def step(s):
+            z, r = sb.sigmoid(Wz @ s + x), sb.sigmoid(Wr @ s + x)
+            return (1 - z) * s + z * r * s
+
+        return sb.repeat(step, h, 3)
+
+    text = sb.derive(gated).text()
+    assert f"Σ_{member} W_{member}ᵀ da_{{{member},t,{number}}} +" in text, text
+    assert (
+        f"dW_{member} = Σ_t Σ_{{{number} < 3}} da_{{{member},t,{number}}} s_{{t,{number}}}ᵀ,  {member} ∈ {{z, r}}"
+        in text
+    )
+
+
 def test_page_has_one_body_for_all_rounds() -> None:
     d = sb.derive(pair)
     assert d.text().startswith(PAGE)

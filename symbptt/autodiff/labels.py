@@ -15,6 +15,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.naming import beside, free_letters, next_number, unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import changing
+from symbptt.ir.shape import names_in
 from symbptt.ir.step import Argument
 
 NEXT, LAST, FIRST, START = 1, 2, 3, 4
@@ -122,8 +123,10 @@ def _of_points(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
 
 
 def letter_of_rounds(g: Graph) -> str:
-    """Return the letter of the number of a round on a page."""
-    named = {name.partition("_")[0] for name in g.names.values()} | {n.attrs.name for n in g if n.family == "leaf"}
+    """Return the letter of the number of a round on a page, which no value and no size is called."""
+    leaves = [node for node in g if node.family == "leaf"]
+    named = {name.partition("_")[0] for name in g.names.values()} | {node.attrs.name for node in leaves}
+    named |= {name for node in leaves for name in names_in(node.shape)}
     return next(free_letters("kjiqrl", named))
 
 

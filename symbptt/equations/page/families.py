@@ -154,7 +154,7 @@ def as_member(family: Family, letter: str, e: Expr) -> Expr:
     def general(x: Symbol) -> Expr:
         if x.label in family.holes:
             name = of_member(x.label.name, value, letter)
-            return Symbol(Label(name, x.label.time, x.label.adjoint, mark=x.label.mark), x.of)
+            return Symbol(Label(name, x.label.time, x.label.adjoint, mark=x.label.mark, round=x.label.round), x.of)
         return x
 
     return relabelled(e, general)

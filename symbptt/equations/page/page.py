@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.autodiff.labels import TIMES, Label, letter_of_rounds, without_time
 from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.expressions import plus
 from symbptt.equations.algebra.normal import in_normal_form, without_tests
@@ -24,6 +24,7 @@ from symbptt.equations.page.textbook import (
     shared,
 )
 from symbptt.ir.naming import free_letters
+from symbptt.ir.rounds import has_rounds
 from symbptt.ir.shape import names_in
 
 NAMES = "uwrpqsvzgk"
@@ -144,6 +145,7 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
     found = {label.name for label in lines.labels.values()} | {label.full for label in lines.labels.values()}
     recursions = [lines.recursion] + ([loss.lines.recursion] if loss is not None else [])
     for r in recursions:
+        found |= {letter_of_rounds(r.graph)} if has_rounds(r.graph) else set()
         found |= {a.name for a in r.step.arguments} | {n for a in r.step.arguments for n in names_in(a.shape)}
     found |= {without_time(name, role) for name in found for role in TIMES}
     if loss is not None:
