@@ -14,7 +14,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -29,6 +29,9 @@ from symbptt.ir.nesting import Nesting
 from symbptt.ir.node import Node, View, placeholder
 from symbptt.ir.rewrite import copy_node
 from symbptt.ir.rounds import graph_of, loop_of, made_in_rounds
+
+REMAINING = frozenset(remaining for remaining, _ in ops.REMAINDERS.values())
+"""The functions of a value and an argument that remainders are."""
 
 
 @dataclass
@@ -61,10 +64,11 @@ def sharpen(p: Program) -> Program:
     there, plain = read | _given(p), _numbers(p)
     made = _Sharpening(p, p.written or p, there, plain, p.varying)
     made.long |= _long(made)
+    derivatives = _derivatives(g, p.needed) - forward
     for id in g.ancestors(p.needed):
         node = g[id]
         args = [made.new[arg] for arg in node.args]
-        if id not in forward and node.family == "map":
+        if id in derivatives and node.family == "map":
             near = places.get(id) in [f"backward {region}" for region in NEAR]
             made.new[id] = _sharpened(made, node, args, near)
         else:
@@ -75,6 +79,19 @@ def sharpen(p: Program) -> Program:
     q = renewed(p, made.graph, made.new)
     origin = traced(p, {new: (old,) for old, new in made.new.items()})
     return replace(q, written=made.shown, origin=origin | {id: olds for id, olds in made.origin.items() if olds})
+
+
+def _derivatives(g: Graph, needed: Iterable[int]) -> set[int]:
+    """Return the values that something else reads than an argument from which a remainder is computed: such an argument is one of
+    the forward sweep, where a gradient inside the step may have 1 - tanh² as a value."""
+    found, todo = set[int](), [*needed]
+    while todo:
+        node = g[todo.pop()]
+        if node.id not in found:
+            found.add(node.id)
+            is_remainder = node.family == "map" and node.attrs.expr.func in REMAINING
+            todo += node.args[:1] if is_remainder else node.args
+    return found
 
 
 def _given(p: Program) -> set[int]:
