@@ -335,6 +335,17 @@ def test_graph_gru_reads_at_each_node_what_its_neighbours_send() -> None:
         np.testing.assert_allclose(new, (1 - z) * h[v] + z * candidate, rtol=1e-12)
 
 
+def test_predictive_coding_moves_by_its_two_prediction_errors() -> None:
+    p = values_of(zoo.predictive_coding)
+    A, C, rate = p["A"], p["C"], p["rate"]
+    prior = A @ np.tanh(p["x"])
+    x = prior
+    for _ in range(3):
+        of_input, of_state = p["y"] - C @ np.tanh(x), x - prior
+        x = x - rate * (of_state - (1 - np.tanh(x) ** 2) * (C.T @ of_input))
+    np.testing.assert_allclose(zoo.predictive_coding(**p), x, rtol=1e-12)
+
+
 def test_mesa_net_fits_values_to_keys_by_weighted_least_squares() -> None:
     cell, values, T = zoo.mesa_net, values_of(zoo.mesa_net), 5
     x = inputs_of(T)
@@ -465,7 +476,20 @@ def graph_gru_of(jax: Any, x: Any, h: Any, p: dict[str, Any]) -> Any:
     return jax.vmap(of_node)(x, h, p["A"] @ h)
 
 
-AS_IN_PAPERS = {"graph_gru": graph_gru_of}
+def predictive_coding_of(jax: Any, y: Any, x: Any, p: dict[str, Any]) -> Any:
+    """Three steps of inference of Millidge et al. 2024, with the gradient of the energy as JAX has it."""
+    tanh, prior = jax.numpy.tanh, p["A"] @ jax.numpy.tanh(x)
+
+    def energy(x: Any) -> Any:
+        return jax.numpy.sum((y - p["C"] @ tanh(x)) ** 2) / 2 + jax.numpy.sum((x - prior) ** 2) / 2
+
+    x = prior
+    for _ in range(3):
+        x = x - p["rate"] * jax.grad(energy)(x)
+    return x
+
+
+AS_IN_PAPERS = {"graph_gru": graph_gru_of, "predictive_coding": predictive_coding_of}
 
 
 @pytest.mark.peers

@@ -18,7 +18,7 @@ from symbptt.zoo.gated import (
     ugrnn,
     zoneout,
 )
-from symbptt.zoo.learning import titans, ttt
+from symbptt.zoo.learning import predictive_coding, titans, ttt
 from symbptt.zoo.linear import lru, s4d, selective_ssm
 from symbptt.zoo.memory import (
     attention,
@@ -51,6 +51,6 @@ __all__ = [
     "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
     "echo_state", "fast_grnn", "fast_weights", "graph_gru", "gru", "gru_layer_norm", "hopfield", "householder",
     "indrnn", "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu",
-    "mgu2", "min_gru", "minimal_rnn", "mlstm", "retnet", "rnn", "s4d", "scrn", "second_order", "selective_ssm", "sru",
-    "stack_rnn", "titans", "ttt", "ugrnn", "unicornn", "zoneout",
+    "mgu2", "min_gru", "minimal_rnn", "mlstm", "predictive_coding", "retnet", "rnn", "s4d", "scrn", "second_order",
+    "selective_ssm", "sru", "stack_rnn", "titans", "ttt", "ugrnn", "unicornn", "zoneout",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Cells whose step learns: their state is a model, which a step trains by the gradient of a loss of its own."""
+"""Cells whose step goes down the gradient of a loss of its own: their state is a model that it trains, or what it infers."""
+
+import numpy as np
 
 import symbptt as sb
 from symbptt import Input, Param, State
@@ -30,3 +32,21 @@ def titans(x: Input["m"], M: State["d d"], S: State["d d"], W_K: Param["d m"], W
     S_new = eta * S - theta * sb.grad(lambda M: sb.sum((M @ k - v) ** 2))(M)
     M_new = (1 - alpha) * M + S_new
     return {"M": M_new, "S": S_new, "y": M_new @ q}
+
+
+@sb.cell
+def predictive_coding(y: Input["m"], x: State["n"], A: Param["n n"], C: Param["m n"], rate: Param = 0.1):
+    """A state that is inferred at each step, by three steps down the energy of what it does not predict.
+
+    Source: Millidge, Tang, Osanlouy, Harper, Bogacz 2024, "Predictive coding networks for temporal prediction", their energy of
+    two prediction errors, with covariances of one and without control inputs.
+    """
+    prior = A @ np.tanh(x)
+
+    def energy(x):
+        return (sb.sum((y - C @ np.tanh(x)) ** 2) + sb.sum((x - prior) ** 2)) / 2
+
+    x = prior
+    for _ in range(3):
+        x = x - rate * sb.grad(energy)(x)
+    return x
