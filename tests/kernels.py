@@ -9,8 +9,12 @@ from symbptt.codegen.kernel import Shared, compiled
 
 @cache
 def kernel_of(target: sb.Cell | sb.Model, **options: Any) -> sb.Kernel:
-    """What `sb.compile` gives; what the kernels of a cell with its losses and options have alike is made once. Not where the memory
-    of a call is measured: a kernel keeps arrays for the next."""
+    """What `sb.compile` gives. Not where the memory of a call is measured: a kernel keeps arrays for the next."""
+    return own_kernel_of(target, **options)
+
+
+def own_kernel_of(target: sb.Cell | sb.Model, **options: Any) -> sb.Kernel:
+    """A new kernel; what those of a cell with its losses and options have alike, program, sweeps and equations, is made once."""
     return compiled(target, _shared(target.cell if isinstance(target, sb.Model) else target), **options)
 
 

@@ -17,7 +17,7 @@ from symbptt.codegen.load import load
 from symbptt.codegen.runtime import checkpoints
 from tests import brute, unseen
 from tests.cells import odd, vanilla
-from tests.kernels import saturating
+from tests.kernels import own_kernel_of, saturating
 from tests.test_truncation import MASKS, MODELS, SIZES, STEPS
 
 LEAST, SOME = 30_000, 60_000
@@ -25,7 +25,7 @@ LEAST, SOME = 30_000, 60_000
 
 @cache
 def kernel_of(target: Any, memory: Any, clip: float | None = None) -> sb.Kernel:
-    return sb.compile(target, memory=memory, clip_adjoint=clip)
+    return own_kernel_of(target, memory=memory, clip_adjoint=clip)
 
 
 def least_of(
