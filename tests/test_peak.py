@@ -29,7 +29,7 @@ from symbptt.ir.scalar import Num, Power, Prod, Ref, Tree
 from symbptt.ir.scalar import Sum as Sum_
 from symbptt.ir.shape import named_size
 from tests import brute, unseen
-from tests.kernels import saturating
+from tests.kernels import own_kernel_of, saturating
 
 CELLS = {**zoo.CELLS, **unseen.CELLS}
 STEPS, BATCH = 200, 8
@@ -58,7 +58,7 @@ def error_of(cell: sb.Cell, at: str) -> sb.Model:
 
 @cache
 def kernel_of(name: str, kind: str, memory: Any) -> sb.Kernel:
-    return sb.compile(CELLS[name] if kind == "cell" else error_of(CELLS[name], kind), memory=memory)
+    return own_kernel_of(CELLS[name] if kind == "cell" else error_of(CELLS[name], kind), memory=memory)
 
 
 def sizes_of(name: str, sizes: dict[str, int] | None = None) -> dict[str, int]:

@@ -12,6 +12,7 @@ from symbptt.codegen.targets.numpy import index
 from symbptt.codegen.targets.python.text import ATOM, POWER, PRODUCT, SUM, size_text, tightness
 from symbptt.ir.shape import named_size
 from tests import brute, oracle, sums
+from tests.kernels import own_kernel_of
 
 EVERY = pytest.mark.parametrize("cell", sums.CELLS, ids=lambda cell: cell.name)
 ONES = {"m": 3, "n": 2, "v": 1}
@@ -20,7 +21,7 @@ ONES = {"m": 3, "n": 2, "v": 1}
 
 @cache
 def kernel_of(target: Any, memory: Any = "all") -> sb.Kernel:
-    return sb.compile(target, memory=memory)
+    return own_kernel_of(target, memory=memory)
 
 
 def assert_right(
