@@ -291,6 +291,7 @@ def test_exponential_is_that_of_scipy(shape: tuple[int, ...], scale: float) -> N
 
 
 @pytest.mark.long
+@pytest.mark.thinned(1, 2)
 @pytest.mark.proof
 @pytest.mark.parametrize("cell", [kalman_joseph, cayley, exponential, factors, stacked], ids=lambda cell: cell.name)
 def test_cell_is_verified(cell: sb.Cell) -> None:

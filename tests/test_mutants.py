@@ -51,6 +51,7 @@ EQUIVALENT = re.compile(
 
 
 @pytest.mark.long
+@pytest.mark.thinned(1, 2)
 @pytest.mark.parametrize("name, options", [
     ("lstm", {}), ("min_gru", {}), ("retnet", {}), ("lstm", {"memory": "sqrt"}), ("min_gru", {"truncation": sb.Chunked(3, 2)}), ("odd", {}),
 ])  # fmt: skip

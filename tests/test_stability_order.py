@@ -247,7 +247,7 @@ def test_the_bound_of_a_normalised_vector_is_taken_where_it_is_zero(cell: Any) -
 
 
 @pytest.mark.parametrize(
-    "cell", [by_norm, rms, pytest.param(own_layer, marks=pytest.mark.long)], ids=lambda cell: cell.name
+    "cell", [by_norm, rms, pytest.param(own_layer, marks=pytest.mark.exhaustive)], ids=lambda cell: cell.name
 )
 def test_certificates_of_normalised_vectors_hold(cell: Any) -> None:
     """A bias that keeps the vector away from zero makes the rate small."""
