@@ -26,9 +26,11 @@ from symbptt.codegen.runtime import (
     part,
     pieces,
     reach,
+    real_types,
     root,
     told_every,
     told_last,
+    types,
     watch,
     watch_chunk,
     whole,
@@ -48,6 +50,7 @@ CHOICES = (
     {watch, watch_chunk},
     {checked_loss, checked_reach},
     {located, part},
+    {types, real_types},
 )
 """Files of which a module carries one."""
 OPTIONS = [
@@ -128,8 +131,40 @@ def test_missing_definition_is_seen() -> None:
 
 def test_module_of_a_cell_alone_has_no_loss_and_one_without_options_no_checkpoints_or_scan() -> None:
     text = kernel_of(zoo.lstm).source
-    for name in ("_Loss", "_schedule", "_scan", "_clip", "_collected", "REDUCTION", "MEMORY", "TIMED"):
+    for name in (
+        *("_Loss", "_schedule", "_scan", "_clip", "_collected", "REDUCTION", "MEMORY", "TIMED"),
+        *("COMPLEX", "STARTS", "_begin", "_add_starts", "_check_indices"),
+    ):
         assert f"{name}(" not in text and f"\n{name} =" not in text, name
+
+
+def test_module_of_starts_complex_numbers_or_indices_has_what_these_need() -> None:
+    @sb.cell
+    def begun(x: sb.Input["n"], h: sb.State["n"] = 0.5):  # type: ignore[assignment]
+        return np.tanh(h) + x
+
+    @sb.cell
+    def turned(x: sb.Input["n"], h: sb.State["n"], W: sb.Param["n", complex]):
+        return np.real(W) * h + x
+
+    @sb.cell
+    def chosen(i: sb.Index["7"], h: sb.State["n"], W: sb.Param["7 n"]):
+        return h + W[i]
+
+    text = sb.compile(begun).source
+    assert '\nSTARTS = {"h": 0.5}' in text and "\n    _begin(" in text and "\n    _note_start(" in text
+    text = sb.compile(turned).source
+    assert "\nCOMPLEX = (" in text and "\ndef _complex(" in text and "STARTS" not in text
+    text = sb.compile(chosen).source
+    assert "\n    _check_indices(" in text and "STARTS" not in text and "COMPLEX" not in text
+
+
+def test_statement_that_calls_what_is_absent_is_left_out() -> None:
+    source = embed.parsed("def f(x: int = 2**3) -> int:\n    x += 1\n    note(x)\n    return x\n")
+    kept = "def f(x=2**3):\n    x += 1\n    note(x)\n    return x"
+    assert [embed.plain(source, "f", frozenset(names)) for names in ((), ("note",), ())] == [
+        kept, kept.replace("    note(x)\n", ""), kept,
+    ]  # fmt: skip
 
 
 def test_choice_is_from_the_file_that_is_said() -> None:

@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "a norm changes the adjoint": (gru, "flow[k][t] = _norm(d)", "flow[k][t] = _norm(d); d *= 2", "dh_0"),
     "no batch axis": (gru, "    if not batched:\n        inputs", "    if False:\n        inputs", "dx"),
     "no batch axis of resets": (gru, "reset.ndim == 1", "reset.ndim == 3", "without a batch axis"),
-    "no state": (lstm, "    value = STARTS.get(name, 0)", "    value = STARTS.get(name, 1)", "h"),
+    "no state": (lstm, "{k: np.zeros((B, *shapes[k])", "{k: np.ones((B, *shapes[k])", "h"),
     "the last step of an output": (read, "full[name][-1] = array", "full[name][0] = array", "dx"),
     "a second backward pass": (read, '    return {"w": dw', '    h_prev += 1e-3\n    return {"w": dw', "dw"),
     "a value of one sample": (MODEL, VALUE, VALUE.replace("call, _ ", "call, several ") + " * (2 - several)", "value"),

@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import (
-    COMPLEX,
     INDICES,
     INPUTS,
     LEAD,
     MARK,
     PARAMS,
     SHAPES,
-    STARTS,
     STATES,
     TARGETS,
     Array,
@@ -25,7 +23,8 @@ from symbptt.codegen.runtime.cell import (
 )
 from symbptt.codegen.runtime.errors import ArgumentError
 from symbptt.codegen.runtime.masks import _after_end, _held, _kept
-from symbptt.codegen.runtime.types import _type_of
+from symbptt.codegen.runtime.starts import _begin, _spare_start
+from symbptt.codegen.runtime.types import _is_complex, _type_of
 
 
 def _plain(name: str, value: Any) -> Array:
@@ -47,7 +46,7 @@ def _array(name: str, value: Any, rank: int, lead: int) -> Array:
         if array.dtype.kind not in "iu":
             raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
     elif array.dtype not in [_type_of(name, known) for known in (np.float32, np.float64)]:
-        wanted = ("complex64", "complex128") if name in COMPLEX else ("float32", "float64")
+        wanted = ("complex64", "complex128") if _is_complex(name) else ("float32", "float64")
         cure = f"; write .astype(np.{wanted[1]})" if array.dtype.kind in "biuf" else ""
         came = array.dtype if cure or isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
         raise ArgumentError(f"{name}: {' or '.join(wanted)} is expected, got {came}{cure}")
@@ -94,9 +93,8 @@ def _check_finite(name: str, array: Array, lead: int, first: int = 0) -> None:
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
         return
-    bad, start = ~np.isfinite(array), STARTS.get(name)
-    if start is not None and not isinstance(start, str):  # the infinity that a state begins with may be given
-        bad &= array != np.asarray(start, array.dtype)
+    bad = ~np.isfinite(array)
+    _spare_start(bad, name, array)
     if not bad.any():
         return
     where = tuple(np.argwhere(bad)[0])
@@ -106,9 +104,17 @@ def _check_finite(name: str, array: Array, lead: int, first: int = 0) -> None:
 def _check_data(arrays: Arrays, active: Mask, sizes: Sizes, first: int = 0) -> None:
     """Say where numbers that are read are not finite, or no index; behind a sample's end its last step is held.
     The arrays of steps begin with step `first`."""
-    shapes = _shapes(**sizes)
     for k in [k for k in arrays if LEAD.get(k) == 2 and active is not None]:
         arrays[k] = _held(arrays[k], active.sum(0))
+    _check_indices(arrays, sizes, first)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in [k for k in arrays if k not in INDICES]:
+            _check_finite(k, arrays[k], LEAD.get(k, 0), first)
+
+
+def _check_indices(arrays: Arrays, sizes: Sizes, first: int) -> None:
+    """Say where numbers are no index."""
+    shapes = _shapes(**sizes)
     for k in [k for k in INDICES if k in arrays]:
         name = INDICES[k]
         limit = shapes[name][0] if name else np.inf
@@ -116,9 +122,6 @@ def _check_data(arrays: Arrays, active: Mask, sizes: Sizes, first: int = 0) -> N
             where = tuple(np.argwhere((arrays[k] < 0) | (arrays[k] >= limit))[0])
             came = f"{arrays[k][where]}{_place(where, LEAD.get(k, 0), first)}"
             raise ArgumentError(f"{k}: integers from 0 to {limit - 1} are expected, got {came}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in [k for k in arrays if k not in INDICES]:
-            _check_finite(k, arrays[k], LEAD.get(k, 0), first)
 
 
 def _length(arrays: Arrays, name: str, axis: int) -> Any:
@@ -148,7 +151,7 @@ def _given(params: Any, inputs: Any, state: Any, targets: Any) -> tuple[dict[str
 
 def _weak(name: str, value: Any) -> Any:
     """Return a plain number as one of an array; a complex one stays that, and is refused where real ones are expected."""
-    return np.complex128(value) if name in COMPLEX or isinstance(value, complex) else np.float64(value)
+    return np.complex128(value) if _is_complex(name) or isinstance(value, complex) else np.float64(value)
 
 
 def _dtype(arrays: Arrays, weak: set[str]) -> Any:
@@ -225,20 +228,10 @@ def _arguments(
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: _start(k, arrays, shapes[k], B, _type_of(k, dtype)) for k in STATES if k not in arrays}
+    _begin(arrays, shapes, B, dtype)
+    arrays |= {k: np.zeros((B, *shapes[k]), _type_of(k, dtype)) for k in STATES if k not in arrays}
     arrays = {k: a if k in INDICES else a.astype(_type_of(k, dtype), copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
-
-
-def _start(name: str, arrays: Arrays, shape: tuple[int, ...], B: int, dtype: Any) -> Array:
-    """Return what a state begins with, the same for every sample."""
-    value = STARTS.get(name, 0)
-    value = np.asarray(arrays[value] if isinstance(value, str) else value, dtype)
-    if value.shape not in ((), shape):
-        raise ArgumentError(f"{name}: it begins with an array of shape {value.shape}, {shape} is expected")
-    out = np.empty((B, *shape), dtype)
-    out[...] = value
-    return out
 
 
 def _masks(lengths: Any, reset: Any, T: int, B: int) -> tuple[Mask, Mask]:

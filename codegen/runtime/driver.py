@@ -10,9 +10,10 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import STARTS, STATES, Array, Arrays
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays
 from symbptt.codegen.runtime.evaluation import _evaluated
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
+from symbptt.codegen.runtime.starts import _add_starts, _by_param, _note_start
 from symbptt.codegen.runtime.told_every import _alone, _Prediction, _Value
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
 from symbptt.codegen.runtime.workspace import _workspace
@@ -28,13 +29,13 @@ def forward(
     reset: Any = None,
     workspace: Any = None,
 ) -> Run:
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...), where omitted that
-    of STARTS, else zero."""
+    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); an omitted one is what it
+    begins with, zero as a rule."""
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
-    return Run(
+    run = Run(
         _frozen(states, batched),
         _frozen(outputs, batched),
         kept,
@@ -42,8 +43,9 @@ def forward(
         call.dtype,
         call.ws,
         tape[-1],
-        _by_param(state),
     )
+    _note_start(run, state)
+    return run
 
 
 def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any = None) -> Grads:
@@ -58,7 +60,9 @@ def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     found = _flowed_back(call, tape, full, last, flow)
-    return _grads(*found, flow, run.batched, empty=not T, begun=run.begun)
+    grads = _grads(*found, flow, run.batched, empty=not T)
+    _add_starts(grads, run.begun, run.batched)
+    return grads
 
 
 def value_and_grad(
@@ -81,7 +85,9 @@ def value_and_grad(
     plan = _prepared(call, True)
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     value, found, final = _trained(call, plan, flow)
-    return value, _grads(*found, flow, batched, final, not call.T, _by_param(state))
+    grads = _grads(*found, flow, batched, final, not call.T)
+    _add_starts(grads, _by_param(state), batched)
+    return value, grads
 
 
 def value(
@@ -115,11 +121,6 @@ def predict(
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     found = _evaluated(call, _Prediction(call))
     return found if batched else {k: _alone(v) for k, v in found.items()}
-
-
-def _by_param(state: Any) -> tuple[str, ...]:
-    """Return the states that begin with a parameter, of those that a call does not give."""
-    return tuple(k for k, start in STARTS.items() if isinstance(start, str) and k not in (state or {}))
 
 
 def _called(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.cell import MARK, STARTS, Arrays
+from symbptt.codegen.runtime.cell import MARK, Arrays
 
 
 class Run:
@@ -19,10 +19,9 @@ class Run:
         dtype: Any,
         workspace: Any,
         rooms: Any = (),
-        begun: tuple[str, ...] = (),
     ) -> None:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
-        self.workspace, self.rooms, self.begun = workspace, rooms, begun
+        self.workspace, self.rooms = workspace, rooms
         self.mark = MARK
 
     def __repr__(self) -> str:
@@ -68,14 +67,11 @@ def _grads(
     batched: bool,
     final: Arrays | None = None,
     empty: bool = False,
-    begun: tuple[str, ...] = (),
 ) -> Grads:
     """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite. A parameter that states begin with, those of `begun`,
-    has the gradients of all samples."""
+    steps a gradient of a parameter is zero, also where its derivative is infinite."""
     params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
     state = {k: v + resets[k] for k, v in state.items()}
-    params = params | {STARTS[k]: params[STARTS[k]] + state[k].sum(0) for k in begun}
     if not batched:
         inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
         final = final and {k: v[0] for k, v in final.items()}

@@ -7,6 +7,10 @@ import numpy as np
 from symbptt.codegen.runtime.cell import COMPLEX
 
 
+def _is_complex(name: str) -> bool:
+    return name in COMPLEX
+
+
 def _complex(dtype: Any) -> Any:
     """Return the type of complex numbers beside real ones of a type: complex64 beside float32."""
     return np.result_type(dtype, np.complex64)
@@ -14,4 +18,4 @@ def _complex(dtype: Any) -> Any:
 
 def _type_of(name: str, dtype: Any) -> Any:
     """Return the type of an argument, where real ones are of this type."""
-    return _complex(dtype) if name in COMPLEX else dtype
+    return _complex(dtype) if _is_complex(name) else dtype

@@ -53,7 +53,7 @@ def source(p: Program, table: Table, version: str, equations: str) -> str:
     # What the cell has of its own comes first, for that is what a reader looks for.
     own = "\n\n\n".join(function(sweeps).text for function in (forward, kept, backward))
     imports = [*["import math"] * ("math" in names_read(own, "sweeps")), *table.imports]
-    head = "\n".join([docstring(p, version, equations, None), "", *imports, "", tables(p, None, {})])
+    head = "\n".join([docstring(p, version, equations, None), "", *imports, "", tables(p, None, {}, ("STARTS",))])
     more = "\n".join(line for text in _tables(p) for line in wrapped(text))
     carried = [part.text for part in _carried(parts, f"{own}\n{head}")]
     return "\n\n\n".join([f"{head}\n\n\n{more}", own, *carried]) + "\n"
@@ -62,7 +62,7 @@ def source(p: Program, table: Table, version: str, equations: str) -> str:
 def interface(p: Program, table: Table, version: str, equations: str) -> str:
     """Return the text of a module without sweeps: who loads it gives it `_Recurrence`, or `_recurrence`, a function of all steps."""
     parts = [part for part in _parts(table) if part.names and part.names[0].lower() != "_recurrence"]
-    head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {})])
+    head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {}, ("STARTS",))])
     own = "\n".join([*(line for text in _tables(p) for line in wrapped(text)), "", "", *_outputs(p)])
     carried = [part.text for part in _carried(parts, f"{own}\n{head}", OF_KERNELS)]
     return "\n\n\n".join([f"{head}\n\n\n{own}", *carried]) + "\n"

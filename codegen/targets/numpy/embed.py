@@ -43,12 +43,14 @@ from symbptt.codegen.runtime import (
     pieces,
     quiet,
     reach,
+    real_types,
     results,
     root,
     saturation,
     scan,
     selfcheck,
     settling,
+    starts,
     sweeps,
     told_every,
     told_last,
@@ -64,7 +66,7 @@ from symbptt.syntax import statements
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts, part,
     located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments,
-    types, results, workspace, errors, full, selfcheck,
+    starts, types, real_types, results, workspace, errors, full, selfcheck,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
@@ -111,10 +113,14 @@ class Source:
 
 
 def embedded(
-    text: str, roots: Iterable[str] = (), files: Mapping[str, ModuleType] | None = None
+    text: str,
+    roots: Iterable[str] = (),
+    files: Mapping[str, ModuleType] | None = None,
+    absent: frozenset[str] = frozenset(),
 ) -> tuple[str, set[str]]:
     """Return the definitions that a module contains: those that its text reads and `roots`, in the order of the files;
-    and the names among these that the module itself must define. `files` tells the files of names that are choices."""
+    and the names among these that the module itself must define. `files` tells the files of names that are choices; a statement that
+    calls an `absent` function, which has nothing to do in this module, is left out."""
     # A module carries what it calls and nothing else: a cell without masks or checkpoints needs none of their
     # functions, and its reader does not have to pass over them.
     known, todo = {**_first(), **(files or {})}, [*roots, *sorted(names_read(text, FILE))]
@@ -124,7 +130,7 @@ def embedded(
         if name in _own_names():
             own.add(name)
         elif name in known and name not in found:
-            found[name] = definition(known[name], name)
+            found[name] = definition(known[name], name, absent)
             todo += sorted(found[name].reads)
     return _joined(sorted(found.values(), key=lambda d: _places()[d.file, d.name])), own
 
@@ -189,14 +195,14 @@ def _joined(found: Iterable[Definition]) -> str:
 
 
 @cache
-def definition(file: ModuleType, name: str) -> Definition:
-    """Return what a file defines under a name, without types."""
+def definition(file: ModuleType, name: str, absent: frozenset[str] = frozenset()) -> Definition:
+    """Return what a file defines under a name, without types and without statements that call an absent function."""
     if name in _remaining():
         return _remaining()[name]
-    text, value = plain(_source(file), name), vars(file)[name]
+    text, value = plain(_source(file), name, absent), vars(file)[name]
     # The code of a function is there already; of its defaults and decorators none reads a name.
     read = names_of_code(value.__code__) if isinstance(value, FunctionType) else names_read(text, FILE)
-    return Definition(file.__name__, name, text, frozenset(read - {name}))
+    return Definition(file.__name__, name, text, frozenset(read - {name} - absent))
 
 
 @cache
@@ -222,15 +228,15 @@ def _defined(node: ast.stmt) -> list[str]:
     return []
 
 
-def plain(source: Source, name: str) -> str:
-    """Return the text of a definition, to the end of its last line, without types and comments for tools; each function's
-    parameters stand on one line where they fit."""
+def plain(source: Source, name: str, absent: frozenset[str] = frozenset()) -> str:
+    """Return the text of a definition, to the end of its last line, without types, comments for tools and statements that call an absent
+    function; each function's parameters stand on one line where they fit."""
     node = source.nodes[name]
     first = source.start(node)
     assert node.end_lineno is not None
     data = source.data[: source.starts[node.end_lineno]].rstrip(b"\n")
     # From the end to the start, so that the positions of earlier edits stay valid.
-    for start, end, new in sorted(_edits(node, source), reverse=True):
+    for start, end, new in sorted(_edits(node, source, absent), reverse=True):
         data = data[:start] + new.encode() + data[end:]
     return _without_tools(data[first:].decode())
 
@@ -257,7 +263,7 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
             yield from _statements(inner)
 
 
-def _edits(node: ast.stmt, source: Source) -> Iterator[tuple[int, int, str]]:
+def _edits(node: ast.stmt, source: Source, absent: frozenset[str]) -> Iterator[tuple[int, int, str]]:
     """Yield the parts of a definition to be replaced: the first and the last byte, and the new text."""
     for inner in _statements(node):
         match inner:
@@ -268,23 +274,24 @@ def _edits(node: ast.stmt, source: Source) -> Iterator[tuple[int, int, str]]:
                 raise AssertionError(f"{ast.unparse(target)} is declared and has no value")
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 yield source.end(target), source.start(value), " = "
+            case ast.Expr(ast.Call(ast.Name(called))) if called in absent:
+                assert inner.end_lineno is not None
+                yield source.starts[inner.lineno - 1], source.starts[inner.end_lineno], ""
 
 
 def _header(source: Source, node: ast.FunctionDef) -> str:
     """Return the first line of a function without types; where it is too long its parameters stand on a line of their
     own."""
-    arguments = node.args
-    for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
-        if a is not None:
-            a.annotation = None
 
-    def as_spelt(default: ast.expr) -> ast.expr:
+    def as_spelt(default: ast.expr | None) -> ast.expr | None:
         # A default as it stands: 2**28, not 2 ** 28.
-        return ast.Name(source.data[source.start(default) : source.end(default)].decode())
+        return default and ast.Name(source.data[source.start(default) : source.end(default)].decode())
 
-    arguments.defaults = [as_spelt(d) for d in arguments.defaults]
-    arguments.kw_defaults = [None if d is None else as_spelt(d) for d in arguments.kw_defaults]
-    parameters = ast.unparse(arguments)
+    given = node.args
+    names = [[ast.arg(a.arg) for a in group] for group in (given.posonlyargs, given.args, given.kwonlyargs)]
+    rest = [a and ast.arg(a.arg) for a in (given.vararg, given.kwarg)]
+    defaults = [[as_spelt(d) for d in group] for group in (given.kw_defaults, given.defaults)]
+    parameters = ast.unparse(ast.arguments(names[0], names[1], rest[0], names[2], defaults[0], rest[1], defaults[1]))  # type: ignore[arg-type]
     line = f"def {node.name}({parameters}):"
     indent = " " * node.col_offset
     return line if len(indent + line) <= WIDTH else f"def {node.name}(\n{indent}    {parameters}\n{indent}):"

@@ -25,7 +25,9 @@ from symbptt.codegen.runtime import (
     part,
     pieces,
     reach,
+    real_types,
     root,
+    starts,
     told_every,
     told_last,
     watch,
@@ -34,9 +36,9 @@ from symbptt.codegen.runtime import (
     window,
 )
 from symbptt.codegen.targets.numpy import cells
-from symbptt.codegen.targets.numpy.embed import embedded
+from symbptt.codegen.targets.numpy.embed import embedded, names_of
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
-from symbptt.codegen.targets.python.header import UNVERIFIED, docstring, tables
+from symbptt.codegen.targets.python.header import UNVERIFIED, arguments_of, docstring, tables
 from symbptt.codegen.targets.python.text import name_tuple, tuple_text
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -99,7 +101,9 @@ def source(
     quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 2 if head is None else 4 if head.predicted is None else 5]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
-    carried, read = embedded("\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory))
+    carried, read = embedded(
+        "\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory), _absent(p, head)
+    )
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
     given = (
@@ -112,7 +116,7 @@ def source(
         docstring(p, version, equations, head),
         "\n".join([*[origin] * bool(origin), UNVERIFIED]),
         "import numpy as np",
-        tables(p, head, constants),
+        tables(p, head, constants, read),
         "\n" + "\n".join(lines),
     ]
     if isinstance(memory, int):
@@ -143,6 +147,8 @@ def _files(
             **dict.fromkeys(("_blocks", "_first", "_reaches", "_block_back"), blocks),
             "_watch": watch_chunk if isinstance(truncation, Chunked) else watch,
         }
+    if not any(a.complex for a in arguments_of(p, head)):
+        found |= dict.fromkeys(names_of(real_types), real_types)
     at_last = head is not None and head.at == "last"
     return (
         found
@@ -150,6 +156,16 @@ def _files(
         | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
         | dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at_last else told_every)
     )
+
+
+def _absent(p: Program, head: Head | None) -> frozenset[str]:
+    """Return the functions of the runtime that have nothing to do in a module: it has no state that begins with something else than
+    zero, or no index."""
+    every = arguments_of(p, head)
+    begins, counts = (
+        any(x is not None for x in found) for found in zip(*[(a.start, a.limit) for a in every], strict=True)
+    )
+    return frozenset([*names_of(starts)] * (not begins) + ["_check_indices"] * (not counts))
 
 
 def _told(p: Program, head: Head | None) -> dict[str, str]:

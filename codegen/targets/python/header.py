@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -54,7 +54,7 @@ def _lines(text: str) -> list[str]:
 
 def docstring(p: Program, version: str, equations: str, head: Head | None) -> str:
     """Return the docstring of the module: the cell, its shapes, its equations."""
-    shapes = "\n".join(f"  {a.name:<8} {a.role:<6} {_annotation(a)}" for a in _arguments(p, head))
+    shapes = "\n".join(f"  {a.name:<8} {a.role:<6} {_annotation(a)}" for a in arguments_of(p, head))
     name = p.name if head is None else f"{p.name} with the loss {head.program.name} at {head.at} step, {head.reduction}"
     title = f"Backpropagation through time for the cell {name}, written by symbptt {version}."
     text = "\n\n".join([title, *[p.doc] * bool(p.doc), f"Shapes\n{shapes}", equations])
@@ -66,7 +66,8 @@ def docstring(p: Program, version: str, equations: str, head: Head | None) -> st
     return f'"""{clean}\n"""'
 
 
-def _arguments(p: Program, head: Head | None) -> tuple[Argument, ...]:
+def arguments_of(p: Program, head: Head | None) -> tuple[Argument, ...]:
+    """Return the arguments of a cell, and those that its loss adds."""
     return p.arguments if head is None else p.arguments + head.added
 
 
@@ -77,13 +78,14 @@ def _annotation(a: Argument) -> str:
     return shape_text((), a.shape) + " complex" * a.complex + default
 
 
-def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str:
-    """Return the tables of arguments by name, constants by variable, and the functions `_sizes` and `_shapes`.
+def tables(p: Program, head: Head | None, constants: Mapping[str, float], read: Container[str]) -> str:
+    """Return the tables of arguments by name, constants by variable, and the functions `_sizes` and `_shapes`; of complex arguments and
+    of what states begin with there is one where it is read.
 
     Raises: CellError where no argument tells a size.
     """
-    every = [a for a in _arguments(p, head) if not is_baked(a)]
-    baked = [a for a in _arguments(p, head) if is_baked(a)]
+    every = [a for a in arguments_of(p, head) if not is_baked(a)]
+    baked = [a for a in arguments_of(p, head) if is_baked(a)]
     # The numbers of sample axes: 2 for steps and samples, 1 for samples.
     lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
@@ -93,9 +95,10 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float]) -> str
         f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",
         f"SHAPES = {dict_text({a.name: _dims(a) for a in every})}",
         f"INDICES = {dict_text(limits)}",
-        f"COMPLEX = {name_tuple(a.name for a in every if a.complex)}",
-        f"STARTS = {dict_text({a.name: _start_text(a.start) for a in every if a.start is not None})}",
     ]
+    begun = {a.name: _start_text(a.start) for a in every if a.start is not None}
+    lines += [f"COMPLEX = {name_tuple(a.name for a in every if a.complex)}"] * ("COMPLEX" in read)
+    lines += [f"STARTS = {dict_text(begun)}"] * ("STARTS" in read)
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
     needs = p.needs if head is None else p.needs + head.program.needs
