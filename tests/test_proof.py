@@ -448,6 +448,14 @@ def test_a_derivative_of_the_table_holds_at_50_digits_and_for_sympy(name: str) -
     assert name not in rules.SMOOTH or all(rule.by_sympy for rule in rules.rules_of(name))
 
 
+def test_primitive_without_its_value_at_50_digits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(rules.NUMBERS, "sigmoid")
+    with pytest.raises(
+        AssertionError, match="sigmoid is a primitive, and its value at 50 digits is not among the NUMBERS"
+    ):
+        rules._named(ops.BY_NAME["sigmoid"])
+
+
 @pytest.mark.parametrize("function", ops.REMAINDERS, ids=lambda f: f.__name__)
 def test_remainders_are_the_same_from_value_and_argument(function: Any) -> None:
     """What a function that saturates leaves of one, from its value and from its argument, at 50 digits."""

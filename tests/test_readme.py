@@ -37,3 +37,12 @@ def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     given = names["weights"], {"x": names["x"]}, {"y": names["y"]}
     assert clipped.value_and_grad(*given, monitor=True)[1].flow["h"].max() <= 1 + 1e-12
     assert names["grads"].params["Uz"].shape == (16, 16) and (tmp_path / "vanilla_bptt.py").exists()
+
+
+def test_every_room_stands_in_the_architecture() -> None:
+    root = README.parent
+    text = (root / "docs" / "architecture.md").read_text("utf-8")
+    rooms = {file.parent for folder in ("symbptt", "codegen") for file in (root / folder).rglob("__init__.py")}
+    names = {room.name for room in rooms} - {"symbptt"}
+    assert len(names) > 40
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}/", text)] == []

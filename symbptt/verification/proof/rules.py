@@ -177,6 +177,8 @@ def _named(op: ops.Op) -> Callable[..., Any]:
     """Return the function itself in numbers, for slopes that are written with it."""
     if op.name in NUMBERS:
         return NUMBERS[op.name]
+    is_told = op.body not in ops.PRIMITIVES or op.body.__name__ in NUMBERS
+    assert is_told, f"{op.name} is a primitive, and its value at 50 digits is not among the NUMBERS"
     symbols = _symbols(op.arity)
     return sp.lambdify(symbols, sp.sympify(op.body(*symbols)), modules=[NUMBERS, "mpmath"])
 
