@@ -131,6 +131,11 @@ def test_a_letter_of_a_family_stands_for_no_name_of_another_place() -> None:
     assert "(tanh(s2_t) - s0_t)" in sb.derive(crossed).text()
 
 
+def test_the_legend_tells_of_a_family_that_a_line_sums_over_before_another_defines_it() -> None:
+    pages = [sb.derive(zoo.CELLS[name]).text() for name in ("lstm_peephole", "lstm")]
+    assert "Σ_j: over j ∈ {i, f, g, o}" in pages[0] and ": over " not in pages[1]
+
+
 @pytest.mark.filterwarnings("ignore:.*is never used")
 def test_numbers_of_names_stay_whole_in_families() -> None:
     @sb.cell

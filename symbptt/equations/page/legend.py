@@ -168,7 +168,7 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *_complex_norms(lines, loss, found, own),
         *_convolutions(lines, loss, found, own),
         *settling(lines),
-        *_families(all_lines, found),
+        *_families(all_lines),
         *_of_parts(found, own),
         *unread(lines, loss, sections),
     )
@@ -370,12 +370,15 @@ def _in_steps(x: Letters, step: Word, n: Notation) -> str:
     return n.index(write(x.v, n), [n.word(":") + n.word(":") + write(step, n)])
 
 
-def _families(lines: list[Line], found: list[Expr]) -> Iterable[Note]:
-    shown = {line.family for line in lines if line.family is not None}
-    hidden = dict.fromkeys((x.letter, x.values) for x in found if isinstance(x, OverFamily))
-    for letter, values in hidden:
-        if (letter, values) not in shown:
-            yield (partial(_sum_sign, letter), ": over ", partial(_members, letter, values))
+def _families(lines: list[Line]) -> Iterable[Note]:
+    """Yield the members of families over which a line sums before another tells of them, or none does."""
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    for line in lines:
+        told |= {line.family} if line.family is not None else set()
+        for x in every(line.right, OverFamily):
+            if (x.letter, x.values) not in told:
+                told.add((x.letter, x.values))
+                yield (partial(_sum_sign, x.letter), ": over ", partial(_members, x.letter, x.values))
 
 
 def _sum_sign(letter: str, n: Notation) -> str:
