@@ -175,3 +175,13 @@ def test_one_sum_over_steps_of_parts_of_an_array() -> None:
     assert re.search(r"dW_\{ijk\} += Σ_t \{[^Σ]* if i = 0; [^Σ]* if i = 1; -?[^Σ]* otherwise\}", text), text
     for form in (None, as_latex_textbook):
         assert_read(stacked_gates, sizes_of(stacked_gates), printed=form)
+
+
+@sb.cell
+def sized(x: Input["a"], h: State["a"], w: Param["a"]):
+    return np.tanh(w * h + x)
+
+
+def test_no_argument_of_a_function_has_the_name_of_a_size() -> None:
+    text = sb.derive(sized).as_spelt("textbook")
+    assert "u_t = w ⊙ h_{t-1} + x_t" in text and "a_t" not in text

@@ -186,7 +186,7 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
             name = next_number(name, used)
             used.add(name)
             found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
-    letters = [*islice(free_letters(LETTERS, {label.name for label in found.values()}), len(LETTERS))]
+    letters = [*islice(free_letters(LETTERS, _names_and_sizes(r, found)), len(LETTERS))]
     for id, name in _preactivations(r, found).items():
         name = _apart(name, letters, used)
         used.add(name)
@@ -196,6 +196,12 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
 
 LETTERS = "auzwrpqsvg"
 """The letters of arguments of functions; later ones where several go into one value, or the page of a loss has the first."""
+
+
+def _names_and_sizes(r: Recursion, found: Mapping[int, Label]) -> set[str]:
+    """Return the names of values and of the sizes of arguments, none of which an argument of a function may have."""
+    sizes = {name for a in r.step.arguments for name in names_in(a.shape)}
+    return sizes | {label.name for label in found.values()}
 
 
 def _apart(name: str, letters: Iterable[str], used: Collection[str]) -> str:
@@ -230,7 +236,7 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
         if id in r.kept and id not in found and g[id].family == "map" and _is_compared(r, id):
             arguments.setdefault(id, _nearest(g, id, consumers, found))
     # One preactivation is plainly `a`; several carry the name of the value they lead to.
-    letter = _free_letter({label.name for label in found.values()})
+    letter = _free_letter(_names_and_sizes(r, found))
     if len(arguments) == 1:
         return dict.fromkeys(arguments, letter)
     shown = {owner: without_time(owner, "state" if owner in r.carry else "value") for owner in arguments.values()}
