@@ -162,6 +162,8 @@ PAIRS = [
     ("gated", ("no u in slope", "no slope of tanh"), ["1 - g_t² is forgotten", "the factor u_t is forgotten"]),
     ("two states", ("peephole path missing", "carry of c missing"), ["dz_t lacks the term du_{o,t} ⊙ p", "dc_{t-1} lacks the term"]),
     ("two states", ("dc not read", "a forgotten in the carry"), ["∂L/∂c_t, which the loss gives, is not added", "the factor a is forgotten"]),
+    ("bounded", ("path through the gate missing", "no slope of the gate"), ["dg_t lacks the term", "has dg_t as it is"]),
+    ("elman", ("cut after 2 steps", "carry has the wrong sign"), ["stops after 2 steps", "Uᵀ da_t with the wrong sign"]),
     ("slots", ("no slope of e", "f forgotten"), ["da_{e,t} has de_t as it is", "the factor f is forgotten"]),
     ("slots", ("path of the scores missing", "softmax without its sum"), ["-w_tᵀ dw_t is forgotten", "dM_{t-1} lacks the term da_{w,t} q_tᵀ"]),
 ]  # fmt: skip
@@ -175,6 +177,36 @@ def test_several_mistakes_are_told_apart(name: str, wrong: tuple[str, ...], word
     assert all(part in str(report) for part in words), str(report)
     assert all(finding.kind != "unexplained" for finding in report.findings)
     assert len(report.findings) == len(wrong)
+
+
+@sb.cell
+def rows(x: Input["n"], M: State["n n"], l: Param["n"], v: Param["n"]):
+    return l[:, None] * M + np.outer(x, v)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("scale", "total", "read", "words"), [
+    ("bij,j->bij", "bij,bij->i", "bij,j->bi", "two axes of l are exchanged: rows for columns"),
+    ("bij,i->bij", "bij,bij->j", "bij,j->bi", "of d(l), the sum goes over another axis"),
+    ("bij,i->bij", "bij,bij->i", "bij,i->bj", "of dx_t, d(x_t vᵀ) and its transpose are exchanged"),
+])  # fmt: skip
+def test_rows_taken_for_columns_are_named(scale: str, total: str, read: str, words: str) -> None:
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        x, l, v, Ms, sent = inputs["x"], params["l"], params["v"], [state["M"]], cotangents["M"]
+        for row in x:
+            Ms.append(l[:, None] * Ms[-1] + row[:, :, None] * v)
+        dM, dl, dv, dx = np.zeros_like(state["M"]), np.zeros_like(l), np.zeros_like(v), np.zeros_like(x)
+        if sent.ndim == 3:
+            dM, sent = sent, np.zeros((len(x), *sent.shape))
+        for t in reversed(range(len(x))):
+            dM = dM + sent[t]
+            dl += np.einsum(total, dM, Ms[t])
+            dv += np.einsum("bij,bi->j", dM, x[t])
+            dx[t] = np.einsum(read, dM, v)
+            dM = np.einsum(scale, dM, l)
+        return {"l": dl, "v": dv, "M": dM, "x": dx}
+
+    assert words in (text := str(sb.check_backward(rows, backward))), text
 
 
 @pytest.mark.long

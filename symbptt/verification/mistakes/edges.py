@@ -41,6 +41,8 @@ def edge_mistakes(part: Part) -> Iterator[Mistake]:
                 yield from other_bodies(part, edge, node)
             elif node.family in ("contract", "view"):
                 yield from _transposed(part, edge, node)
+            elif node.family == "reduce":
+                yield from _other_axes(part, edge, node)
 
 
 def _chained(tape: Tape, recursion: Recursion) -> set[int]:
@@ -89,8 +91,8 @@ def _transposed(part: Part, edge: Edge, node: Node) -> Iterator[Mistake]:
     moving = depending(edge)
     for number, labels in enumerate((at.a, at.b, at.out)):
         operand = (*node.args, node.id)[number]
-        is_own = number == 2 or operand not in moving
-        # The axes of a cotangent are not exchanged: that is the same as in the other operand, or the result.
+        # The axes of a cotangent are not exchanged: that is the same as in the other operand, or the result, but for vectors.
+        is_own = number == 2 or operand not in moving or max(len(at.a), len(at.b)) > max(len(at.out), 1) == 1
         for i in range(len(labels)) if is_own else ():
             for j in range(i):
                 if tape.shape(operand)[i] != tape.shape(operand)[j] or tape.shape(operand)[i] == 1:
@@ -103,13 +105,40 @@ def _transposed(part: Part, edge: Edge, node: Node) -> Iterator[Mistake]:
                 yield made(
                     part, edge, "transposed", partial(_of_product, part, edge, None if number == 2 else operand), fault
                 )
+    for i, own in enumerate(at.out):
+        for other in sorted({*at.a, *at.b} - {*at.out}):
+            if _length(tape, node, own) == _length(tape, node, other) > 1:
+                out = tuple(other if k == i else label for k, label in enumerate(at.out))
+                fault = EdgeFault(nodes={node.id: replace(node, attrs=Product(at.a, at.b, out))})
+                words = partial(said, part, edge, "in the term {term} of {bar}, the sum goes over another axis")
+                yield made(part, edge, "transposed", words, fault)
+
+
+def _other_axes(part: Part, edge: Edge, node: Node) -> Iterator[Mistake]:
+    """Yield sums over another axis of the same length."""
+    shape = part.tape.shape(node.args[0])
+    for own in node.attrs.axes:
+        for other in (i for i in range(len(shape)) if i not in node.attrs.axes):
+            if shape[own] == shape[other] > 1:
+                axes = tuple(sorted({*node.attrs.axes, other} - {own}))
+                fault = EdgeFault(nodes={node.id: replace(node, attrs=replace(node.attrs, axes=axes))})
+                words = partial(said, part, edge, "in the term {term} of {bar}, the sum goes over another axis")
+                yield made(part, edge, "transposed", words, fault)
+
+
+def _length(tape: Tape, node: Node, label: int) -> int:
+    """Return the length of the axis of a product with a label."""
+    for arg, labels in zip(node.args, (node.attrs.a, node.attrs.b), strict=True):
+        if label in labels:
+            return tape.shape(arg)[labels.index(label)]
+    raise AssertionError(f"no label {label} in {node}")
 
 
 def _of_product(part: Part, edge: Edge, operand: int | None) -> str:
     if operand is None:
         return said(part, edge, "{bar}: the term {term} is transposed")
     known = operand in part.recursion.forward_ids
-    what = part.words.value(operand) if known else "an operand"
+    what = part.words.value(operand) if known else part.words.bar(edge.value) if operand == edge.bar else "an operand"
     rank = len(part.tape.shape(operand))
     exchanged = f"{what} and its transpose are exchanged" if rank == 2 else f"two axes of {what} are exchanged"
     return said(part, edge, "in the term {term} of {bar}, ") + exchanged

@@ -23,8 +23,23 @@ from symbptt.verification.mistakes.mistake import Mistake
 from symbptt.verification.mistakes.part import Part, reaches_of, reaches_of_loss
 from symbptt.verification.mistakes.problem import CELL, LOSS, Draft
 from symbptt.verification.mistakes.ratios import factor_mistakes, limit_mistakes, shared_factors
-from symbptt.verification.mistakes.reads import misread_mistakes, shifted_mistakes, table_mistakes, taken_mistakes
-from symbptt.verification.mistakes.search import Explained, likelier, of_several_steps, pair, several, single, told
+from symbptt.verification.mistakes.reads import (
+    misread_mistakes,
+    shifted_mistakes,
+    table_mistakes,
+    taken_mistakes,
+    turned_mistakes,
+)
+from symbptt.verification.mistakes.search import (
+    Explained,
+    likelier,
+    nested,
+    of_several_steps,
+    pair,
+    several,
+    single,
+    told,
+)
 from symbptt.verification.mistakes.shapes import misshapen
 from symbptt.verification.mistakes.whole import (
     carry_mistakes,
@@ -171,14 +186,21 @@ def _together(asker: Asker, draws: Sequence[Draw], candidates: Sequence[Mistake]
     ones = [one for one in drawn if one is not None and is_finite(one)]
     is_wrong = len(ones) == len(ONE) and all(one.wrong for one in ones)
     best = Explained()
-    for first in [Explained(), *(Explained(((m,),)) for m in shared_factors(draws))]:
-        base = first
+    factors = {m.words(): m for of in (draws, ones if is_wrong else []) if of for m in shared_factors(of)}
+    for first in [Explained(), *(Explained(((m,),)) for m in factors.values())]:
+        bases = [first]
         if is_wrong:
             base = several(ones, candidates, first, place)
-            base = base if len(base.matched) == len(ones[0].given) or first.mistakes else pair(ones, candidates) or base
-            base = of_several_steps(draws, base) or first
-        found = likelier(draws, several(draws, candidates, base, place))
-        best = found if len(found.matched) > len(best.matched) else best
+            is_whole = len(base.matched) == len(ones[0].given)
+            if not is_whole and not first.mistakes:
+                base = pair(ones, candidates) or nested(ones, candidates) or base
+                is_whole = len(base.matched) == len(ones[0].given)
+            kept = of_several_steps(draws, base)
+            # All of one step may be explained, and nothing of several, where another mistake is in how steps follow on each other.
+            bases = [kept or first, *[base] * (is_whole and not kept)]
+        for base in bases:
+            found = likelier(draws, several(draws, candidates, base, place))
+            best = found if len(found.matched) > len(best.matched) else best
     return best
 
 
@@ -207,7 +229,13 @@ def _candidates(asker: Asker, draws: Sequence[Draw]) -> list[Mistake]:
     found = [
         m
         for part in parts
-        for m in (*edge_mistakes(part), *chain_mistakes(part), *shifted_mistakes(part), *table_mistakes(part))
+        for m in (
+            *edge_mistakes(part),
+            *chain_mistakes(part),
+            *shifted_mistakes(part),
+            *table_mistakes(part),
+            *turned_mistakes(part),
+        )
     ]
     T = min(d.problem.point.steps for d in draws)
     found += carry_mistakes(cell, T)

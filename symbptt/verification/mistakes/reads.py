@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from symbptt.autodiff.bptt import per_sample
 from symbptt.verification.adjoints.sweep import EdgeFault
 from symbptt.verification.adjoints.tape import Edge, Tape
+from symbptt.verification.adjoints.values import LEAD
 from symbptt.verification.mistakes.mistake import Mistake, Reach
 from symbptt.verification.mistakes.part import Part, faulty
 from symbptt.verification.mistakes.problem import CELL, Draft, Problem
@@ -172,6 +174,33 @@ def taken_mistakes(part: Part) -> Iterator[Mistake]:
 def _of_taken(part: Part, edge: Edge, other: int, own: int) -> str:
     bar, term, words = part.words.bar(edge.target), part.words.term(edge), part.words
     return f"the term {term} of {bar} is made of {words.bar(other)}, not of {words.bar(own)}"
+
+
+def turned_mistakes(part: Part) -> Iterator[Mistake]:
+    """Yield elementwise terms that read a matrix transposed, or the numbers of rows as those of columns."""
+    tape, forward = part.tape, part.recursion.forward_ids
+    for edge in part.tape.edges:
+        for node in (node for node in edge.nodes if node.family == "map"):
+            shape = tape.shape(node.id)
+            for id in dict.fromkeys(arg for arg in node.args if arg in forward and len(tape.shape(arg)) == len(shape)):
+                for i, j in combinations(range(len(shape)), 2):
+                    if shape[i] == shape[j] > 1 and max(tape.shape(id)[i], tape.shape(id)[j]) > 1:
+                        words = partial(_of_turned, part, edge, id)
+                        apply = partial(_turn, part.name, edge, id, i, j)
+                        reach = part.reaches.get(edge.target)
+                        yield Mistake("transposed", words, apply, part.words.place(edge.value), 1, reach)
+
+
+def _turn(name: str, edge: Edge, id: int, i: int, j: int, draft: Draft, problem: Problem) -> Draft | None:
+    tape = problem.tape if name == CELL else problem.loss_tape
+    assert tape is not None
+    turned = np.swapaxes(tape.primal[id], LEAD + i, LEAD + j)
+    return faulty(name, edge, EdgeFault(reads={id: turned}), draft, problem)
+
+
+def _of_turned(part: Part, edge: Edge, id: int) -> str:
+    bar, term, value = part.words.bar(edge.target), part.words.term(edge), part.words.value(id)
+    return f"in the term {term} of {bar}, two axes of {value} are exchanged: rows for columns"
 
 
 def table_mistakes(part: Part) -> Iterator[Mistake]:

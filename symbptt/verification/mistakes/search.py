@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from symbptt.verification.mistakes.ratios import factor_mistakes
 
 MOST = 4
 """Mistakes that are put together at the most."""
+SIMPLE = ("missing", "sign", "factor", "transposed")
+"""The kinds of mistakes of which one behind another one is looked for."""
+PAIRS = 2000
+"""Pairs of these at the most, of which each takes a millisecond or two."""
 SHOWN = 3
 """Mistakes of the same gradients that are told at the most."""
 
@@ -141,6 +146,22 @@ def pair(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
             if j > i and explains(draws, both):
                 return Explained(tuple((m,) for m in both), frozenset(one.given))
     return Explained()
+
+
+def nested(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
+    """Return two mistakes that explain all of draws of one step together, where one lies behind the other: a term that is missing in the
+    cotangent of a gate, and its slope. Their differences do not add up, so that pairs are tried one by one, of the simplest kinds."""
+    simple = [m for m in candidates if m.kind in SIMPLE and m.reach is not None and _fits(draws, m.reach, is_all=False)]
+    pairs = ((a, b) for i, a in enumerate(simple) for b in simple[:i])
+    wrong = frozenset(block[:2] for one in draws for block in one.wrong)
+    for both in islice((p for p in pairs if _reached(p) >= wrong), PAIRS):
+        if explains(draws[:1], both) and explains(draws[1:], both):
+            return Explained(tuple((m,) for m in both), frozenset(draws[0].given))
+    return Explained()
+
+
+def _reached(mistakes: Sequence[Mistake]) -> frozenset[Group]:
+    return frozenset[Group]().union(*(m.reach.near for m in mistakes if m.reach is not None))
 
 
 def _beyond_zeros(
