@@ -432,7 +432,7 @@ def test_command_checks_code_in_files(files: Any, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(("target", "said"), [
     ("backward.py:mime", "has no function 'mime'; did you mean mine?"),
-    ("backward.py:number", "number of backward.py is no function but a int"),
+    ("backward.py:number", "number of backward.py is no function but a value of type int"),
     ("backward.py", "a function is named as path/to/backward.py:name"),
     ("none.py:mine", "there is no file"),
 ])  # fmt: skip

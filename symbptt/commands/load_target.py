@@ -54,7 +54,7 @@ def load_function(target: str) -> Any:
     # Functions written in a file, not the roles and classes that it imports.
     functions = [key for key, value in members.items() if isinstance(value, FunctionType) and not key.startswith("_")]
     if name in members and not callable(members[name]):
-        raise TargetError(f"{name} of {file} is no function but a {type(members[name]).__name__}")
+        raise TargetError(f"{name} of {file} is no function but a value of type {type(members[name]).__name__}")
     if name not in members:
         near = difflib.get_close_matches(name, functions, 1)
         raise TargetError(
