@@ -99,7 +99,7 @@ def test_levels_and_paths_are_listed() -> None:
     }
     assert len(levels["rounding"]["paths"]) > 8 and levels["rounding"]["compared"] > 100
     paths = " ".join(levels["field"]["paths"])
-    assert "lengths and resets, over three blocks" in paths and levels["field"]["compared"] == len(
+    assert "lengths, resets and monitor=True, over three blocks" in paths and levels["field"]["compared"] == len(
         levels["field"]["paths"]
     )
     assert any(path.startswith("saturated") for path in levels["floats"]["paths"])

@@ -139,7 +139,8 @@ def test_the_report_lists_the_paths() -> None:
     assert report.passed and report.proof is not None and not report.proof.unproved
     assert {line.note for line in report.proof.lines} == {""}
     text = " ".join(str(report).split())
-    for words in ("three blocks, the last one short", "lengths and resets", 'memory="sqrt"', "memory in bytes", "Window(2)", "Chunked(2, 3)",
+    for words in ("three blocks, the last one short", "lengths and resets", "monitor=True", "cotangents of states at the last step",
+                  "clip_adjoint and truncation", 'memory="sqrt"', "memory in bytes", "Window(2)", "Chunked(2, 3)",
                   "clip_adjoint", "loss at the last step, mean", "pack, join, tidy", "behind all passes", "Chance: ", f"modulo {P}"):  # fmt: skip
         assert words in text, words
     assert sb.verify(min_gru, proof=False).proof is None

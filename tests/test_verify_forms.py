@@ -13,7 +13,10 @@ from symbptt.verification.checks import rows
 from symbptt.verification.comparison import attempt
 from symbptt.verification.forms import form_rows
 from symbptt.verification.objective import cotangents_of_loss
-from symbptt.verification.proof.prove import proof_of
+from symbptt.verification.proof.cases import Cases
+from symbptt.verification.proof.prove import line_of, proof_of
+from symbptt.verification.proof.settings import LAST, MASKED
+from symbptt.verification.proof.subjects import subjects_of
 from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.regimes import REGIMES, SIZES
 from symbptt.verification.regimes import point as draw
@@ -98,6 +101,16 @@ VALUE = (
     "call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)\n"
     "    return _evaluated(call, _Value(call))"
 )
+
+
+def test_cotangents_of_the_last_step_are_proved_of_truncated_modules() -> None:
+    zeros = "np.zeros((T, *last[k].shape), last[k].dtype)"
+    kernel = planted(gru, zeros, zeros.replace("zeros", "ones"), **CHUNKED)
+    subject, settings = next(iter(subjects_of(kernel)))
+    assert LAST in settings
+    assert [bool(line_of(subject, one, Cases(0, NOTHING)).wrong) for one in (MASKED, LAST)] == [False, True]
+
+
 FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "no norms": (gru, "_watch(flow, t, (dh,))", "pass", "flow of h"),
     "norms of the squares": (gru, "return np.sqrt(total), power", "return total, power", "flow of h"),

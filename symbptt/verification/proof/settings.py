@@ -75,9 +75,14 @@ class Options:
     truncation: Window | Chunked | None = None
     clip_adjoint: float | None = None
     piece: tuple[int, int] | None = None
+    settings: tuple[Setting, ...] | None = None
+    """The paths of the module of a cell, where they are not the usual few."""
 
 
-MASKED = Setting("lengths and resets, over three blocks", Size(5, 6), Blocks(2, 2), True, True, monitor=True)
+MASKED = Setting(
+    "lengths, resets and monitor=True, over three blocks", Size(5, 6), Blocks(2, 2), True, True, monitor=True
+)
+LAST = Setting("resets; cotangents of states at the last step", Size(5, 4), Blocks(3, 2), reset=True, last=True)
 PLAIN = (
     Setting("one block of steps", Size(3, 2)),
     Setting("three blocks, the last one short", Size(5, 2), Blocks(2, 2)),
@@ -87,7 +92,7 @@ PLAIN = (
     Setting("several windows of a scan in a block, the last one short", Size(9, 2), Blocks(7, 2)),
     MASKED,
     Setting("lengths; cotangents of outputs alone", Size(5, 4), Blocks(3, 2), lengths=True, only="outputs"),
-    Setting("resets; cotangents of states at the last step", Size(5, 4), Blocks(3, 2), reset=True, last=True),
+    LAST,
     Setting("cotangents of the last of the states alone", Size(4, 2), Blocks(2, 2), only="one"),
     Setting("all named sizes 1", Size(2, 1, ones=True)),
     Setting("one step of one sample", Size(1, 1)),
@@ -104,25 +109,31 @@ LOOPS = (
 """The paths of loops."""
 BYTES = 2**40
 OPTIONS = (
-    Options('memory="sqrt"', memory="sqrt"),
+    Options('memory="sqrt"', memory="sqrt", settings=(*FEW, LAST)),
     Options("memory in bytes, pieces of two steps", memory=BYTES, piece=(2, 1)),
-    Options("truncation=Window(2)", truncation=Window(2)),
-    Options("truncation=Chunked(2, 3)", truncation=Chunked(2, 3)),
+    Options("truncation=Window(2)", truncation=Window(2), settings=(*FEW, LAST)),
+    Options("truncation=Chunked(2, 3)", truncation=Chunked(2, 3), settings=(*FEW, LAST)),
     Options("truncation=Chunked(3, 2)", truncation=Chunked(3, 2)),
     Options("clip_adjoint, where no norm is over it", clip_adjoint=1e30),
+    Options('clip_adjoint and memory="sqrt"', memory="sqrt", clip_adjoint=1e30, settings=(MASKED,)),
+    Options(
+        "clip_adjoint and truncation=Chunked(2, 3)", truncation=Chunked(2, 3), clip_adjoint=1e30, settings=(MASKED,)
+    ),
 )
-"""The options that change which text a module has."""
+"""The options that change which text a module has, and those that go together."""
 
 
-def settings_of(target: Cell | Model, plain: bool) -> Iterator[Setting]:
-    """Yield the paths of a kernel, with or without options; those that differ by the cotangents given only where there are
+def settings_of(target: Cell | Model, settings: tuple[Setting, ...]) -> Iterator[Setting]:
+    """Yield the paths of a kernel, of some that are asked for; those that differ by the cotangents given only where there are
     outputs and cotangents."""
     cell = target if isinstance(target, Cell) else None
-    for setting in PLAIN if plain else FEW:
+    for setting in settings:
         if setting.only == "outputs" and (cell is None or not cell.looped.outputs):
             yield replace(setting, path="lengths", only="")
         elif setting.only == "one" and (cell is None or len(cell.looped.next) < 2):
             continue
+        elif setting is LAST and cell is None and LAST is settings[-1]:
+            continue  # models are given no cotangents: what is left of that path is another one
         elif cell is None:
             yield replace(setting, path=setting.path.split("; cotangents")[0], last=False, only="")
         else:

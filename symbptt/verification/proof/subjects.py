@@ -23,7 +23,7 @@ from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.loops import UNCLIPPED, arithmetic, lowered, run_loops
 from symbptt.verification.proof.modules import over_field, sharpened
 from symbptt.verification.proof.norms import label
-from symbptt.verification.proof.settings import BYTES, LOOPS, OPTIONS, Options, Setting, settings_of
+from symbptt.verification.proof.settings import BYTES, FEW, LAST, LOOPS, OPTIONS, PLAIN, Options, Setting, settings_of
 
 LOOPS_OF = "loops "
 """How the words of a subject begin that is loops, not a module."""
@@ -48,12 +48,12 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         plain = target.truncation is None and target.memory == "all"
         # Pieces by the bytes that a caller allows would be one piece of all few steps.
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
-        yield of_kernel("this module", target, options), [*settings_of(target.target, plain)]
+        yield of_kernel("this module", target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
         return
     shared = Shared()
-    yield of_kernel("module", compiled(target, shared)), [*settings_of(target, True)]
-    few = [*settings_of(target, False)]
+    yield of_kernel("module", compiled(target, shared)), [*settings_of(target, PLAIN)]
     for options in OPTIONS:
+        few = [*settings_of(target, options.settings or FEW)]
         yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
     for model in _models(target):
         yield from _of_model(model, shared, isinstance(target, Cell))
@@ -72,10 +72,10 @@ def _models(target: Cell | Model) -> Iterator[Model]:
 def _of_model(model: Model, shared: Shared, is_alone: bool) -> Iterator[tuple[Subject, list[Setting]]]:
     """Yield the modules of a model: plain, and of a cell that stands for all its models, with the options that a loss meets."""
     words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
-    few = [*settings_of(model, False)]
+    few = [*settings_of(model, FEW)]
     yield of_kernel(words, compiled(model, shared)), few
     for options in OPTIONS if is_alone and model.reduction == "sum" else ():
-        if (options.memory, options.truncation) in OF_LOSSES[model.at]:
+        if options.clip_adjoint is None and (options.memory, options.truncation) in OF_LOSSES[model.at]:
             yield of_kernel(f"{words}, {options.words}", _compiled(model, shared, options), options), few
 
 
