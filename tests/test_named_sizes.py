@@ -10,6 +10,8 @@ from symbptt import Const, Index, Input, Param, State
 from symbptt.ir.shape import named_size
 from symbptt.ir.sizes import axes_of, completed, solved
 from symbptt.ir.step import Argument
+from tests import oracle
+from tests.kernels import kernel_of
 
 
 @sb.cell
@@ -31,6 +33,14 @@ def halves(x: Input["m+n"], h: State["m"], g: State["m-n"], u: Param["m+n"], v: 
 @sb.cell
 def triangle(h: State["a+b"], g: State["b+c"], k: State["a+c"], u: Param["a+b"], v: Param["b+c"], w: Param["a+c"]):
     return h * u, g * v, k * w
+
+
+@sb.cell
+def allocation(x: Input["m"], u: State["n"], W: Param["n m"], L: Param["m n"]):
+    """Of a memory with n places the free ones, in order: a product of all entries before, and one of all."""
+    used = sb.sigmoid(W @ x + u)
+    before = np.concatenate([np.ones(1), np.cumprod(used)[:-1]])
+    return (1 - used) * before + np.prod(np.cos(L), axis=1) @ x
 
 
 CONSTANT = [(masked, "mask"), (mixed, "A")]
@@ -206,3 +216,12 @@ def test_sizes_that_only_zeros_in_place_of_cotangents_have_are_read() -> None:
     run = kernel.forward({"p": np.ones(3)}, {}, {"h": np.ones((1, 3)), "s": np.ones((1, 2, 3))}, steps=2)
     found = kernel.backward(run, {"h": np.ones((2, 1, 3))})
     assert np.array_equal(found.params["p"], np.full(3, 3.0)) and not found.state["s"].any()
+
+
+@pytest.mark.parametrize(("n", "steps"), [(3, 2), (1, 1), (2, 0)])
+def test_products_along_an_axis_of_named_size_have_the_gradients_of_numpy(n: int, steps: int) -> None:
+    groups = oracle.draw(allocation, steps, 2, {"m": 2, "n": n})
+    run = kernel_of(allocation).forward(*groups)
+    sent = {"u": np.random.default_rng(1).standard_normal((steps, 2, n))}
+    wanted = oracle.gradients(allocation, *groups, sent, steps)
+    oracle.assert_blocks_close(oracle.flat(kernel_of(allocation).backward(run, sent)), wanted)

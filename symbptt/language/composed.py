@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import ShapeError
+from symbptt.language.loops import repeat
 from symbptt.language.user_frames import cell_error
 
 MOST_FACTORS = 64
-"""Entries along an axis whose products are written out one by one."""
+"""Entries along an axis whose products are written out one by one; those of more, or of a named number, are rounds of a loop."""
 
 
 def ceil(x: Any) -> Any:
@@ -206,41 +207,70 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for at in sorted({k % x.ndim for k in axes}, reverse=True):
-        x = folded(lambda a, b: a * b, _entries("prod", x, at))
+        x = _product(x, at)
         x = np.expand_dims(x, at) if keepdims else x
     return x
 
 
+def _product(x: Any, axis: int) -> Any:
+    if _is_written_out(x, axis):
+        return folded(lambda a, b: a * b, _entries(x, axis))
+    rows = np.moveaxis(x, axis, 0)
+    return repeat(lambda found, k: found * rows[k], np.ones_like(rows[0]) * 1.0, rows.shape[0])
+
+
 def cumprod(x: Any, axis: Any = None) -> Any:
-    return _accumulated("cumprod", x, axis, lambda a, b: a * b)
+    x, axis = (np.ravel(x), 0) if axis is None else (x, axis % x.ndim)
+    if not _is_written_out(x, axis):
+        return np.moveaxis(_products(np.moveaxis(x, axis, 0)), 0, axis)
+    return _accumulated(x, axis, lambda a, b: a * b)
+
+
+def _products(rows: Any) -> Any:
+    """Return the products of all rows up to each, by rounds of which there may be a named number."""
+    places = np.cumsum(np.ones_like(rows), axis=0) - 1
+
+    def with_row(z: Any, k: Any) -> Any:
+        value = z[0] * rows[k]
+        return value, np.where(places == k, value, z[1])
+
+    return repeat(with_row, (np.ones_like(rows[0]) * 1.0, np.zeros_like(rows)), rows.shape[0])[1]
 
 
 def accumulated_maximum(x: Any, axis: Any = 0) -> Any:
-    return _accumulated("maximum.accumulate", x, axis, np.maximum)
+    return _running("maximum", x, axis, np.maximum)
 
 
 def accumulated_minimum(x: Any, axis: Any = 0) -> Any:
-    return _accumulated("minimum.accumulate", x, axis, np.minimum)
+    return _running("minimum", x, axis, np.minimum)
 
 
-def _accumulated(name: str, x: Any, axis: Any, operation: Callable[[Any, Any], Any]) -> Any:
+def _running(name: str, x: Any, axis: Any, operation: Callable[[Any, Any], Any]) -> Any:
+    if axis is not None and not _is_written_out(x, axis % x.ndim):
+        raise cell_error(
+            f"np.{name}.accumulate along an axis of size {x.shape[axis]}, where up to {MOST_FACTORS} entries are written out",
+            "give the axis a number as its size",
+            ShapeError,
+        )
+    return _accumulated(x, axis, operation)
+
+
+def _accumulated(x: Any, axis: Any, operation: Callable[[Any, Any], Any]) -> Any:
     x, axis = (np.ravel(x), 0) if axis is None else (x, axis % x.ndim)
     found: list[Any] = []
-    for entry in _entries(name, x, axis):
+    for entry in _entries(x, axis):
         found.append(operation(found[-1], entry) if found else entry)
     return np.stack(found, axis=axis)
 
 
-def _entries(name: str, x: Any, axis: int) -> list[Any]:
-    """Return the parts of an array along an axis, of which there is a known number."""
+def _is_written_out(x: Any, axis: int) -> bool:
     length = x.shape[axis]
-    if not isinstance(length, int) or length > MOST_FACTORS:
-        raise cell_error(
-            f"np.{name} along an axis of size {length}, where products of up to {MOST_FACTORS} are known",
-            "give the axis a number as its size, or write np.exp(np.cumsum(np.log(x))) of positive values",
-            ShapeError,
-        )
-    return [x[(slice(None),) * axis + (k,)] for k in range(length)]
+    return isinstance(length, int) and length <= MOST_FACTORS
+
+
+def _entries(x: Any, axis: int) -> list[Any]:
+    """Return the parts of an array along an axis, of which there is a known number."""
+    return [x[(slice(None),) * axis + (k,)] for k in range(x.shape[axis])]
 
 
 def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:

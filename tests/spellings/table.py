@@ -186,7 +186,6 @@ np.var(v, ddof=1)
 np.std(W, axis=0, ddof=1)
 np.prod(v)
 v.prod()
-np.prod(W, axis=0) ! number
 np.prod(C, axis=1, keepdims=True)
 np.prod(A, axis=(0, 1))
 np.cumsum(h)
