@@ -23,7 +23,7 @@ def _shared(cell: sb.Cell) -> Shared:
     return Shared()
 
 
-THRESHOLD = "3e-5 if rest.dtype.itemsize == 4 else 8e-6"
+THRESHOLD = "LEAST[rest.dtype.itemsize]"
 
 
 def saturating(kernel: sb.Kernel, least: str) -> sb.Kernel:

@@ -162,18 +162,19 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a NumPy function near one that is known": ("""
         @sb.cell
         def step(h: State["n"]):
-            return np.nanmean(h)  # here
-        """, "NumPy's function nanmean is not known", "the nearest known is nanmin"),
+            return np.nanmedian(h)  # here
+        """, "NumPy's function nanmedian is not known", "the nearest known is nanmin"),
     "a ufunc method": ("""
         @sb.cell
         def step(h: State["n"]):
-            return np.add.reduceat(h, [0, 1])  # here
-        """, "np.add.reduceat is not known", "write the plain function"),
+            return np.hypot.reduce(h)  # here
+        """, "np.hypot.reduce is not known", "write the plain function"),
     "a ufunc with out=": ("""
+        OUT = np.zeros(3)
+
         @sb.cell
-        def step(h: State["n"]):
-            out = np.zeros(3)
-            return np.tanh(h, out=out)  # here
+        def step(h: State["3"]):
+            return np.tanh(h, out=OUT)  # here
         """, "np.tanh writes a value of the cell into a plain NumPy array", "leave out= away"),
     "a function without derivative of its own": ("""
         @sb.cell
@@ -186,21 +187,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
             h[0] = 1.0  # here
             return h
         """, "the state 'h' is changed in place", "h = h.copy()"),
-    "an array of values": ("""
-        @sb.cell
-        def step(h: State["3"]):
-            return np.array([h[0], h[1], h[2]])  # here
-        """, "turned into a plain NumPy array", "np.stack or np.concatenate"),
-    "asarray": ("""
-        @sb.cell
-        def step(h: State["n"]):
-            return np.asarray(h)  # here
-        """, "turned into a plain NumPy array", "np.stack or np.concatenate"),
     "dtype": ("""
         @sb.cell
         def step(h: State["n"]):
-            return h.astype(np.float32) if h.dtype else h  # here
-        """, "no dtype while the cell is traced", "in the type of the data"),
+            return h.astype(np.float32)  # here
+        """, "an array becomes one of float32", "in the type of the data"),
     "shapes that do not broadcast": ("""
         @sb.cell
         def step(x: Input["m"], h: State["n"]):
@@ -354,11 +345,12 @@ WRONG: dict[str, tuple[str, str, str]] = {
             return sb.sigmod(h)  # here
         """, "no attribute 'sigmod'", "sigmoid"),
     "assignment into a plain array": ("""
+        OUT = np.zeros(3)
+
         @sb.cell
         def step(h: State["3"]):
-            out = np.zeros(3)
-            out[0] = h[0]  # here
-            return out
+            OUT[0] = h[0]  # here
+            return OUT
         """, "plain NumPy array", "np.stack or np.concatenate"),
     "a misspelt function of NumPy": ("""
         @sb.cell
