@@ -31,7 +31,7 @@ from symbptt.verification.objective import value_of
 from symbptt.verification.proof.cases import PATIENCE, SPELLED, Cases
 from symbptt.verification.proof.draws import NO_DRAW
 from symbptt.verification.proof.prove import FLOATS, line_of
-from symbptt.verification.proof.settings import BYTES, LOOPS, Setting, settings_of
+from symbptt.verification.proof.settings import BYTES, FEW, LOOPS, PLAIN, Setting, settings_of
 from symbptt.verification.proof.settings import Options as Compiled
 from symbptt.verification.proof.subjects import Subject, of_kernel, of_loops
 from symbptt.verification.regimes import Blocks
@@ -276,7 +276,7 @@ def _setting(bench: Bench, target: Any) -> Setting:
     """One of the paths of a module, in the blocks and the windows of the case."""
     options, random = bench.case.options, Random(bench.case.seed)
     plain = options.memory == "all" and not options.truncation
-    chosen = random.choice([*settings_of(target, plain)])
+    chosen = random.choice([*settings_of(target, PLAIN if plain else FEW)])
     blocks = Blocks(options.block or 2, options.window) if random.random() < 0.5 else chosen.blocks
     return replace(chosen, blocks=blocks, monitor=options.monitor)
 
