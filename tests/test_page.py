@@ -382,7 +382,9 @@ def test_style_that_is_not_known_is_refused() -> None:
 def members(name: str, families: dict[str, list[str]]) -> set[str]:
     """What a name with the letter of a family stands for."""
     stem, _, letter = name.rpartition("_")
-    return {f"{stem}{joint}{value}" for value in families.get(letter, ()) for joint in ("", "_")} or {name}
+    found = {f"{stem}{joint}{value}" for value in families.get(letter, ()) for joint in ("", "_")}
+    # An accent stands above the letter of the members themselves: j̃ for q̃ and k̃.
+    return found or {f"{value}_{letter}" for value in families.get(stem, ())} or {name}
 
 
 COMMON = {
