@@ -116,7 +116,7 @@ def test_page_is_that_of_a_paper() -> None:
 def test_lines_of_conv_lstm_fit_a_column() -> None:
     lines = sb.derive(conv_lstm).text().split("Legend")[0].splitlines()
     assert all(len(line) <= 120 for line in lines)
-    assert "dUc            = Σ_t da_{g,t} ⋆ h_{t-1}" in map(str.strip, lines)
+    assert "dUc            = Σ_t du_{g,t} ⋆ h_{t-1}" in map(str.strip, lines)
 
 
 def test_convolution_of_a_loss_has_a_number_of_its_own() -> None:

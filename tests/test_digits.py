@@ -230,7 +230,7 @@ def test_in_several_blocks_of_steps() -> None:
 def test_without_the_argument_the_digits_are_lost(name: str) -> None:
     """The planted mistake: what is left of one is taken from the value alone."""
     kernel = sb.compile(OWN[name])
-    head = "    least = 3e-5 if rest"
+    head = "    least = LEAST[rest.dtype.itemsize]"
     assert head in kernel.source
     wrong = Kernel(OWN[name], kernel.program, kernel.source.replace(head, f"    return rest\n{head}"))
     assert worst(OWN[name], wrong, 20.0, np.float64, 3, 2) > 1e-9

@@ -71,7 +71,7 @@ TEXTS: dict[str, tuple[str, Any, str, str]] = {
     "8: an error at run time": ("np", plain, "    ws.give((da_dh", "    ws.take((da_dh"),
     "9: a module that is no Python": ("np", plain, "def _backward(", "def _backward(("),
     "10: another value than NumPy's": ("np", rolled, "((n-1, None), (0, n-1)))\n    for t, v_a_1_t", "((0, 1), (1, None)))\n    for t, v_a_1_t"),
-    "11: digits where gates saturate": ("n", saturating, "    least = 3e-5 if rest", "    return rest\n    least = 3e-5 if rest"),
+    "11: digits where gates saturate": ("n", saturating, "    least = LEAST[rest.dtype.itemsize]", "    return rest\n    least = LEAST[rest.dtype.itemsize]"),
     "12: the first block of steps": ("np", plain, "for hi in range(T, 0, -K):", "for hi in range(T, T % K if T > K else 0, -K):"),
     "12: the last block of steps": ("np", plain, "for lo in range(0, T, K):", "for lo in range(0, max(T - T % K, 1), K):"),
     "12: the end of a window of a scan": ("np", min_gru, "np.add(end, 0 if own is None else own[-1], out=v[-1])", "np.copyto(v[-1], end)"),

@@ -264,7 +264,7 @@ def test_other_seeds_and_sizes_of_one() -> None:
 
 # Mistakes.
 
-FROM_VALUE = ("    least = 3e-5 if rest", "    return rest\n    least = 3e-5 if rest")
+FROM_VALUE = ("    least = LEAST[rest.dtype.itemsize]", "    return rest\n    least = LEAST[rest.dtype.itemsize]")
 
 
 @pytest.mark.parametrize("name", ["rnn", *(pytest.param(name, marks=pytest.mark.long) for name in ("lstm", "gru"))])
