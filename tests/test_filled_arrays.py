@@ -12,6 +12,7 @@ from symbptt.verification.checks import rows
 from symbptt.verification.proof.cases import Cases
 from symbptt.verification.proof.prove import line_of
 from symbptt.verification.proof.subjects import subjects_of
+from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.regimes import REGIMES
 from symbptt.verification.requests import NOTHING
 from symbptt.verification.rounding.measure import rounding_of
@@ -92,6 +93,11 @@ def wrong_of(kernel: Kernel) -> list[bool]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_right_module_passes_every_level(name: str) -> None:
     assert wrong_of(sb.compile(TARGETS[name])) == [False] * 3
+
+
+def test_arrays_that_a_body_fills_hold_polynomials() -> None:
+    found = symbolic(of_known_shape, NOTHING, 5)
+    assert found.zero and not found.other and not found.note, str(found)
 
 
 def test_a_wrong_module_passes_none() -> None:

@@ -146,7 +146,7 @@ def test_reader_catches_a_line_that_is_wrong(right: str, wrong: str, monkeypatch
 
 def test_losses_that_a_chunk_drops_have_no_weight() -> None:
     page = sb.derive(sb.model(zoo.rnn, read_out, at="every"), truncation=Chunked(3, 2)).text("loop")
-    assert "dloss_t  = [t > min(3 ⌊(t + 2) / 3⌋, T) - 2]" in page
+    assert "dloss_t = [t > min(3 ⌊(t + 2) / 3⌋, T) - 2]" in page
     assert "dloss_t" not in sb.derive(sb.model(zoo.rnn, read_out, at="every"), truncation=Chunked(2, 3)).text("loop")
 
 

@@ -314,9 +314,10 @@ def test_a_gradient_of_a_named_number_of_rounds_is_refused() -> None:
 
 
 def test_adding_at_places_of_a_plain_array_is_refused() -> None:
+    out = np.zeros(4)
+
     @sb.cell
     def filled(x: Input["4"], h: State["4"]):
-        out = np.zeros(4)
         np.add.at(out, [0, 1, 2, 0], h)
         return out + x
 

@@ -583,7 +583,6 @@ REFUSED = (
     'np.broadcast_to(H, (3,))',
     'np.full_like(i, 0.5) * h',
     'np.zeros_like(h, shape=(2,))',
-    'np.empty_like(h)',
     'np.expand_dims(h, 2)',
     'np.squeeze(N, axis=1)',
     'np.concatenate([H, N], 1)',

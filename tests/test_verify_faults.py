@@ -475,7 +475,7 @@ def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> N
         return 0.5 * h + w * x
 
     kernel = sb.compile(step)
-    old = "    return _grads(*found, flow, run.batched, empty=not T, begun=run.begun)"
+    old = "    grads = _grads(*found, flow, run.batched, empty=not T)"
     new = (
         "    found[0]['w'][~(full['h'] != 0).all((0, 1)) | (np.abs(run.tape[0][-2]) == 0).any((0, 1))] = np.nan\n" + old
     )
@@ -538,7 +538,7 @@ def saturating(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], b
 
 def _blunt(cell: sb.Cell) -> Kernel:
     """The planted mistake: 1 - tanh² and 1 - σ from the value alone."""
-    head = "    least = 3e-5 if rest"
+    head = "    least = LEAST[rest.dtype.itemsize]"
     return edited(cell, head, f"    return rest\n{head}")
 
 

@@ -97,12 +97,15 @@ def holding(function: Callable[..., Any], arrays: Sequence[Any]) -> AbstractCont
     """Let arrays that a user's function allocates hold what its arguments hold in place of floats, if these do."""
     is_complex = any(map(np.iscomplexobj, arrays))
     kind = next((type(v) for v in arrays if isinstance(v, Kept)), None)
-    if kind is None and not is_complex:
+    are_objects = any(np.asarray(v).dtype == object for v in arrays)
+    if kind is None and not is_complex and not are_objects:
         return nullcontext()
 
     def made(array: Any) -> Any:
         if array.dtype.kind not in "fcO":
             return array
+        if kind is None and are_objects:
+            return array.astype(object)
         numbers = array if kind is None else kind.of_numbers(array)
         return analytic(numbers.astype(complex) if is_complex else numbers)
 
