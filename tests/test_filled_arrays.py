@@ -100,6 +100,22 @@ def test_arrays_that_a_body_fills_hold_polynomials() -> None:
     assert found.zero and not found.other and not found.note, str(found)
 
 
+@sb.cell
+def of_numbers_alone(x: Input["2"], h: State["3"]):
+    """A number of Python's that gets axes, and a sum of numbers that are repeated."""
+    y = np.zeros((3, 3))
+    np.fill_diagonal(y[:2, :2], h[:2])
+    y.T[2, 0] = x[0]
+    return np.tanh(y @ h + np.broadcast_to(np.zeros((2, 3)), (3, 2, 3)).sum((0, 1)))
+
+
+def test_numbers_have_axes_in_a_module() -> None:
+    x, h = np.array([[0.5, 1.0], [2.0, -1.0]]), np.array([0.3, -0.4, 0.7])
+    run = sb.compile(of_numbers_alone).forward({}, {"x": x}, {"h": h})
+    first = of_numbers_alone(x[0], h)
+    np.testing.assert_allclose(run.states["h"], [first, of_numbers_alone(x[1], first)], rtol=1e-14)
+
+
 def test_a_wrong_module_passes_none() -> None:
     """The planted mistake: what the filled part hands to the state is lost."""
     kernel = sb.compile(shifted)

@@ -136,6 +136,8 @@ def _part(g: Graph, node: Node, whole: Shape, parts: dict[int, _Part]) -> _Part 
     if node.family == "map":
         return _of_map(g, node, whole, parts)
     x = node.args[0]
+    if x not in parts:
+        return None  # of numbers alone
     inner = parts[x]
     if node.family == "view":
         beside = [_lies(shape, whole, inner.gone) for shape in (g.shape(x), node.shape)]

@@ -266,11 +266,16 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     if groups is None:
         return text + _new_axes(new, lead)
     shown = [i for i, is_new in enumerate(new) if not is_new]
+    if (
+        view.axes
+        and view.buffer.space in ("constant", "scalar")
+        and not view.buffer.shape
+        and view.buffer.dtype != "bool"
+    ):
+        # A number by itself has a type of its own, which an array of it would keep; one of Python's has no axes to add.
+        text = f"np.asarray({text}, {kind(view.buffer)})"
     if any(axis.length != 1 for axis, is_new in zip(view.axes, new, strict=True) if is_new):
         whole = [base.whole] if lead else []
-        # A number by itself has a type of its own, which an array of it would keep.
-        alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype != "bool"
-        text = f"np.asarray({text}, {kind(view.buffer)})" if alone else text
         text = f"np.broadcast_to({text}{_new_axes(new, lead)}, {names.shape((*whole, *view.shape))})"
         shown = list(range(len(view.axes)))
     if all(len(group) == 1 for group in groups) and len(shown) == len(view.axes):
