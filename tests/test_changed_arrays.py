@@ -81,6 +81,16 @@ y = np.zeros((3, 3)); z = y.T; y[0][1] = s; z[0] = w; y[0, 0] = 2; y + z[1]
 y = np.eye(3); np.linalg.eigh(y + 1)[0] * y.dtype.itemsize @ w + y.copy().sum()
 y = np.ones((2, 2)); k = y > 0; y[1] = y[0] * s; y[k & (y > 0.5)] = 0; y
 y = np.zeros(5); y[[1, 3, 4]] += w; z = np.zeros_like(y); z[range(2)] = y[[3, 4]]; z
+y = np.zeros((2, 3)); f = y.reshape(6); g = np.ravel(y); y[0] = w; f[4] = s; f + g
+y = np.zeros((2, 3)); f = np.flip(y)[0]; g = np.reshape(y, 6, order="F"); y[1] = w; f[0] = s; f @ y.T + g[:2]
+y = np.zeros((3, 3)); f = np.squeeze(y[None]).T.flat; y[0] = w; f[3] = s; f
+y = np.zeros((3, 3)); f = np.diagonal(y); z = np.asarray(y); z[0] = w; f + y.real[0]
+y = np.zeros((3, 3)); f = np.array(y); g = np.array([y, y])[1]; y[0] = w; f + g
+y = np.zeros((3, 3)); z = y[:2, :2]; np.fill_diagonal(z, w[:2]); y.T[2, 0] = s; y
+y = np.zeros(3); f = y[::-1]; y[2] = 7.0; a = f * w; y[0] = s; a + f
+y = S * 1; d, f, z = np.diagonal(y), np.broadcast_to(y[0], (3, 3)), y.real; z[0] = w; d + f
+y = h * 1; a, b, c = np.tile(y, 2), np.repeat(y, 2), np.meshgrid(y, q)[0]; y[0] = s; b[0] = s; a + b + c.sum()
+y = h * 1; z = np.asarray(y, dtype=float); z[0] = s; y
 """.strip().splitlines()
 REFUSED = {
     "h[0] = 1.0; h": "h = h.copy()",
@@ -97,6 +107,18 @@ REFUSED = {
     "y = v * 1; y[5] = 0.0; y": "certain",
     "y = v * 1; y[[0, 7]] = 0.0; y": "axis of size",
     "y = v * 1; y[:2] = w; y": "check the shapes",
+    "y = np.zeros((2, 3)); f = np.split(y, 2); y[0] = w; f[0] + w": "take the view behind",
+    "y = h * 1; z = np.broadcast_to(y, (2, *y.shape)); z[0] = q; y": "y.copy()",
+    "y = np.zeros(3); w + sb.repeat(lambda z: z + np.add(y, 1.0, out=y), w, 2)": "read-only",
+    **{
+        f"y = {made}; w * sb.{body}": "make the array in the body"
+        for made in ("np.zeros(3)", "w * 1", "np.zeros((2, 3))[0]")
+        for body in (
+            "repeat(lambda z: [y.__iadd__(1.0), z + y][1], w, 2)",
+            "fixed_point(lambda z: [y.__setitem__(0, z[0] / 2), z / 2 + y][1], w)",
+            "grad(lambda z: [y.__setitem__(0, z[0]), np.sum(y * z)][1])(w)",
+        )
+    },
 }
 
 

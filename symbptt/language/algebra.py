@@ -11,7 +11,7 @@ from symbptt.errors import ShapeError
 from symbptt.ir import algebra as of_matrices
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.language.array import Array, as_array, built, graph_of, symbolic
+from symbptt.language.array import Array, as_array, built, graph_of, read_only, symbolic
 from symbptt.language.products import matmul
 from symbptt.language.reductions import sum as sum_of
 from symbptt.language.user_frames import cell_error
@@ -177,7 +177,8 @@ def diagonal(a: Any) -> Any:
     rows, columns = a.graph.shape(a.id)
     if isinstance(rows, int) and isinstance(columns, int):
         a = a[: min(rows, columns), : min(rows, columns)]
-    return _function("diagonal", _matrix(a))
+    graph = _matrix(a).graph
+    return read_only("a diagonal", a, lambda id: _function("diagonal", Array(graph, id)).id)
 
 
 def diag(a: Any) -> Any:

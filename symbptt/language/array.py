@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,26 @@ class Part:
         self.whole, self.read, self.written, self.seen, self.keys = whole, read, written, whole.id, keys
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A function inside of a step that is traced once, whatever number of times it is called; `name` says whose it is."""
+
+    name: str
+
+
+_BODY: ContextVar[Body | None] = ContextVar("body", default=None)
+
+
+@contextmanager
+def body_of(name: str) -> Iterator[None]:
+    """Let what is traced here be a body of its own, in which arrays from outside stay as they are."""
+    token = _BODY.set(Body(name))
+    try:
+        yield
+    finally:
+        _BODY.reset(token)
+
+
 class Array:
     """A value of the graph that behaves as a NumPy array of its shape.
 
@@ -47,7 +69,7 @@ class Array:
     is written into either is seen in both, as in NumPy.
     """
 
-    __slots__ = ("_id", "given", "graph", "limit", "part", "value")
+    __slots__ = ("_id", "body", "given", "graph", "limit", "part", "value")
     __array_priority__ = 1000
 
     def __init__(self, graph: Graph, id: int, value: Any = None, part: Part | None = None, limit: Any = None) -> None:
@@ -57,6 +79,7 @@ class Array:
                 "does a loop in it never end? loops over time are the kernel's: a cell is one step",
             )
         self.graph, self._id, self.value, self.part, self.limit, self.given = graph, id, value, part, limit, ""
+        self.body = _BODY.get()
 
     @property
     def id(self) -> int:
@@ -72,8 +95,13 @@ class Array:
         """The node that was its value when it was last read."""
         return self._id
 
+    def is_of_here(self) -> bool:
+        """Answer whether it was made in the body that is traced now, and not in one around it."""
+        return self.body is _BODY.get()
+
     def become(self, id: int) -> None:
         """Change the value in place, and that of the array of which it is a view."""
+        check_here(self)
         if self.part is not None:
             whole = self.part.whole
             whole.become(self.part.written(whole.id, id))
@@ -461,6 +489,15 @@ def view(x: Array, read: Callable[[int], int], written: Callable[[int, int], int
     return Array(x.graph, read(x.id), part=Part(x, read, written))
 
 
+def read_only(what: str, x: Array, read: Callable[[int], int]) -> Array:
+    """Return a view into which NumPy lets nobody write."""
+
+    def refuse(_: int, __: int) -> int:
+        raise cell_error(f"{what} is changed in place, which NumPy refuses", "change a copy: y = y.copy()")
+
+    return view(x, read, refuse)
+
+
 def turned(x: Array, order: Sequence[int]) -> Array:
     """Return a view with permuted axes."""
     order = tuple(order)
@@ -490,6 +527,18 @@ def check_writable(x: Array, owned: bool = False) -> None:
         raise cell_error(f"the {role} {name!r} is changed in place: it is another one at the next step", cure)
     if owned and role and x.ndim:
         raise cell_error(f"the {role} {name!r} is changed in place, which the caller's array would show", cure)
+
+
+def check_here(x: Array) -> None:
+    """Raises: CellError where an array is changed in a body other than that in which it was made: it is traced once for all rounds."""
+    while x.part is not None:
+        x = x.part.whole
+    body = _BODY.get()
+    if body is not None and not x.is_of_here():
+        raise cell_error(
+            f"an array that was made outside of the body of {body.name} is changed in it",
+            "make the array in the body, or let the body take it and return it: what the body returns is all that is left of it",
+        )
 
 
 def check_kept(x: Array, new: Array) -> None:

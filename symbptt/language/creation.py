@@ -19,11 +19,11 @@ from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.language.array import Array, apply, as_array, graph_of, kind
-from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH, of_data
+from symbptt.language.number_kinds import COMPLEX, REAL, TRUTH, kind_of_value, of_data
 from symbptt.language.numpy_dispatch import NUMPY_FUNCTIONS
 from symbptt.language.sizes import Dim, private_size
 from symbptt.language.user_frames import cell_error
-from symbptt.language.views import broadcast_to
+from symbptt.language.views import broadcast_to, broadcast_view
 
 MADE: ContextVar[Callable[[Any], Any] | None] = ContextVar("made", default=None)
 """What is made of an array that a function of the user's allocates, so that it holds the elements that a check has in place of floats."""
@@ -162,7 +162,7 @@ def asarray(a: Any, dtype: Any = None) -> Any:
     Shapes: values of one shape, and the lengths of the lists before it.
     """
     found = _joined(a)
-    if dtype is None or not isinstance(found, Array):
+    if dtype is None or not isinstance(found, Array) or kind_of_value(np.empty(0, of_data(dtype))) == kind(found):
         return found  # a check computes with complex numbers, or others, in the place of floats
     return NUMPY_FUNCTIONS["astype"](found, dtype)
 
@@ -289,8 +289,8 @@ def _count(first: Any, last: Any, step: Any) -> shapes.Size:
 
 
 CREATORS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (zeros, ones, full, eye, identity, tri, arange, linspace, broadcast_to)
-} | {"empty": zeros, "isscalar": lambda element: not np.ndim(element)}
+    function.__name__: function for function in (zeros, ones, full, eye, identity, tri, arange, linspace)
+} | {"broadcast_to": broadcast_view, "empty": zeros, "isscalar": lambda element: not np.ndim(element)}
 """NumPy's functions that see sizes alone, by name."""
 JOINERS: dict[str, Callable[..., Any]] = {
     "array": array, "asarray": asarray, "asanyarray": asarray, "ascontiguousarray": asarray,

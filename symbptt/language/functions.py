@@ -39,6 +39,7 @@ from symbptt.language.reductions import cumsum, max, mean, min, sum
 from symbptt.language.user_frames import cell_error, shows_names
 from symbptt.language.views import (
     broadcast_to,
+    broadcast_view,
     concatenate,
     expand_dims,
     flip,
@@ -274,7 +275,7 @@ def _is_complex(x: Any) -> bool:
 
 def _real(val: Any) -> Any:
     """Return the real parts; a real array is its own."""
-    return apply("real", val) if _is_complex(val) else copy(val)
+    return apply("real", val) if _is_complex(val) else val if isinstance(val, Array) else copy(val)
 
 
 def _imag(val: Any) -> Any:
@@ -428,12 +429,12 @@ def _full_like(x: Any, value: Any, dtype: Any = None) -> Any:
 _AS_NUMPY: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (
         var, std, matmul, dot, inner, vdot, tensordot, outer, ravel, swapaxes, moveaxis,
-        broadcast_to, zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, split, flip,
+        zeros_like, ones_like, expand_dims, squeeze, concatenate, stack, split, flip,
         roll, norm, take, copy, full, linspace, tril, triu, convolve, correlate, sliding_window_view, astype,
         cholesky, det, diag, diagonal, inv, matrix_power, slogdet, solve, trace)},
     "sum": _sum, "mean": _mean, "max": _max, "amax": _max, "min": _min, "amin": _min, "full_like": _full_like,
     "cumsum": _cumsum, "flatten": _flatten, "ravel": _ravel, "fill": _fill, "put": _put,
-    "fill_diagonal": _fill_diagonal, "empty_like": zeros_like,
+    "fill_diagonal": _fill_diagonal, "empty_like": zeros_like, "broadcast_to": broadcast_view,
     "transpose": _transpose, "permute_dims": _transpose,
     "matrix_transpose": _matrix_transpose, "reshape": _reshape, "concat": concatenate, "conj": conj,
     "conjugate": conj, "real": _real, "imag": _imag, "angle": _angle, "iscomplexobj": _is_complex,

@@ -32,7 +32,7 @@ from symbptt.ir.rewrite import copy_node, moved_slopes
 from symbptt.ir.rounds import written_out_from
 from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import show
-from symbptt.language.array import TRACED, Array, Recording, as_array, graph_of, kind
+from symbptt.language.array import TRACED, Array, Recording, as_array, body_of, graph_of, kind
 from symbptt.language.evaluation import evaluated
 from symbptt.language.folding import spelled, with_smooth_wholes
 from symbptt.language.local_names import named_so_far
@@ -203,10 +203,11 @@ def _called(
     args: tuple[Any, ...], kwargs: dict[str, Any],
 ) -> Any:  # fmt: skip
     """Return the value of a function on leaves in the place of the arrays by which it is differentiated."""
-    stands = {(part.number, part.path): Array(graph, id) for part, id in zip(parts, leaves, strict=True)}
-    by = {part.number for part in parts}
-    given = [_filled(x, partial(_found, stands, n)) if n in by else x for n, x in enumerate(args)]
-    return function(*given, **kwargs)
+    with body_of(f"sb.{what}"):
+        stands = {(part.number, part.path): Array(graph, id) for part, id in zip(parts, leaves, strict=True)}
+        by = {part.number for part in parts}
+        given = [_filled(x, partial(_found, stands, n)) if n in by else x for n, x in enumerate(args)]
+        return function(*given, **kwargs)
 
 
 _NO_REAL = (

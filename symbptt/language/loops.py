@@ -14,7 +14,7 @@ from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Repeat, Settling
 from symbptt.ir.rounds import GRADIENT_CURE, NO_GRADIENT
-from symbptt.language.array import Array, Recording, as_array, graph_of
+from symbptt.language.array import Array, Recording, as_array, body_of, graph_of
 from symbptt.language.number_kinds import TRUTH, kind_of
 from symbptt.language.sizes import Dim
 from symbptt.language.user_frames import cell_error
@@ -223,10 +223,11 @@ class _Body:
             for i, start in enumerate(starts)
         ]
         number = build.leaf(g, "round", f"{label}", ())
-        given = tuple(Array(g, leaf) for leaf in leaves)
-        z = given if self.several else given[0]
         before = len(g)
-        result = self.step(z, Array(g, number)) if self.takes_number else self.step(z)
+        with body_of(f"sb.{self.name}"):
+            given = tuple(Array(g, leaf) for leaf in leaves)
+            z = given if self.several else given[0]
+            result = self.step(z, Array(g, number)) if self.takes_number else self.step(z)
         self._check_tables(number, before)
         self._check_inner(leaves)
         return leaves, number, [as_array(g, part).id for part in self._parts(result, len(leaves))]

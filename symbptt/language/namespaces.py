@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from symbptt.language import scipy_names
-from symbptt.language.allocated import allocated, plainly
+from symbptt.language.allocated import allocated, plain_call, plainly
 from symbptt.language.array import TRACED, graph_of, is_of_sizes
 from symbptt.language.creation import CREATORS, JOINERS, MADE, held
 from symbptt.language.functions import as_numbers
@@ -108,13 +108,13 @@ def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = tuple(map(of_data, plainly(args))), {key: of_data(value) for key, value in kwargs.items()}
-        is_ours = (_HERE.traces or MADE.get() is not None) and any(map(_has_values, args[:1]))
+        args, kwargs = tuple(map(of_data, args)), {key: of_data(value) for key, value in kwargs.items()}
+        is_ours = (_HERE.traces or MADE.get() is not None) and any(map(_has_values, plainly(args[:1])))
         if is_ours:
-            return as_numpy_calls(name, JOINERS[name], as_numbers)(*args, **kwargs)
-        found = plain(*args, **kwargs)
+            return as_numpy_calls(name, JOINERS[name], as_numbers)(*plainly(args), **kwargs)
+        found = plain_call(plain, args, kwargs)
         if _HERE.traces:
-            return held(found) if found.dtype.kind in "fc" else found
+            return held(found) if type(found) is np.ndarray and found.dtype.kind in "fc" else found
         # A check is given the number that `np.array(1.0)` spells, as the trace is.
         return found.item() if MADE.get() is not None and _is_number(found) else found
 

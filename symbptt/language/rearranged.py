@@ -148,7 +148,7 @@ def tile(x: Any, times: Any) -> Any:
     shape = [1] * (rank - x.ndim) + [*x.shape]
     pairs = np.reshape(x, tuple(n for size in shape for n in (1, size)))
     wide = np.broadcast_to(pairs, tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size)))
-    return np.reshape(wide, tuple(count * size for count, size in zip(counts, shape, strict=True)))
+    return np.copy(np.reshape(wide, tuple(count * size for count, size in zip(counts, shape, strict=True))))
 
 
 def repeat(x: Any, times: Any, axis: Any = None) -> Any:
@@ -162,7 +162,7 @@ def repeat(x: Any, times: Any, axis: Any = None) -> Any:
         return x[_along(at, places)]
     shape = list(x.shape)
     wide = np.broadcast_to(np.expand_dims(x, at + 1), (*shape[: at + 1], times, *shape[at + 1 :]))
-    return np.reshape(wide, (*shape[:at], shape[at] * times, *shape[at + 1 :]))
+    return np.copy(np.reshape(wide, (*shape[:at], shape[at] * times, *shape[at + 1 :])))
 
 
 def broadcast_arrays(*arrays: Any) -> Any:
@@ -237,7 +237,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy", sparse: bool = False) -> Any:
     rank = len(parts)
     order = [1, 0, *range(2, rank)] if indexing == "xy" and rank > 1 else [*range(rank)]
     placed = [np.reshape(x, tuple(-1 if k == order[i] else 1 for k in range(rank))) for i, x in enumerate(parts)]
-    return placed if sparse else list(np.broadcast_arrays(*placed)) if rank > 1 else placed
+    return [np.copy(x) for x in (placed if sparse or rank == 1 else np.broadcast_arrays(*placed))]
 
 
 def pad(x: Any, width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:

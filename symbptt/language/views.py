@@ -11,7 +11,19 @@ import numpy as np
 from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
-from symbptt.language.array import Array, Part, apply, as_array, axes_of, built, graph_of, kind, symbolic, turned
+from symbptt.language.array import (
+    Array,
+    Part,
+    apply,
+    as_array,
+    axes_of,
+    built,
+    graph_of,
+    kind,
+    read_only,
+    symbolic,
+    turned,
+)
 from symbptt.language.number_kinds import INTEGER, REAL, TRUTH
 from symbptt.language.sizes import private_size, public_size
 from symbptt.language.user_frames import cell_error
@@ -108,6 +120,16 @@ def broadcast_to(x: Any, shape: Any) -> Any:
         return np.broadcast_to(x, shape)
     wanted = shape if isinstance(shape, tuple | list) else (shape,)
     return built(graph, build.expand, as_array(graph, x).id, tuple(private_size(item) for item in wanted))
+
+
+def broadcast_view(x: Any, shape: Any) -> Any:
+    """Return x repeated to a larger shape, as np.broadcast_to: a view, which goes on showing what x becomes."""
+    graph = graph_of(x)
+    if graph is None:
+        return broadcast_to(x, shape)
+    x = as_array(graph, x)
+    wide = graph.shape(broadcast_to(x, shape).id)
+    return read_only("the result of np.broadcast_to", x, lambda id: build.expand(graph, id, wide))
 
 
 def full_like(x: Any, value: Any) -> Any:
