@@ -1,6 +1,8 @@
 """Arrays made of sizes alone, np.eye(n) and its siblings: NumPy's own numbers in the module, for any sizes."""
 
 import threading
+from itertools import accumulate
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ def made(n: Any, m: Any, h: Any, U: Any, k: Any) -> dict[str, Any]:
         "ones": np.ones(h.shape),
         "integers": np.ones(n, int) / 2,
         "full": np.full((n, m), 0.25),
+        "less": np.exp(-n) * (-n * m) * np.ones(2),
         "rows": np.full((m, n), h),
         "arange": i,
         "powers": 0.9**i,
@@ -200,6 +203,16 @@ def test_what_draws_at_random_is_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(sb.CellError, match=r"draws at random(.|\n)*an Input(.|\n)*sb.dropout_mask"):
         assert noisy.step
     assert type(RNG) is np.random.Generator
+
+
+def test_names_that_random_has_for_itself_draw_nothing() -> None:
+    @sb.cell
+    def summed(h: State["3"]):
+        return np.stack(list(accumulate(h))) / sqrt(3)
+
+    np.testing.assert_allclose(
+        sb.compile(summed).forward({}, {}, {"h": np.ones(3)}, steps=1).states["h"][0] * sqrt(3), [1, 2, 3]
+    )
 
 
 def test_constants_are_sizes_where_a_body_reshapes_by_them() -> None:

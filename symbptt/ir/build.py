@@ -52,7 +52,10 @@ def size_of(g: Graph, value: Size) -> int:
     """Return a size as a scalar value."""
     if isinstance(value, int):
         return number(g, value)
-    return g.add("leaf", (), (), Leaf("size", shapes.size_text(value)))
+    text = shapes.size_text(value)
+    if text.startswith("-"):  # no dimension is written so
+        return map_(g, -placeholder(0), (size_of(g, shapes.size(-value)),))
+    return g.add("leaf", (), (), Leaf("size", text))
 
 
 def map_(g: Graph, expr: sp.Expr, args: Sequence[int]) -> int:

@@ -31,7 +31,7 @@ from symbptt.language import scipy_names
 from symbptt.language.allocated import allocated, plain_call, plainly
 from symbptt.language.array import TRACED, graph_of, is_of_sizes
 from symbptt.language.creation import CREATORS, JOINERS, MADE, held
-from symbptt.language.functions import as_numbers
+from symbptt.language.functions import ELEMENTWISE, as_numbers
 from symbptt.language.number_kinds import of_data
 from symbptt.language.numpy_signatures import as_numpy_calls
 from symbptt.language.user_frames import cell_error, is_user_file
@@ -142,12 +142,27 @@ class Math(ModuleType):
 def of_a_size(plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of Python's math, which is NumPy's of the same name where an argument is made of named sizes."""
 
+    name = plain.__name__
+    own = MATH.get(name) or getattr(np, name, None)
+
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
-        is_ours = _HERE.traces and any(map(is_of_sizes, args))
-        return (getattr(np, plain.__name__, plain) if is_ours else plain)(*args, **kwargs)
+        if not (_HERE.traces and any(map(is_of_sizes, args))):
+            return plain(*args, **kwargs)
+        if own is None:
+            cure = "write it with functions of NumPy, or make the number outside of the cell, a Const"
+            raise cell_error(f"math.{name} of a named size is not known to symbptt", cure)
+        return own(*args, **kwargs)
 
     return function
+
+
+def _logarithm(x: Any, base: Any = None) -> Any:
+    return np.log(x) if base is None else np.log(x) / np.log(base)
+
+
+MATH: dict[str, Callable[..., Any]] = {"log": _logarithm, "erf": ELEMENTWISE["erf"]}
+"""Functions of Python's math which NumPy calls otherwise, or whose arguments mean something else there."""
 
 
 class Noise:
@@ -217,7 +232,8 @@ def _noise(what: str) -> Exception:
 
 
 _GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
-_DRAWING = {id(value) for module in (np.random, random) for value in vars(module).values() if callable(value)}
+# A module's own names alone: random has names of math, itertools and bisect for itself.
+_DRAWING = {id(getattr(module, name)) for module in (np.random, random) for name in module.__all__}
 
 
 def _meant(name: str, value: Any) -> Any:

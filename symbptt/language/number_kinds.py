@@ -76,6 +76,16 @@ class DataType:
     def __hash__(self) -> int:
         return hash(self.python)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        # NumPy asks for `.dtype` of what it is to take for a type of its own, as np.finfo and np.issubdtype do.
+        asked = "is no type of NumPy's" if name == "dtype" else f"has no {name}"
+        raise cell_error(
+            f"the type of the data {asked} while the cell is traced: a kernel has that of the data",
+            "write .dtype.kind, which is 'f' or 'c'; a number that depends on the width, as of np.finfo, is a Const: eps: Const = 1e-12",
+        )
+
 
 def type_of(kind: int) -> Any:
     """Return what `.dtype` is of an array of a kind."""

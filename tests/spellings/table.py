@@ -130,6 +130,9 @@ h.astype(float).copy()
 h.astype(h.dtype) * (h.dtype.kind == "f")
 np.zeros((3,), dtype=h.dtype) + w
 (h if h.dtype == np.float32 else q) ! .dtype.kind
+h / (np.sum(h * h) + np.finfo(h.dtype).eps) ! Const
+np.issubdtype(h.dtype, np.floating) * h ! .dtype.kind
+h.dtype.itemsize * h ! Const
 np.isscalar(s) * h
 np.sum((h > 0), dtype=float) * h
 np.asarray(h) * 2
@@ -149,6 +152,8 @@ max(h, q) ! sb.where
 math.tanh(s) ! math
 math.sqrt(h.shape[0]) * h + math.log(2)
 h / math.pow(h.shape[0] / 2, 0.5)
+-h.shape[0] * math.log(h.shape[0], 2) * math.erf(h.shape[0]) * h
+math.gamma(h.shape[0]) * h ! functions of NumPy
 float(h.shape[0]) * h ! leave float()
 max(w) * h ! np.max
 f"{float(s):.2f}" and h ! not of math
