@@ -102,11 +102,12 @@ def test_arrays_that_a_body_fills_hold_polynomials() -> None:
 
 @sb.cell
 def of_numbers_alone(x: Input["2"], h: State["3"]):
-    """A number of Python's that gets axes, and a sum of numbers that are repeated."""
+    """A number of Python's that gets axes, a sum of numbers that are repeated, and rows that begin with none."""
     y = np.zeros((3, 3))
     np.fill_diagonal(y[:2, :2], h[:2])
     y.T[2, 0] = x[0]
-    return np.tanh(y @ h + np.broadcast_to(np.zeros((2, 3)), (3, 2, 3)).sum((0, 1)))
+    rows = np.vstack([np.empty((0, 3)), y @ h])
+    return np.tanh(rows[0] + np.broadcast_to(np.zeros((2, 3)), (3, 2, 3)).sum((0, 1)))
 
 
 def test_numbers_have_axes_in_a_module() -> None:

@@ -139,6 +139,30 @@ def test_a_given_start_leaves_the_learnt_one_without_gradient() -> None:
     assert kernel.backward(none, {}).params["h0"].shape == (3,)
 
 
+@sb.cell
+def both_learnt(x: Input["n"], h: State["n"] = Param, c: State["n"] = Param, w: Param["n"] = None):  # type: ignore[assignment]
+    return np.tanh(w * h + c * x), np.tanh(c * h - x)
+
+
+@pytest.mark.parametrize("given", [(), ("c",)])
+def test_each_of_two_learnt_starts_has_the_gradient_of_its_own_state(given: tuple[str, ...]) -> None:
+    params, inputs = _data(both_learnt, {"n": 3}, 4, 2)
+    state = {name: np.full((2, 3), 0.3) for name in given}
+    kernel = kernel_of(both_learnt)
+    found = kernel.backward(kernel.forward(params, inputs, state), {"h": np.ones((2, 3))}).params
+    for name in ("h0", "c0"):
+        for i in range(3):
+            moved = {**params, name: params[name] + 1e-30j * np.eye(3)[i]}
+            total = 0.0
+            for b in range(2):
+                h, c = moved["h0"], state["c"][b] if given else moved["c0"]
+                for x in inputs["x"][:, b]:
+                    h, c = both_learnt(x, h, c, params["w"])
+                total = total + np.sum(h)
+            assert abs(found[name][i] - np.imag(total) / 1e-30) < 1e-13
+    assert np.all(found["c0"] == 0) == bool(given)
+
+
 def test_models_train_the_start() -> None:
     @sb.loss
     def error(h: State["n"], y: Target["n"]):

@@ -371,6 +371,8 @@ def _literal(graph: Graph, value: Any) -> Array:
                 graph, build.map_(graph, ops.as_complex(placeholder(0)), (build.number(graph, number.real),)), number
             )
         return Array(graph, build.number(graph, number), number)
+    if not array.size:  # no list of Python's tells the shape of an array without entries
+        return Array(graph, build.expand(graph, build.number(graph, array.dtype.type(0).item()), array.shape), array)
     return Array(graph, build.literal(graph, tuple(array.ravel().tolist()), array.shape), array)
 
 

@@ -379,7 +379,7 @@ def _annotation(function: Any, parameter: inspect.Parameter, scope: dict[str, An
 def _begun(arguments: Sequence[Argument], where: str) -> list[Argument]:
     """Return the parameters that states begin with."""
     begun = [Argument("param", a.start, a.shape, complex=a.complex) for a in arguments if isinstance(a.start, str)]
-    for name in {a.name for a in begun} & {a.name for a in arguments}:
+    for name in sorted({a.name for a in begun} & {a.name for a in arguments}):
         raise CellError(
             f"two arguments are both called {name!r}: the parameter that a state begins with, and one of the function{where}\n"
             "  rename that of the function"
