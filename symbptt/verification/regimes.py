@@ -194,7 +194,7 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
         params, inputs, state = (_exact(v, asked, random, size.ties, defaults) for v in (params, inputs, state))
         inputs = _blank_at_first(inputs, asked) if size.ties else inputs
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
-    is_padded = size in PADDED
+    is_padded = replace(size, small=False) in PADDED  # of whatever sizes the named ones are
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
     reset = RESETS[size.batch] if is_padded and not size.running else None
     found = Point({**params, **asked.params}, inputs, state, size.steps, size.batch, targets, lengths, reset, numbers)
