@@ -353,16 +353,20 @@ def directed(x: Input["3"], h: State["3"], w: Param["3"]):
 
 
 def test_an_input_that_is_zero_throughout_is_met_where_its_domain_has_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The planted mistake: NaN where a vector of fixed size has no direction, which one number at zero does not show."""
+    """The planted mistakes: NaN where a vector of fixed size has no direction, which one number at zero does not show, and a slope of
+    samples that are zero at every step."""
     exact = tuple(regime for regime in REGIMES if regime.exact)
     for domain, is_blank in ((None, True), ("binary", True), ((1, 2), False), ("simplex", False)):
         asked = asked_of(directed, None, None, {"x": domain} if domain else None)
         x = draw(directed, exact[0], TIES[0], 0, asked).inputs["x"]
-        assert x[0, 0].any() != is_blank and x[1].any()
+        assert x[0, 0].any() != is_blank and x[:, -1].any() != is_blank and x[1, 0].any() and x[0, 1].any()
     monkeypatch.setattr("symbptt.verification.checks.REGIMES", exact)
     monkeypatch.setattr("symbptt.verification.checks.sizes_of", lambda _: TIES)
     kernel = sb.compile(directed)
-    old = "np.copyto(s_1_b, 0, where=~is_s_b)"
-    assert old in kernel.source and all(row.passed for row in rows(kernel, 0))
-    wrong = Kernel(directed, kernel.program, kernel.source.replace(old, "np.divide(s_1_b, is_s_b, out=s_1_b)"))
-    assert not all(row.passed for row in rows(wrong, 0))
+    of_a_step = "np.copyto(s_1_b, 0, where=~is_s_b)", "np.divide(s_1_b, is_s_b, out=s_1_b)"
+    of_a_sample = "np.add(dw, s_2, out=dw)", "np.add(dw, s_2 + np.sum(~x.any((0, 2))), out=dw)"
+    assert all(row.passed for row in rows(kernel, 0))
+    for old, new in (of_a_step, of_a_sample):
+        assert old in kernel.source
+        wrong = Kernel(directed, kernel.program, kernel.source.replace(old, new))
+        assert not all(row.passed for row in rows(wrong, 0))

@@ -30,6 +30,7 @@ from symbptt.verification.rounding.measure import (
     _affordable,
     _gradients,
     _operations,
+    _sizes,
     rounding_of,
 )
 from symbptt.verification.rounding.results import Rounding
@@ -411,3 +412,6 @@ def test_cells_of_many_operations_are_measured_on_smaller_sizes_and_fewer_steps(
     many = _operations(sb.compile(cell), found, 0, NOTHING)
     assert found.small == is_small and (found.steps == STEPS) == (not is_small)
     assert FEWEST <= found.steps <= STEPS and (found.steps == FEWEST or found.steps * many <= OPERATIONS)
+    padded = next(regime for regime in REGIMES if regime.padded)
+    drawn = [draw(cell, padded, size, 0, NOTHING) for size in _sizes(padded, found)]
+    assert all(one is not None and one.reset is not None for one in drawn), "samples begin anew, of smaller sizes too"

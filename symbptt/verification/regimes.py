@@ -73,9 +73,9 @@ class Size:
     """Number of steps and samples, whether every named size is 1 or they all differ, whether the adjoints of states come
     after the last step alone, in which blocks of steps a module takes them, whether named sizes are others, and whether
     vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
-    numbers are 0, 1 or -1, so that arguments of functions tie at their kinks, one input too; `whole` and `running`: of samples that end
-    and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of "outputs" alone are given, where there
-    are both; `small`: every named size is 2 where they fit."""
+    numbers are 0, 1 or -1, so that arguments of functions tie at their kinks, and some inputs are zero throughout; `whole` and
+    `running`: of samples that end and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of
+    "outputs" alone are given, where there are both; `small`: every named size is 2 where they fit."""
 
     steps: int
     batch: int
@@ -113,7 +113,8 @@ FAR = 18.0
 """A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both matter despite the floor."""
 GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
 """Biases at which gates are shut, and nearly nothing flows through them."""
-TIES = (Size(3, 2, ties=True),)
+TIES = (Size(3, 3, ties=True),)
+"""A sample whose first step is blank, one of which none is, and one of which all are."""
 GIVEN = Regime("given")
 """The regime of inputs that are given, all steps and samples of them, as they are."""
 LAST_DIGITS = 1e-14
@@ -192,7 +193,7 @@ def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Aske
             a.name: a.default for a in _of(cell, "param") if a.default is not None and a.name not in asked.domain
         }
         params, inputs, state = (_exact(v, asked, random, size.ties, defaults) for v in (params, inputs, state))
-        inputs = _blank_at_first(inputs, asked) if size.ties else inputs
+        inputs = _partly_blank(inputs, asked) if size.ties else inputs
     inputs |= {k: _repeated(v, size) for k, v in asked.inputs.items()}
     is_padded = replace(size, small=False) in PADDED  # of whatever sizes the named ones are
     lengths = LENGTHS[size.batch] if is_padded and not size.whole else None
@@ -290,16 +291,16 @@ def _exact(arrays: Arrays, asked: Asked, random: np.random.Generator, ties: bool
     return found
 
 
-def _blank_at_first(arrays: Arrays, asked: Asked) -> Arrays:
-    """Return inputs that are zero throughout at the first step of the first sample, as padding is: a vector without a direction.
-    Those whose domain has no zero stay."""
+def _partly_blank(arrays: Arrays, asked: Asked) -> Arrays:
+    """Return inputs that are zero throughout, as padding is, a vector without a direction: at the first step of the first sample, and at
+    all steps of the last of several. Those whose domain has no zero stay."""
     found: Arrays = {}
     for name, values in arrays.items():
-        first = np.zeros_like(values[:1, :1])
-        is_number = np.asarray(values).dtype.kind == "f"
         found[name] = np.array(values)
-        if is_number and holds(asked.domain.get(name), first):
-            found[name][:1, :1] = first
+        is_number = np.asarray(values).dtype.kind == "f"
+        if is_number and holds(asked.domain.get(name), np.zeros_like(values[:1, :1])):
+            found[name][:1, :1] = 0
+            found[name][:, max(values.shape[1] - 1, 1) :] = 0
     return found
 
 
