@@ -85,7 +85,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru f978214f'
+MARK = 'gru be5ad3c9'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -897,7 +897,7 @@ CASES = (
     {"T": 5, "B": 3, "block": 2, "reset": 1}, {"T": 5, "B": 4, "block": 3, "lengths": 1, "reset": 1, "monitor": 1},
     {"T": 3, "B": 2, "block": 2, "absent": 1}, {"T": 3, "B": 2, "block": 2, "near": 1},
 )
-COVERED = "T = 0 to 9; one to three blocks of steps; lengths and resets; cotangents at all, the last and no steps"
+COVERED = "T = 0 to 9; 1 to 3 blocks; lengths, resets; cotangents at all, last, no steps; no batch axis; monitor"
 ALLOWED = {"complex step": (1e-9, 1e-4), "differences": (1e-6, 1e-2)}
 CERTIFICATE = "# certificate:"  # so begin the lines of a certificate, which its own digest leaves out
 
@@ -927,6 +927,15 @@ class _Draw:
         self.absent = [*self.sent][seed % 2 :: 2] if "absent" in case else []
         for v in [v for k, v in self.sent.items() if self.only not in ("", k) or k in self.absent]:
             v[...] = 0
+
+    def alone(self):
+        """Return the same of its one sample, without the axis of samples."""
+        found = object.__new__(_Draw)
+        found.__dict__ |= self.__dict__
+        found.a = {k: v.take(0, LEAD[k] - 1) if k in LEAD else v for k, v in self.a.items()}
+        found.run = forward(*map(found.of, (PARAMS, INPUTS, STATES)), steps=self.T)
+        found.sent, found.ends = {k: v[:, 0] for k, v in self.sent.items()}, np.zeros(0, int)
+        return found
 
     def of(self, names):
         """Return the arguments of some names."""
@@ -995,6 +1004,39 @@ def _of_values(draw):
     return backward(draw.run, sent, monitor=draw.monitor), ARGUMENTS, score
 
 
+def _other_forms(draw, found, what):
+    """Return what is wrong in other forms of the call: norms of adjoints, and one sample without its axis, which has what `found` has."""
+    wrong = dict.fromkeys(_wrong_norms(draw) if draw.monitor else [], "norms of monitor=True")
+    if draw.B == 1:
+        alone = draw.alone()
+        one, told = what(alone)[0], alone.run.states | alone.run.outputs
+        pairs = {k: (told[k], v[:, 0]) for k, v in (draw.run.states | draw.run.outputs).items()}
+        pairs |= {f"d{k}": (one.params[k], v) for k, v in found.params.items()}
+        pairs |= {f"d{k}": (one.inputs[k], v[:, 0]) for k, v in found.inputs.items()}
+        pairs |= {f"d{k}_0": (one.state[k], v[0]) for k, v in found.state.items()}
+        wrong |= {k: "one sample without an axis of samples" for k, pair in pairs.items() if not _is_same(*pair)}
+    return {k: (np.inf, words) for k, words in wrong.items()}
+
+
+def _wrong_norms(draw):
+    """Return the states whose norms are wrong where a step of one state alone has a cotangent: there its norm, and zero behind."""
+    counts = [t for lo, hi, _ in _reaches(draw.T) for t in range(lo, hi)]
+    wrong = []
+    for k, t in [(k, t) for k in STATES for t in counts]:
+        sent = np.zeros_like(draw.sent[k])
+        sent[t, draw.ends > t] = draw.random.standard_normal(sent[t, draw.ends > t].shape)
+        flow = backward(draw.run, {k: sent}, monitor=True).flow
+        if not _is_same(flow[k][t], np.linalg.norm(sent[t])) or any(v[t + 1 :].any() for v in flow.values()):
+            wrong.append(f"flow of {k}")
+    return wrong
+
+
+def _is_same(found, wanted):
+    """Answer whether numbers are those that are wanted, but for rounding."""
+    near = 1e-9 * np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
+    return np.shape(found) == np.shape(wanted) and np.allclose(found, wanted, 0, near, equal_nan=True)
+
+
 def _blocks_of(names):
     """Return the arguments of some names that have a gradient, by the names of their blocks."""
     return {f"d{k}_0" if k in STATES else f"d{k}": k for k in names if k not in (*FIXED, *INDICES, *TARGETS)}
@@ -1044,6 +1086,7 @@ def _of_case(case, seed, what, module):
             module.update({k: small[k] for k in own})
             draw = _Draw(case, seed, kind)
             parts = what(draw)
+            others = _other_forms(draw, parts[0], what)
             # The other side takes one step after the other: a scan is part of what is checked.
             module.update(own | {k: lambda T, states, least: 0 for k in own if k == "_window"})
             errors = _errors(draw, *parts)
@@ -1052,7 +1095,7 @@ def _of_case(case, seed, what, module):
         finally:
             module.update(own)
         if errors:
-            break
+            return errors | others
     return errors
 
 
