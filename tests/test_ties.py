@@ -46,7 +46,7 @@ def of_numbers(f: Callable[..., Any]) -> sb.Cell:
     return numbers
 
 
-ZERO = np.array(0.0)
+ZERO, ONE = np.array(0.0), np.int64(1)
 BODIES: dict[str, Callable[..., Any]] = {
     "a constant": lambda a, h, x, c, i: np.clip(a, -c, c),
     "a number and a constant": lambda a, h, x, c, i: np.clip(a, -1, c),
@@ -56,7 +56,10 @@ BODIES: dict[str, Callable[..., Any]] = {
     "chosen numbers": lambda a, h, x, c, i: np.maximum(a, np.where(x > 0, 1.0, 0.0)),
     "stopped": lambda a, h, x, c, i: np.maximum(a, sb.stop_gradient(x)) + np.minimum(h, np.floor(x)),
     "a value that was a number": lambda a, h, x, c, i: np.maximum(sb.relu(a), h) + np.maximum(np.clip(h, 0, 1), x),
-    "numbers without axes": lambda a, h, x, c, i: np.clip(a, np.array(-1.0), np.array(1)) + np.minimum(h, ZERO),
+    "numbers without axes": lambda a, h, x, c, i: np.clip(a, np.array(-1.0), ONE) + np.minimum(h, ZERO),
+    "numbers of arrays that the body makes": lambda a, h, x, c, i: (
+        np.maximum(a, np.ones(3)[0]) + np.minimum(h, np.zeros(()))
+    ),
     "numbers": lambda a, h, x, c, i: np.clip(a, -1, 1) + np.maximum(h, np.float64(1)) + sb.hard_tanh(a + h),
 }
 ARRAYS: dict[str, Callable[..., Any]] = {

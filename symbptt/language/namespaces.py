@@ -84,8 +84,8 @@ def _held(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_number(value: Any) -> bool:
-    """Answer whether a value is an array of NumPy's own without axes, which a trace takes for a number."""
-    return type(value) is np.ndarray and not value.ndim and value.dtype.kind in "fi"
+    """Answer whether a value is an array of NumPy's own without axes, or an integer of NumPy's, which a trace takes for a number."""
+    return isinstance(value, np.integer) or (type(value) is np.ndarray and not value.ndim and value.dtype.kind in "fi")
 
 
 def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:

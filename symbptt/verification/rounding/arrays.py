@@ -46,8 +46,8 @@ class ExactArray(Kept):
 
     @classmethod
     def of_numbers(cls, array: Any) -> Any:
-        """Return an array of numbers as one of 50 digits."""
-        return _lifted(array)
+        """Return an array of numbers that the body makes as one of 50 digits."""
+        return constants(array, written=True)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if is_traced(inputs):
@@ -158,9 +158,10 @@ def values_of(array: Any) -> Any:
     return np.asarray(np.frompyfunc(lambda x: exact(x).value, 1, 1)(np.asarray(array, object)), object)
 
 
-def constants(array: Any) -> Any:
-    """Return the numbers of an array as they are, on no tape."""
-    return np.asarray(np.frompyfunc(Exact, 1, 1)(values_of(array)), object).view(ExactArray)
+def constants(array: Any, written: bool = False) -> Any:
+    """Return the numbers of an array as they are, on no tape; `written` are those of the body."""
+    made = partial(Exact, written=written)
+    return np.asarray(np.frompyfunc(made, 1, 1)(values_of(array)), object).view(ExactArray)
 
 
 def _plain(value: Any) -> Any:
@@ -191,8 +192,12 @@ def _called(name: str, ufunc: Any, method: str, plain: list[Any], kwargs: dict[s
 
 
 def _valued(x: Any) -> Any:
-    """Return a number of the body as it is, of which a tie tells, and what is none with elements of 50 digits."""
-    return x if ops.is_number(x) else _plain(_lifted(x))
+    """Return a number of the body as it is, of which a tie tells, also one without axes of an array that the body has made; what is none
+    with elements of 50 digits."""
+    if ops.is_number(x):
+        return x
+    found = _plain(_lifted(x))
+    return found[()].value if not found.ndim and found[()].written else found
 
 
 def _truth(x: Any) -> Any:

@@ -102,13 +102,13 @@ def _comparison(call: Callable[[Decimal, Decimal], Any]) -> Any:
 
 
 class Exact:
-    """A number of 50 digits; `node` is its place on a tape, if it is on one."""
+    """A number of 50 digits; `node` is its place on a tape, if it is on one; `written` is one of an array that the body has made."""
 
-    __slots__ = ("node", "tape", "value")
+    __slots__ = ("node", "tape", "value", "written")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, value: Decimal, tape: Tape | None = None, node: int = -1) -> None:
-        self.value, self.tape, self.node = value, tape, node
+    def __init__(self, value: Decimal, tape: Tape | None = None, node: int = -1, written: bool = False) -> None:
+        self.value, self.tape, self.node, self.written = value, tape, node, written
 
     def __repr__(self) -> str:
         return f"Exact({self.value})"
@@ -172,7 +172,7 @@ def chosen(values: Sequence[Any]) -> Exact:
     numbers, value = [x for x in values if type(x) is not Exact], exact(values[0]).value
     tape = next((x.tape for x in values if type(x) is Exact and x.tape is not None), None)
     if numbers or tape is None:
-        return Exact(value)
+        return Exact(value, written=all(type(x) is Exact and x.written for x in values))
     return tape.passed(value, [(x, ONE / len(values)) for x in values])
 
 
