@@ -355,7 +355,7 @@ SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(7, 2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("cell", "sizes"), SIBLINGS.values(), ids=list(SIBLINGS))
 def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: str, tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def failures(where: str, names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 
@@ -602,7 +602,7 @@ def top_names(source: str) -> set[str]:
 @pytest.mark.parametrize(
     "target", [min_gru, sb.model(rnn, to_ones), sb.model(rnn, to_ones, at="last")], ids=["scan", "every", "last"]
 )
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_all_names_of_a_module_are_reserved(target: Any, options: dict[str, Any]) -> None:
     names = top_names(sb.compile(target, **options).source)
     assert len(names) > 40 and names <= RESERVED

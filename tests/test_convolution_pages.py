@@ -68,7 +68,7 @@ FORMS: dict[str, tuple[str, Printed | None]] = {
 @pytest.mark.parametrize("name", [
     name if name in ("strided", "pictures") else pytest.param(name, marks=pytest.mark.long) for name in CELLS
 ])  # fmt: skip
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_pages_read_back(name: str, form: str) -> None:
     style, printed = FORMS[form]
     assert_read(CELLS[name], sizes_of(CELLS[name]), style, printed)

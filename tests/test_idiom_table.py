@@ -17,7 +17,7 @@ EVERY = pytest.mark.parametrize("idiom", ALL, ids=lambda idiom: idiom.text)
 
 
 @EVERY
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_idiom_has_the_value_of_numpy_or_a_cure(idiom: Idiom) -> None:
     try:
         assert misfit(idiom) == ""

@@ -54,7 +54,7 @@ def assert_gradients(
 @EVERY_CELL
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_states_and_gradients_are_those_of_the_plain_function(cell: sb.Cell, steps: int, batch: int) -> None:
     groups = oracle.draw(cell, steps, batch, SIZES)
     run = forward(cell, groups, steps)
@@ -782,7 +782,7 @@ def test_limit_of_a_workspace_is_a_number_of_bytes(limit: Any) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 7)
 def test_modules_refuse_a_monitor_that_is_no_bool(monitor: Any, options: Any, at: str) -> None:
     module = sb.compile(sb.model(rnn, end, at=at), **options).module
     groups = oracle.draw(rnn, 2, 2, SIZES)

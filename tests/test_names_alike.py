@@ -167,7 +167,7 @@ PRINTED = {"text": None, "text loop": as_text("loop"), "latex": as_latex_textboo
 
 @pytest.mark.parametrize("form", PRINTED)
 @pytest.mark.parametrize("cell", CELLS[:-1], ids=lambda cell: cell.name)
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(5, 7)
 def test_pages_of_such_names_read_back(cell: sb.Cell, form: str) -> None:
     assert_read(cell, SIZES, printed=PRINTED[form])
 

@@ -157,7 +157,7 @@ def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("name", [name for kind, count in (("lstm", 4), ("gru", 3))
                                   for name in LAYOUTS[kind](*[np.zeros((count, 2, 2))] * 3)])  # fmt: skip
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_passes_keep_values_of_spellings(name: str) -> None:
     assert_passes_keep(getattr(spellings, name), {"m": 2, "n": 3})
 

@@ -131,7 +131,7 @@ def test_labels_say_units(name, x, y):
 
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_same_data_give_the_same_bytes_and_leave_settings_alone(draw):
     before = dict(matplotlib.rcParams)
     assert png(draw(None, "cell")) == png(draw(None, "cell"))
@@ -465,7 +465,7 @@ ODD = [[0.5], [-INF], [np.nan], [0.1, -INF], [1e300, -1e300], np.zeros(3)]
 @pytest.mark.parametrize("exponents", ODD, ids=str)
 @pytest.mark.parametrize("size", [1, 50])
 @pytest.mark.parametrize("draw", [pictures.draw_exponents, pictures.draw_convergence])
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 5)
 def test_odd_spectra_are_drawn(draw, exponents, size):
     with np.errstate(invalid="ignore", over="ignore"):
         assert png(draw(spectrum(exponents, error=np.nan if size == 1 else 0.1, points=size)))

@@ -146,7 +146,7 @@ def test_pieces_that_run_again_are_counted(memory: Any, steps: int) -> None:
 
 @pytest.mark.parametrize("truncation", [sb.Window(1), sb.Window(4), sb.Chunked(3, 5), sb.Chunked(5, 2)], ids=repr)
 @pytest.mark.parametrize("steps", [0, 1, 13])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7, 5)
 def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     kernel, sizes = kernel_of(zoo.gru, truncation=truncation), {"m": 2, "n": 3}
     planned = totals_of(kernel.plan.work_of(steps, 2, **sizes), isinstance(truncation, sb.Window))
@@ -158,7 +158,7 @@ def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     {"truncation": sb.Chunked(4, 6)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7)
 def test_training_is_counted(at: str, kinds: dict[str, Any]) -> None:
     model = MODELS["reads_all", at]
     kernel = kernel_of(model, **kinds)

@@ -199,7 +199,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize(
     "target", [zoo.gru, of_all_kinds, sb.model(zoo.gru, squared, at="last", reduction="mean")], ids=lambda c: c.name
 )
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 5)
 def test_text_of_a_module_at_50_digits_is_the_derivative_to_40(target: Any, options: dict[str, Any]) -> None:
     """Which numbers cannot tell in floats: a term of 1e-17 of a gradient."""
     kernel = sb.compile(target, **options)

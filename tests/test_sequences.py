@@ -112,7 +112,7 @@ def test_reset_never_and_always(cell: sb.Cell, reset: Any) -> None:
 
 @EVERY_CELL
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(5)
 def test_lengths_and_resets_together(cell: sb.Cell, seed: int) -> None:
     random = np.random.default_rng(seed)
     masks = {"lengths": random.integers(0, 5, 3), "reset": random.random((4, 3)) < 0.4}

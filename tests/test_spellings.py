@@ -44,13 +44,13 @@ def plain(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_spelling_leads_to_the_same_products(name: str) -> None:
     assert ran(name)[2] == ran(plain(name))[2]
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11)
 def test_state_is_that_of_the_function_itself(name: str) -> None:
     kind, cell = name.partition("_")[0], getattr(spellings, name)
     x = np.random.default_rng(2).standard_normal((T, B, M))

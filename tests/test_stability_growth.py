@@ -92,7 +92,7 @@ POWERS = {
 
 
 @pytest.mark.parametrize("name", POWERS)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7)
 def test_powers_of_time_are_marginal(name: str) -> None:
     cell, params, inputs, power = POWERS[name]
     found = sb.analyze(cell, params, inputs, steps=None if inputs else 300).verdict

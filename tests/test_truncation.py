@@ -125,7 +125,7 @@ def test_random_truncations_lengths_and_resets_are_those_of_explicit_unrolling(s
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("truncation", [None, Window(2), Chunked(2, 3), Chunked(9, 9)], ids=repr)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 3)
 def test_final_states_are_those_after_the_last_step_of_each_sample(truncation: Any, at: str, masks: str) -> None:
     model = MODELS["reads_all", at]
     data = brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks])
@@ -271,7 +271,7 @@ def test_windows_as_long_as_the_sequence_are_full_backpropagation(truncation: An
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", [Window(6), Chunked(6, 6), Chunked(100, 100)], ids=repr)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7, 5)
 def test_backward_and_flow_of_such_windows_are_full_too(truncation: Any, masks: str) -> None:
     data = brute.data_of(mixed, STEPS, 2, SIZES, **MASKS[masks])
     found = []

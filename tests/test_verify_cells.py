@@ -113,7 +113,7 @@ def test_kinks_ties_and_zeros_are_not_called_wrong(target: Any, two_regimes: Non
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @EVERY
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 5)
 def test_kinks_ties_and_zeros_are_not_called_wrong_in_any_regime(target: Any, seed: int) -> None:
     report = sb.verify(target, seed=seed)
     assert report.passed, str(report)
