@@ -310,6 +310,7 @@ def test_figure_shows_every_measured_ratio_to_the_floor(tmp_path):
     write(ROWS[2:], [tmp_path / "nothing.svg"])
 
 
+@pytest.mark.long
 def test_rows_hold_what_was_asked_for():
     rows = rows_of(by_einsum, "2,1,3; 1,2,m=1,n=2", "float64", 0, False)
     assert [(r.T, r.B, r.width, r.sizes, r.dtype) for r in rows] == [

@@ -563,6 +563,7 @@ def targets(tmp_path):
     return {name: load_target(f"{tmp_path / 'cells.py'}:{name}") for name in ("mine", "spiking", "both")}
 
 
+@pytest.mark.long
 def test_cells_of_the_users_files_give_the_same_bytes_in_worker_processes(targets, tmp_path):
     cells = {**targets, "rnn": rnn, "here": changed}
     grid = sb.Grid(sizes=(3,), gains=(0.5, 1.0), seeds=2, steps=60)
@@ -602,6 +603,7 @@ def sweep(path, gains, seeds=2):
     )
 
 
+@pytest.mark.long
 def test_two_processes_write_one_file(whole, tmp_path):
     processes = [sweep(tmp_path / "a.csv", gains) for gains in ("0.5", "1.5")]
     assert [process.wait(120) for process in processes] == [0, 0]

@@ -89,7 +89,7 @@ def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(7)
 def test_equations_of_deep_cells_are_lines_that_can_be_read(body):
     derivation = sb.derive(cell_of(body))
     lines = derivation.text(style="loop").splitlines()

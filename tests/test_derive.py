@@ -341,6 +341,10 @@ def with_parts(x: Input["n"], h: State["n"], U: Param["n n"], mu: Param["n"]):
 def test_layer_norm_and_softmax_stand_whole_beside_names_of_the_user():
     lines = [str(equation) for equation in sb.derive(with_parts).forward]
     assert lines == ["a_t = U h_{t-1} + x_t", "e_t = LN(a_t, 10⁻⁵) ⊙ μ", "h_t = softmax(e_t)"]
+
+
+@pytest.mark.long
+def test_layer_norm_and_softmax_beside_names_of_the_user_are_verified():
     assert sb.verify(with_parts).passed
 
 

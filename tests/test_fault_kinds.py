@@ -89,7 +89,11 @@ def levels_of(target: Any) -> str:
     return "n" * numeric + "p" * any(line.wrong for line in lines)
 
 
-@pytest.mark.parametrize("kind", TEXTS)
+SLOW = ("12: coefficients of a scan that are repeated",)
+"""Kinds that need many steps to show."""
+
+
+@pytest.mark.parametrize("kind", [pytest.param(x, marks=[pytest.mark.long] * (x in SLOW)) for x in TEXTS])
 def test_kind_in_a_text_is_caught(kind: str) -> None:
     levels, target, old, new = TEXTS[kind]
     kernel = kernel_of(target)

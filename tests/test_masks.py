@@ -63,7 +63,7 @@ def test_page_of_a_model_reads_as_the_kernel_computes(
     assert_masked(model, sizes_of(model), truncation, style=style, **MASKS.get(masks, {}))
 
 
-SHOWN = ["gru", "second_order", "delay_rnn"]
+SHOWN = ["second_order", "delay_rnn"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])

@@ -2,7 +2,6 @@
 
 import ast
 import random
-import re
 from functools import cache
 
 import pytest
@@ -44,12 +43,6 @@ def test_no_mutant_of_a_sample_survives() -> None:
     assert not alive and counted > 4
 
 
-EQUIVALENT = re.compile(
-    r"_sharpened, line \d+, a constant: (3e-05  ->  1\.00003|8e-06  ->  1\.000008): single precision"
-)
-"""With a threshold above one all is computed from the arguments, which is right everywhere, in other roundings."""
-
-
 @pytest.mark.long
 @pytest.mark.thinned(1, 2)
 @pytest.mark.parametrize("name, options", [
@@ -58,8 +51,7 @@ EQUIVALENT = re.compile(
 def test_no_mutant_of_a_larger_sample_survives(name: str, options: dict) -> None:
     kernel = kernel_of(odd if name == "odd" else getattr(sb.zoo, name), **options)
     alive, counted = survivors(kernel, random.Random(2).sample(all_of(kernel), 40))
-    assert not [line for line in alive if not EQUIVALENT.match(line)]
-    assert counted > 2
+    assert not alive and counted > 2
 
 
 def test_an_edit_is_one_and_of_a_function_that_computes() -> None:

@@ -119,7 +119,9 @@ def test_a_public_cell_has_no_wrong_block(name: str) -> None:
     assert not found.wrong and not found.unproved, str(found)
 
 
-@pytest.mark.parametrize("cell", [every_function, looked_up], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "cell", [pytest.param(every_function, marks=pytest.mark.long), looked_up], ids=lambda c: c.name
+)
 def test_functions_and_families_are_proved(cell: sb.Cell) -> None:
     kernel = sb.compile(cell)
     for subject, settings in subjects_of(kernel):
@@ -134,6 +136,7 @@ def test_a_model_is_proved_with_its_own_loss() -> None:
     assert any(line.path == MASKED.path and "dV" in line.compared for line in found.lines)
 
 
+@pytest.mark.long
 def test_the_report_lists_the_paths() -> None:
     report = sb.verify(min_gru)
     assert report.passed and report.proof is not None and not report.proof.unproved

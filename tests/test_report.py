@@ -133,6 +133,7 @@ def test_sizes_inside_a_dimension_are_solved_for(table_of):
     assert bind(doubled, table_of("a,b,c,d\n1,2,3,4\n")).dims == {"m": 2}
 
 
+@pytest.mark.long
 def test_build_writes_every_file_and_runs_again(tmp_path, table_of):
     table, folder = table_of(SERIES), tmp_path / "deep" / "out"
     stages: list[str] = []

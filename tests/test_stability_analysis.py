@@ -421,6 +421,7 @@ def test_fresh_data_measure_the_horizon_within_ten_percent(what: str, horizon: i
     assert found.reached and abs(found.achieved / horizon - 1) <= 0.1 and found.low < found.achieved < found.high
 
 
+@pytest.mark.long
 def test_planted_solution_without_measuring_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that lands 30 % off is mended by the next one, or said not to be reached."""
     solve = design._solve

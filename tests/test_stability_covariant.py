@@ -52,6 +52,7 @@ def defect(jacobians: Any, found: Any) -> float:
 # ---- laws ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_henon_map_carries_its_vectors_and_has_the_published_exponents() -> None:
     found = sb.covariant_vectors(henon, {}, None, START, steps=20_000)
     assert defect(henon_jacobians(20_000), found) <= 1e-11

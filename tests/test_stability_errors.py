@@ -104,6 +104,7 @@ def test_planted_blocks_that_are_worth_their_number_are_caught(monkeypatch: pyte
         test_two_errors_cover_the_exponent_up_to_a_tenth_of_the_run("factor", 0.1)
 
 
+@pytest.mark.long
 def test_equal_samples_are_never_said_to_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of four samples may seem to grow or to vanish by chance, one in ten at 90 %: together they must be surer."""
     wrong = measured(CASES["factor, 4 samples"], 30, 80)[:, 2].mean()

@@ -179,6 +179,7 @@ def test_a_bound_over_values_that_share_a_step_is_its_largest() -> None:
     assert theorem.rate({}) == pytest.approx(max(1.005 + 0.1, 1.005 + 0.05 * 2.005), rel=1e-12)
 
 
+@pytest.mark.long
 def test_a_bound_defines_the_parts_that_the_cell_does_not_name() -> None:
     def runge_kutta(x: Input, u: State, v: State, mu: Param, dt: Const = 0.05):
         def force(u, v):

@@ -201,6 +201,7 @@ def points(found: Any, kind: str) -> list[float]:
     return sorted(p.value for p in found.points if p.kind == kind)
 
 
+@pytest.mark.long
 def test_folds_flips_and_turns_are_where_they_are_by_hand() -> None:
     found = sb.sweep(quadratic, {"c": np.array(0.0)}, "c", np.linspace(-1, 0.4, 29))
     assert points(found, "fold") == pytest.approx([0.25], abs=1e-8) and points(found, "flip") == pytest.approx(

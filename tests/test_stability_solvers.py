@@ -42,8 +42,8 @@ def is_balanced(text):
     return min(depth) >= 0 and depth[-1] == 0
 
 
-@pytest.mark.parametrize("substeps", [1, 2, pytest.param(5, marks=pytest.mark.long)])
-@pytest.mark.thinned(2)
+@pytest.mark.long
+@pytest.mark.parametrize("substeps", [1, 2, 5])
 def test_reports_of_runge_kutta_have_whole_formulas_and_true_factors(substeps):
     cell = lorenz(substeps)
     report = sb.analyze(cell, PARAMS, None, STATE, steps=40)

@@ -87,6 +87,7 @@ def test_a_cycle_is_one_point_with_all_its_states() -> None:
     assert [len(p["cycle"]) for p in json.loads(json.dumps(found.numbers()))["points"]] == [3, 3]
 
 
+@pytest.mark.long
 def test_a_cycle_of_four_is_born_where_that_of_two_flips() -> None:
     """The branch of the larger cycle turns there: that is a crossing, not a fold of its own."""
     found = sb.sweep(logistic_map, {"r": number(1)}, "r", np.linspace(2.5, 3.6, 12), period=4, settle=10)
@@ -231,6 +232,7 @@ def test_branches_of_gated_cells_are_fixed_for_the_plain_function(cell: Any, n: 
             assert all(after[name] == pytest.approx(value, abs=1e-9) for name, value in state.items())
 
 
+@pytest.mark.long
 def test_knobs_name_the_same_thing_in_every_way() -> None:
     @sb.cell
     def driven(x: Input["m"], h: State["n"], U: Param["n n"], V: Param["n m"]):

@@ -577,6 +577,7 @@ def test_planted_narrow_interval_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
         check_certificate(rnn, 0.5, 1.0, 0)
 
 
+@pytest.mark.long
 def test_documentation_prints_what_it_shows() -> None:
     page = Path(__file__).parents[1] / "docs" / "stability.md"
     failed, tried = doctest.testfile(str(page), module_relative=False)

@@ -42,6 +42,7 @@ def test_initialisation_names_it_too() -> None:
         sb.init_for_horizon(muted, 10, sizes={"n": 4})
 
 
+@pytest.mark.long
 def test_build_says_it_in_its_summary(tmp_path: Any) -> None:
     pytest.importorskip("matplotlib")
     rows = dict(build(muted, None, tmp_path, hidden=3).rows)

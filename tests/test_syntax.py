@@ -45,6 +45,7 @@ def parsed_at_once(parse: Callable[[str], object]) -> None:
         list(pool.map(one, range(40)))
 
 
+@pytest.mark.long
 def test_threads_may_parse_at_once(many_collections: None) -> None:
     parsed_at_once(syntax.parse)
 

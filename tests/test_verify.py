@@ -210,6 +210,7 @@ def test_wrong_backward_pass_is_caught_and_the_blocks_are_named(wrong: str) -> N
     assert "rnn: FAILED" in text and f"wrong: {', '.join(report.wrong)}" in text and "✗" in text
 
 
+@pytest.mark.long
 def test_error_that_shows_at_many_steps_only_is_caught() -> None:
     report = sb.check_backward(rnn, lambda *arguments: rnn_backward(*arguments, wrong="five steps"))
     assert {row.size for row in report.rows if not row.passed} == {"T=25 B=1"}
@@ -368,6 +369,7 @@ def test_pass_of_a_model_gets_its_targets() -> None:
     assert sb.check_backward(model, lambda *arguments: backward(*arguments, factor=1.001)).wrong == ("dv",)
 
 
+@pytest.mark.long
 def test_what_a_wrong_pass_does_right_is_told_of_where_it_is_wrong() -> None:
     """Back through 20 steps only, a pass is right on three, whatever their cotangents are."""
 

@@ -104,7 +104,8 @@ def verified(root: Path, cell: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root.parent, env=here, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("fault", [pytest.param(k, marks=[pytest.mark.long] * (k != "counted twice")) for k in FAULTS])
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
 def test_fault_in_a_copy_is_seen_by_verify_alone(fault: str, tmp_path: Path) -> None:
     *edit, cell = FAULTS[fault]
     found = verified(copied(tmp_path, *edit), cell)

@@ -203,6 +203,12 @@ class Ignoring(Kernel):
         return super().backward(run, cotangents, **rest)
 
 
+def test_cotangent_behind_the_end_of_a_sample_that_is_ignored_is_caught() -> None:
+    kernel = compiled(SCANNED)
+    assert is_caught(Ignoring(SCANNED, kernel.program, kernel.source))
+
+
+@pytest.mark.long
 def test_cotangent_behind_the_end_of_a_sample_belongs_to_its_last_state() -> None:
     kernel = compiled(SCANNED)
     assert not is_caught(kernel)
@@ -248,6 +254,7 @@ def test_gradient_of_another_type_than_the_data_is_caught() -> None:
     assert {*report.wrong} & {"dW", "dV"}
 
 
+@pytest.mark.long
 def test_output_without_a_cotangent_that_is_not_zero_is_caught() -> None:
     kernel = compiled(shifted)
     line = zeros_of(kernel)
@@ -556,6 +563,7 @@ def test_module_that_loses_digits_at_biases_that_are_given_is_caught(bias: float
     assert any(not row.passed for row in rows(_blunt(saturating), 0, asked))
 
 
+@pytest.mark.long
 def test_textbook_backward_pass_may_lose_those_digits() -> None:
     @sb.cell
     def plain(x: Input["n"], h: State["n"], b: Param["n"]):
