@@ -746,7 +746,7 @@ def test_parameters_stand_in_the_order_of_numpy(name: str) -> None:
     # `arange` and `piecewise` have no names there for what they take, `np.astype` fewer than the method, `pad` its values in `kwargs`.
     if name not in ("shape", "copy", "arange", "piecewise", "astype", "pad"):
         assert ours == [name for name in there if name in ours]
-    assert set(there) - {*ours} <= {"kwargs", "copy", "device", "args", "kw", "x", "start_or_stop"}
+    assert set(there) - {*ours} <= {"kwargs", "copy", "device", "args", "kw", "x", "start_or_stop", "ndmax"}
 
 
 REFUSED_OPTIONS = [(name, word[1:]) for name, words in SIGNATURES.items() for word in words.split() if word[0] == "-"]

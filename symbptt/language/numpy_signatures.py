@@ -55,7 +55,7 @@ SIGNATURES: dict[str, str] = {
     "clip": "a a_min a_max -out min max",
     **dict.fromkeys(("ndim", "shape"), "a"),
     "size": "a axis",
-    "array": "object dtype ?copy ?order ?subok -ndmin -ndmax ?like",
+    "array": "object dtype ?copy ?order ?subok -ndmin ?like",
     **dict.fromkeys(("asarray", "asanyarray"), "a dtype ?order ?device ?copy ?like"),
     "ascontiguousarray": "a dtype ?like",
     **dict.fromkeys(("zeros", "ones", "empty"), "shape dtype ?order ?device ?like"),
