@@ -12,6 +12,8 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Param, State
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.passes.still_sums import in_loops
+from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.notation.writing import write
 from symbptt.ir.laws import check
 from tests import ccode, oracle, test_c99, test_plan
 from tests.kernels import kernel_of
@@ -400,6 +402,28 @@ def test_pages_of_values_that_change_places_or_stay() -> None:
     assert "dz_{t,k}   = Wᵀ du_{a,t,k} for k < 2" in sb.derive(two).text()
     # What a body reads of what it carries at the number of the round has no loop: its rounds stand there one by one.
     assert not any(node.family == "rounds" for node in in_loops(inner_k.looped).graph)
+
+
+@sb.cell
+def begin_alike(x: Input["n"], h: State["n"], w: Param["n"]):
+    """Values of one loop, and of two, that begin with one value; what is behind the last rounds has names of the user's."""
+    a = sb.repeat(lambda z: (z[0] * w, z[1] + z[0] * h), (np.ones_like(h), np.ones_like(h)), 3)[1]
+    b = sb.repeat(lambda v: np.sin(v) + x, h, 4)
+    return np.tanh(a + np.cos(b) * sb.repeat(lambda u: np.tanh(u * w), h, 2))
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+def test_each_value_on_a_page_of_loops_has_one_line(style: str) -> None:
+    d = sb.derive(begin_alike)
+    lines = [line for section in d.page(style).sections for line in section.lines]
+    told = [write(line.left, TEXT) for line in lines]
+    assert len(set(told)) == len(told)
+    adjoints = {label.name for line in lines for label in line.right.labels if label.adjoint} - {"h"}
+    assert adjoints and adjoints <= {label.name for line in lines for label in line.left.labels if label.adjoint}
+    text = d.text(style)
+    for line in ("dz0_{t,3} = 0", "v_{t,0} = h_{t-1}", "u_{t,0} = h_{t-1}"):
+        assert line in " ".join(text.split()), line
+    assert "first" not in text and "behind" not in text
 
 
 @sb.cell

@@ -43,11 +43,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Body:
-    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments; `again`: what was
-    computed before is computed a second time."""
+    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments; `again`: for what
+    that was computed before is computed a second time."""
 
     expr: sp.Expr
-    again: bool = False
+    again: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class View:
 
     kind: str
     data: tuple[Hashable, ...] = ()
-    again: bool = False
+    again: str = ""
 
 
 WITHOUT_COPY = ("transpose", "reshape", "expand", "slice")

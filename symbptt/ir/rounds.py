@@ -174,10 +174,7 @@ def for_page(step: Step) -> Step:
         if isinstance(node.attrs, Settling):
             return _equation(g, node, args)
         starts, carried, number, following = node.attrs.parts(args)
-        first, last = (
-            [g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=True)) for id in ids]
-            for ids in (starts, following)
-        )
+        first, last = (_own(g, ids, carried, what) for ids, what in ((starts, "first"), (following, "last")))
         return g.add("repeat", (*first, *carried, number, *last), node.shape, node.attrs)
 
     g, new = rewritten(old, roots, rewrite)
@@ -185,6 +182,15 @@ def for_page(step: Step) -> Step:
         {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
     )
     return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
+
+
+def _own(g: Graph, ids: Sequence[int], carried: Sequence[int], what: str) -> list[int]:
+    """Return second values of nodes, one for each leaf that is carried: what goes round may be another value of the step as well,
+    and several loops, or values of one loop, may begin or end with one."""
+    return [
+        g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=f"{what} {leaf}"))
+        for id, leaf in zip(ids, carried, strict=True)
+    ]
 
 
 def _solved(g: Graph) -> dict[int, str]:
@@ -207,8 +213,7 @@ def _equation(g: Graph, node: Node, args: tuple[int, ...]) -> int:
     """Return a value of a fixed point as what its own equation says: what a round makes of it, which is read under its name."""
     starts, carried, _, following = node.attrs.parts(args)
     i = node.attrs.out
-    # A second value of the first one's: what goes round may be another value of the step as well.
-    new = [g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=True)) for id in following]
+    new = _own(g, following, carried, "solution")
     attrs = Point(node.attrs.tolerance, node.attrs.count, i, len(carried))
     return g.add("point", (*starts, *carried, *new), node.shape, attrs)
 

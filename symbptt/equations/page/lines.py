@@ -160,7 +160,9 @@ class Lines:
         """Return the recursion of the adjoints."""
         r = self.recursion
         received = {*r.carry, *r.cotangent}
-        read = r.backward_ids  # a branch is passed on under its condition: not all are
+        # A branch is passed on under its condition: not all are read. What is behind the last round of a loop is, by a line of its own.
+        ends = (r.adjoint[node.id] for node in r.graph if node.family == "repeat" and node.id in r.adjoint)
+        read = {*r.backward_ids, *r.graph.ancestors(ends)}
         lines = []
         for id, label in sorted(self.labels.items()):
             shown = label.adjoint and label.time is not None and (label.round or label.name in received or id in read)
