@@ -91,6 +91,8 @@ y = np.zeros(3); f = y[::-1]; y[2] = 7.0; a = f * w; y[0] = s; a + f
 y = S * 1; d, f, z = np.diagonal(y), np.broadcast_to(y[0], (3, 3)), y.real; z[0] = w; d + f
 y = h * 1; a, b, c = np.tile(y, 2), np.repeat(y, 2), np.meshgrid(y, q)[0]; y[0] = s; b[0] = s; a + b + c.sum()
 y = h * 1; z = np.asarray(y, dtype=float); z[0] = s; y
+y = h * 1; a, b = copy.copy(y), copy.deepcopy([y]); y[0] = s; b[0][1] = s; a + b[0]
+y = np.zeros(3); a, b = copy.copy(y), copy.deepcopy([y]); y[0] = s; b[0][1] = s; a + b[0]
 """.strip().splitlines()
 REFUSED = {
     "h[0] = 1.0; h": "h = h.copy()",

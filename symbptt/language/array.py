@@ -148,6 +148,12 @@ class Array:
     def dtype(self) -> Any:
         return type_of(kind(self))
 
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
     def __repr__(self) -> str:
         return f"<{self.graph.names.get(self.id, 'array')} of shape {shapes.show(self.graph.shape(self.id))}>"
 

@@ -1,6 +1,7 @@
 """An idiom of the table as a cell: traced, its graph evaluated node by node, and the user's function beside it on plain arrays."""
 
 import ast
+import copy
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ ARGUMENTS = {
     "U": ("param", "n n"), "A": ("param", "3 4"), "S": ("param", "3 3"), "C": ("param", "2 3 4"), "v": ("param", "5"),
     "w": ("param", "3"), "s": ("param", ""),
 }  # fmt: skip
-KNOWN = {"np": np, "sb": sb, "math": math, "scipy": scipy, "special": scipy.special, "__name__": __name__}
+KNOWN = {"np": np, "sb": sb, "copy": copy, "math": math, "scipy": scipy, "special": scipy.special, "__name__": __name__}
 LINKS = scipy.sparse.csr_array(np.diag([1.0, -2.0, 0.5, 0.0], 1) + np.diag([3.0, 0.0], -3))
 KNOWN |= {"LINKS": LINKS, "eye": np.eye, "zeros": np.zeros}
 PLACES = (3, np.array([2, 3, 2]))
