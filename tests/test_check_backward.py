@@ -209,6 +209,51 @@ def test_rows_taken_for_columns_are_named(scale: str, total: str, read: str, wor
     assert words in (text := str(sb.check_backward(rows, backward))), text
 
 
+@sb.cell
+def rectified(x: Input["n"], h: State["n"], U: Param["n n"]):
+    return sb.relu(x + U @ h)
+
+
+@sb.cell
+def narrow(x: Input["n"], h: State["n"], U: Param["n n"]):
+    return np.clip(x + U @ h, -0.7, 0.7)
+
+
+def with_slope(slope: Any, cell: Any) -> Any:
+    """A backward pass of x + U h behind a function, whose slope is one of its argument."""
+
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        x, U, hs, sent = inputs["x"], params["U"], [state["h"]], cotangents["h"]
+        for row in x:
+            hs.append(
+                np.maximum(row + hs[-1] @ U.T, 0) if cell is rectified else np.clip(row + hs[-1] @ U.T, -0.7, 0.7)
+            )
+        dU, dx, dh = np.zeros_like(U), np.zeros_like(x), np.zeros_like(state["h"])
+        if sent.ndim == 2:
+            dh, sent = sent, np.zeros((len(x), *sent.shape))
+        for t in reversed(range(len(x))):
+            dx[t] = (dh + sent[t]) * slope(x[t] + hs[t] @ U.T)
+            dU += dx[t].T @ hs[t]
+            dh = dx[t] @ U
+        return {"U": dU, "x": dx, "h": dh}
+
+    return backward
+
+
+@pytest.mark.thinned(6)
+@pytest.mark.parametrize(("cell", "slope", "words"), [
+    (narrow, lambda a: np.abs(a) > 0.7, "the slope is one where h_t is not a_t, and zero where it is"),
+    (narrow, lambda a: (a > 0) & (a < 0.7), "the slope is zero where a_t is negative"),
+    (narrow, lambda a: np.abs(a) < 1, "the slope is one where |a_t| < 1, and zero elsewhere"),
+    (rectified, np.sign, "the slope is the sign of a_t"),
+    (rectified, lambda a: np.where(a > 0, 1, 0.01), "the slope is that of leaky relu, 0.01 where a_t is negative"),
+    (rectified, lambda a: np.where(a > 0, 1, 0.2), "the slope is that of leaky relu, 0.2 where a_t is negative"),
+])  # fmt: skip
+def test_the_slope_of_another_kink_is_named(cell: sb.Cell, slope: Any, words: str) -> None:
+    report = sb.check_backward(cell, with_slope(slope, cell))
+    assert [finding.kind for finding in report.findings] == ["slope"] and words in str(report), str(report)
+
+
 @pytest.mark.long
 def test_words_of_mistakes_can_be_written_of_formulas_with_braces() -> None:
     """A page writes sums over indices with braces, which are no places for other words."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff.bptt import per_sample
@@ -35,6 +36,20 @@ SLOPES = {
     "the value {y} stands in the place of the slope": Y,
 }
 """By words: the slope of another function in its value, which is taken for that of all of them."""
+A = placeholder(2)
+KINKS = {
+    "the slope is one where {y} is not {a}, and zero where it is": ops.not_equal(Y, A),
+    "the slope is zero where {a} is negative": ops.equal(Y, A) * ops.greater(A, 0),
+    "the slope is one where |{a}| < 1, and zero elsewhere": ops.less(ops.absolute(A), 1),
+    "the slope is the sign of {a}": ops.sign(A),
+    **{
+        f"the slope is that of leaky relu, {float(below):g} where {{a}} is negative": ops.greater(A, 0) * (1 - below)
+        + below
+        for below in (sp.Rational(1, 100), sp.Rational(1, 10), sp.Rational(1, 5))
+    },
+}
+"""The same of functions that leave a part of their arguments A as they are, as relu and clip: taken for those of the other part, of
+relu, of a clip at 1, of the absolute value, of leaky relu."""
 
 
 def chains_of(part: Part) -> Iterator[Chain]:
@@ -81,11 +96,18 @@ def _skipped(chain: Chain) -> dict[int, EdgeFault]:
 def _other_slopes(part: Part, chain: Chain) -> Iterator[Mistake]:
     """Yield the slopes of other functions in the place of those of all of these."""
     own = next(edge for edge in chain if edge.nodes)
-    for text, slope in SLOPES.items():
+    for text, slope in (SLOPES | (KINKS if _has_kink(part, chain) else {})).items():
         node = next(node for node in own.nodes if node.id == own.given)
-        node = replace(node, attrs=Body(placeholder(0) * slope), args=(own.bar, chain[0].value))
+        node = replace(node, attrs=Body(placeholder(0) * slope), args=(own.bar, chain[0].value, chain[-1].target))
         faults = {**_skipped(chain), own.number: EdgeFault(nodes={node.id: node})}
         yield _made(part, chain, "slope", partial(_of_slope, part, chain, text), faults, 3)
+
+
+def _has_kink(part: Part, chain: Chain) -> bool:
+    """Answer whether some values, but not all, are the arguments as they are."""
+    value, argument = part.tape.primal[chain[0].value], part.tape.primal[chain[-1].target]
+    same = np.equal(value, argument)
+    return bool(same.any() and not same.all())
 
 
 def _made(part: Part, chain: Chain, kind: str, words: Any, faults: dict[int, EdgeFault], rank: int) -> Mistake:
@@ -124,7 +146,9 @@ def _shifted(name: str, chain: Chain, by: int, border: str, draft: Draft, proble
 
 def _of_slope(part: Part, chain: Chain, text: str) -> str:
     bar, term = part.words.bar(chain[-1].target), part.words.term(chain[-1])
-    return f"in the term {term} of {bar}, " + text.format(y=part.words.value(chain[0].value))
+    return f"in the term {term} of {bar}, " + text.format(
+        y=part.words.value(chain[0].value), a=part.words.value(chain[-1].target)
+    )
 
 
 def _of_step(part: Part, chain: Chain, by: int) -> str:
