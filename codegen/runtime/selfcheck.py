@@ -167,7 +167,7 @@ def _wrong_norms(draw: _Draw) -> list[str]:
     for k, t in [(k, t) for k in STATES for t in counts]:
         sent = np.zeros_like(draw.sent[k])
         sent[t, draw.ends > t] = draw.random.standard_normal(sent[t, draw.ends > t].shape)
-        flow = backward(draw.run, {k: sent}, monitor=True).flow
+        flow: Any = backward(draw.run, {k: sent}, monitor=True).flow
         if not _is_same(flow[k][t], np.linalg.norm(sent[t])) or any(v[t + 1 :].any() for v in flow.values()):
             wrong.append(f"flow of {k}")
     return wrong
