@@ -85,6 +85,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"symbptt {__version__}\n"
 
 
+@pytest.mark.long
 def test_module_runs_as_a_program_and_colours_nothing():
     done = python("-m", "symbptt", "derive", "rnn", NO_COLOR="1", COLUMNS="40")
     assert done.returncode == 0 and "dh_t = dL/dh_t + Uᵀ da_{t+1}" in done.stdout

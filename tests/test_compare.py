@@ -472,6 +472,7 @@ def test_a_digest_changes_with_whatever_changes_a_result():
     assert len(set(digests)) == len(digests) and digest_of_cell(spiking(1)) == digests[0]
 
 
+@pytest.mark.long
 def test_keys_are_the_same_in_every_process(whole):
     code = "from symbptt.language.digest import digest_of_cell; from symbptt.zoo import rnn; print(digest_of_cell(rnn))"
     for seed in ("1", "2"):

@@ -74,6 +74,7 @@ def test_state_that_leaves_the_range_is_exploding() -> None:
     assert found.verdict.kind == "exploding" and "leaves the range" in found.verdict.reason
 
 
+@pytest.mark.long
 def test_lstm_without_recurrent_weights_is_carried_by_its_forget_gate() -> None:
     params = lstm.init({"m": 2, "n": 4}, bf=1.0)
     params = {k: 0 * v if k.startswith("U") or k == "Wf" else v for k, v in params.items()}
@@ -126,19 +127,21 @@ def test_windows_hold_for_a_linear_cell() -> None:
     assert abs(found.windows.empirical - least) <= 1
 
 
+@pytest.mark.long
 def test_chaos_has_no_clip_threshold() -> None:
     J = 3 / math.sqrt(30) * np.random.default_rng(0).standard_normal((30, 30))
     advice = {a.about: a for a in sb.analyze(tanh_network, {"J": J}).advice}
     assert advice["clipping"].value is None and "no threshold helps" in advice["clipping"].text
 
 
+@pytest.mark.long
 def test_clip_threshold_is_within_the_band_of_the_norms() -> None:
     found = sb.analyze(lstm, lstm.init({"m": 2, "n": 4}))
     assert found.clip.band[0] <= found.clip.threshold <= found.clip.band[1]
     assert found.clip.median == pytest.approx(np.median(found.clip.norms))
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 2, pytest.param(3, marks=pytest.mark.long)])
 def test_short_runs_have_a_report_and_say_what_they_lack(steps: int) -> None:
     found = sb.analyze(lstm, lstm.init({"m": 2, "n": 3}), {"x": RANDOM.standard_normal((steps, 2))})
     assert (
@@ -159,6 +162,7 @@ def test_any_target_needs_no_arguments(target: Any) -> None:
     assert max(map(len, found.text().splitlines())) <= 100
 
 
+@pytest.mark.long
 def test_single_precision_gives_the_same_verdict() -> None:
     params, x = lstm.init({"m": 2, "n": 4}), RANDOM.standard_normal((200, 3, 2))
     double = sb.analyze(lstm, params, {"x": x})
@@ -167,6 +171,7 @@ def test_single_precision_gives_the_same_verdict() -> None:
     assert single.verdict.exponent == pytest.approx(double.verdict.exponent, abs=1e-3)
 
 
+@pytest.mark.long
 def test_plot_has_four_pictures() -> None:
     assert len(sb.analyze(lstm, lstm.init({"m": 2, "n": 3}), steps=40).plot().axes) == 4
 
@@ -297,7 +302,7 @@ def autoregressive(steps: int, batch: int, tau: float, seed: int) -> Any:
     ],
     ids=["shear", "jordan", "symplectic", "integrator"],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_growth_like_a_power_of_time_is_marginal(cell: Any, params: Any, inputs: Any, power: float) -> None:
     found = sb.analyze(cell, params, inputs, steps=None if inputs else 300).verdict
     assert found.kind == "marginal" and "grow like a power of time" in found.reason
@@ -315,6 +320,7 @@ def test_affine_cell_is_never_chaotic() -> None:
     assert found.verdict.kind == "exploding"
 
 
+@pytest.mark.long
 def test_nonlinear_chaos_stays_chaotic() -> None:
     assert sb.analyze(kicked_rotor, {"k": np.array(3.0)}, steps=400).verdict.kind in ("chaotic", "exploding")
 
@@ -331,6 +337,7 @@ def test_one_growing_sample_of_a_batch_makes_the_verdict_mixed() -> None:
 
 
 @pytest.mark.parametrize("tau", [1, 10, 30, 100])
+@pytest.mark.thinned(3)
 def test_error_bars_cover_the_exponent_under_slow_inputs(tau: float) -> None:
     hits = []
     for seed in range(60):
@@ -364,8 +371,8 @@ def test_entropy_of_some_exponents_is_not_a_number_where_more_may_be_positive() 
     assert sb.lyapunov_spectrum(linear_step, {"W": W}, steps=200, count=3).entropy == pytest.approx(whole, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lstm", "min_gru", "mgu"])
-@pytest.mark.thinned(2)
+@pytest.mark.parametrize("name", ["min_gru", "lstm", "mgu"])
+@pytest.mark.thinned(3)
 def test_sign_of_an_initialisation_is_that_of_what_moved(name: str) -> None:
     cell, sizes = CELLS[name], {"m": 2, "n": 4}
     found, before = sb.init_for_horizon(cell, 10, sizes=sizes), cell.init(sizes, seed=0)

@@ -89,6 +89,7 @@ def selective(x: Input["n"], h: State["n"], a: Param["n"]):
     return np.exp(-np.exp(a) * sb.softplus(x)) * h + x
 
 
+@pytest.mark.long
 def test_isometries_have_the_rate_one() -> None:
     random = np.random.default_rng(0)
     for cell, params in [
@@ -180,6 +181,7 @@ def test_bad_metric_is_reported(sizes: int, metric: str, message: str) -> None:
         sb.certified_rate(linear, {"A": np.eye(sizes)}, {}, metric=metric)
 
 
+@pytest.mark.long
 def test_largest_gain_is_that_of_the_eigenvalues() -> None:
     A = np.array([[0.5, 2.0], [0.0, 0.25]])
     found = sb.certified_rate(linear, {"A": A}, {}, metric="quadratic")

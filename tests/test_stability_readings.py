@@ -60,6 +60,7 @@ def test_marginal_sample_among_vanishing_ones_is_mixed() -> None:
     assert "those of sample 1 keep their size, those of samples 0, 2 vanish" in said(found)
 
 
+@pytest.mark.long
 def test_inputs_of_very_different_size_make_samples_differ() -> None:
     """Chaos without inputs, and gradients that a large input, which saturates all units, cuts off."""
     U = 3 * np.random.default_rng(4).standard_normal((12, 12)) / np.sqrt(12)
@@ -150,6 +151,7 @@ def test_proof_decides_where_the_run_does_not() -> None:
     assert found.advice[0].value == pytest.approx(-1 / np.log(0.998), rel=1e-2)
 
 
+@pytest.mark.long
 def test_factor_that_two_states_share_is_told_once() -> None:
     text = said(sb.analyze(CELLS["lru"], CELLS["lru"].init({"m": 2, "n": 3, "k": 2}), steps=60))
     assert text.count("alone it would give") == 1
@@ -184,6 +186,7 @@ def gate(x: Input["n"], h: State["n"], W: Param["n n"], U: Param["n n"]):
     return z * h + (1 - z) * np.tanh(U @ h + x)
 
 
+@pytest.mark.long
 def test_gates_are_named_only_where_there_are_gates() -> None:
     for cell in (residual, CELLS["antisymmetric"], CELLS["alif"]):
         text = sb.vanishing_condition(cell).text()
@@ -225,6 +228,7 @@ def with_tanh_gate(x: Input["n"], h: State["n"], c: State["n"], W: Param["n n"])
     return g * h + (1 - g) * c, np.tanh(c)
 
 
+@pytest.mark.long
 def test_letters_and_signs_of_theorems() -> None:
     assert (
         "of y = (s, v)" in sb.vanishing_condition(called_s).text()
@@ -250,6 +254,7 @@ def mean_of_many(x: Input["n"], h: State["n"]):
     return np.ones_like(h) * sb.sum(h) / 8 + x
 
 
+@pytest.mark.long
 def test_what_holds_for_small_sizes_is_not_said_of_all() -> None:
     assert "For all parameters: no gradient grows" not in sb.vanishing_condition(mean_of_many).text()
     for name in ("lru", "s4d"):
@@ -273,6 +278,7 @@ def looked_up(v: Index["k"], h: State["n"], A: Param["k n"]):
     return sb.sigmoid(A[v]) * h
 
 
+@pytest.mark.long
 def test_clocks_and_indices_are_told() -> None:
     text = said(sb.analyze(counted, {}, {"x": NOISE((80, 1, 2))}))
     assert "t is a clock" in text and "says nothing of the gradients of the other states" in text
@@ -295,6 +301,7 @@ def averaged(x: Input["n"], h: State["n"]):
     return 0.5 * np.mean(h) + x
 
 
+@pytest.mark.long
 def test_paths_without_products_are_not_said_to_be_products() -> None:
     for cell, way in ((rolled, "from element to element"), (averaged, "through sums"), (network, "through products")):
         params = {"U": 0.5 * np.eye(3)[::-1]} if cell is network else {}
@@ -327,6 +334,7 @@ def half_moved(x: Input["n"], h: State["n"]):
     return 0.5 * h + np.concatenate([0.2 * h[:1], h[1:] * 0.1])
 
 
+@pytest.mark.long
 def test_gates_read_by_an_index_have_their_name_and_move() -> None:
     params = spelled.init({"v": 5, "n": 4})
     report = sb.analyze(spelled, params, steps=80)
@@ -387,6 +395,7 @@ def normed(x: Input["n"], h: State["n"], U: Param["n n"]):
     return np.tanh(c / np.sqrt(np.mean(c**2) + 1e-5))
 
 
+@pytest.mark.long
 def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 s for a bound of 1e9 before the monomials whose intervals are taken counted."""
     seen, plain = [0], gram._range
@@ -400,6 +409,7 @@ def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: p
     assert seen[0] * gram.RANGED <= gram.BUDGET
 
 
+@pytest.mark.long
 def test_slowest_direction_lasts_as_long_as_it_was_measured_to() -> None:
     @sb.cell
     def kept(h: State["n"], a: Param["n"]):

@@ -78,6 +78,7 @@ def test_clocks_are_states_that_nothing_else_enters() -> None:
     )
 
 
+@pytest.mark.long
 def test_growth_over_a_finite_time_is_that_of_two_plain_runs() -> None:
     """The largest distance of two runs of the user's function, a thousandth apart."""
     x = np.random.default_rng(0).standard_normal((100, 1, 3))
@@ -95,6 +96,7 @@ def test_growth_over_a_finite_time_is_that_of_two_plain_runs() -> None:
     assert sb.analyze(gru, gru.init({"m": 2, "n": 3}), steps=30).finite is None
 
 
+@pytest.mark.long
 def test_surrogates_are_named_in_report_and_theorem() -> None:
     assert surrogates(local_of(fires)) == {"hard": "exp(-v²)"} and surrogates(local_of(gru)) == {}
     theorem = sb.vanishing_condition(fires).text()
