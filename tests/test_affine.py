@@ -18,6 +18,7 @@ from symbptt.codegen.passes.affine_recurrence import recursions
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.runtime import scan, workspace
 from tests import oracle
+from tests.kernels import own_kernel_of
 from tests.test_memory import error, peak_of
 
 
@@ -125,7 +126,7 @@ def one_of_two(x: Input["n"], a: State["n"], b: State["n"]):
 
 
 OTHERS = {c.name: c for c in (mixing, own_gate, square, mean_field, shifted, one_of_two)}
-kernel_of = cache(lambda name: sb.compile({**AFFINE, **ALSO}[name]))
+kernel_of = cache(lambda name: own_kernel_of({**AFFINE, **ALSO}[name]))
 
 
 def stepwise(kernel: Any) -> Any:
@@ -245,7 +246,7 @@ def test_masks_and_watching_are_right(name: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_clipping_inside_the_recursion_is_step_by_step() -> None:
-    kernel = sb.compile(gate, clip_adjoint=0.5)
+    kernel = own_kernel_of(gate, clip_adjoint=0.5)
     groups = oracle.draw(gate, 80, 2, SIZES, seed=1)
     run = kernel.forward(*groups)
     cotangents = {"h": np.ones_like(run.states["h"])}
@@ -269,14 +270,14 @@ def squared(h: State["n"]):
 )
 @pytest.mark.thinned(3)
 def test_truncated_gradients_are_those_of_steps(truncation: Any) -> None:
-    kernel = sb.compile(sb.model(gate, squared), truncation=truncation)
+    kernel = own_kernel_of(sb.model(gate, squared), truncation=truncation)
     params, inputs, state = oracle.draw(gate, 200, 2, SIZES, seed=2)
     value, found = kernel.value_and_grad(params, inputs, None, state)
     wanted, others = stepwise(kernel).value_and_grad(params, inputs, None, state)
     assert abs(value - wanted) <= 1e-12 * abs(wanted)
     oracle.assert_blocks_close(oracle.flat(found), oracle.flat(others), 1e-11)
     if 300 in vars(truncation).values():
-        full = sb.compile(sb.model(gate, squared)).value_and_grad(params, inputs, None, state)[1]
+        full = own_kernel_of(sb.model(gate, squared)).value_and_grad(params, inputs, None, state)[1]
         oracle.assert_blocks_close(oracle.flat(found), oracle.flat(full), 1e-10)
 
 
@@ -284,8 +285,8 @@ def test_truncated_gradients_are_those_of_steps(truncation: Any) -> None:
 def test_memory_modes_give_the_same(memory: Any) -> None:
     model, groups = sb.model(gate, squared), oracle.draw(gate, 900, 2, SIZES, seed=2)
     params, inputs, state = groups
-    value, found = sb.compile(model, memory=memory).value_and_grad(params, inputs, None, state)
-    wanted, others = sb.compile(model).value_and_grad(params, inputs, None, state)
+    value, found = own_kernel_of(model, memory=memory).value_and_grad(params, inputs, None, state)
+    wanted, others = own_kernel_of(model).value_and_grad(params, inputs, None, state)
     assert abs(value - wanted) <= 1e-12 * abs(wanted)
     oracle.assert_blocks_close(oracle.flat(found), oracle.flat(others), 1e-11)
 

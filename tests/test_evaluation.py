@@ -11,6 +11,7 @@ from symbptt import Const, Index, Param, State, Target
 from symbptt.verification import checks as verification
 from symbptt.zoo import gru, lstm, rnn
 from tests import brute
+from tests.kernels import own_kernel_of
 
 SIZES = {"m": 2, "n": 3, "k": 5}
 
@@ -58,13 +59,13 @@ def predicted_by_loops(model: sb.Model, params: Any, states: Any, ends: Any) -> 
 @pytest.mark.thinned(7, 3)
 def test_loss_alone_and_predictions_are_those_of_the_plain_functions(at: str, masks: Any, options: Any) -> None:
     model = sb.model(gru, classifies, at=at, reduction="mean")
-    kernel, data = sb.compile(model, **options), brute.data_of(model, 6, 3, SIZES)
+    kernel, data = own_kernel_of(model, **options), brute.data_of(model, 6, 3, SIZES)
     groups = (data.params, data.inputs, data.targets, data.state)
     wanted, _ = kernel.value_and_grad(*groups, **masks)
     np.testing.assert_allclose(kernel.value(*groups, **masks), wanted, rtol=1e-12)
     states = (
-        sb.compile(gru)
-        .forward({k: data.params[k] for k in sb.compile(gru).module.PARAMS}, data.inputs, data.state, **masks)
+        own_kernel_of(gru)
+        .forward({k: data.params[k] for k in own_kernel_of(gru).module.PARAMS}, data.inputs, data.state, **masks)
         .states["h"]
     )
     found = kernel.predict(data.params, data.inputs, data.state, **masks)
@@ -78,7 +79,7 @@ def test_loss_alone_and_predictions_are_those_of_the_plain_functions(at: str, ma
 @pytest.mark.parametrize("at", ["every", "last"])
 def test_few_steps_are_no_exception(at: str, steps: int) -> None:
     model = sb.model(rnn, classifies, at=at)
-    kernel, data = sb.compile(model), brute.data_of(model, steps, 1, {"m": 1, "n": 1, "k": 2})
+    kernel, data = own_kernel_of(model), brute.data_of(model, steps, 1, {"m": 1, "n": 1, "k": 2})
     narrow = [
         {k: np.asarray(v, np.float32 if np.asarray(v).dtype.kind == "f" else None) for k, v in group.items()}
         for group in (data.params, data.inputs, data.targets, data.state)
@@ -93,7 +94,7 @@ def test_few_steps_are_no_exception(at: str, steps: int) -> None:
 
 def test_several_pieces_of_steps_give_what_the_whole_gives() -> None:
     model = sb.model(lstm, classifies, reduction="mean")
-    kernel, data = sb.compile(model), brute.data_of(model, 9000, 1, SIZES)
+    kernel, data = own_kernel_of(model), brute.data_of(model, 9000, 1, SIZES)
     wanted, _ = kernel.value_and_grad(data.params, data.inputs, data.targets)
     np.testing.assert_allclose(kernel.value(data.params, data.inputs, data.targets), wanted, rtol=1e-12)
 

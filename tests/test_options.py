@@ -10,6 +10,7 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Input, Output, Param, State, Target, ops, zoo
 from tests import brute, oracle, unseen
+from tests.kernels import own_kernel_of
 
 ELEMENTWISE = [op for op in ops.OPS if op.name not in ("where",)]
 
@@ -41,14 +42,14 @@ def test_plan_and_budgets_take_every_function_of_the_table(op: Any) -> None:
     data, results = brute.data_of(cell, 5, 2, {"n": 2}, 1), []
     data.params["s"] = np.array(0.7)
     for memory in ("all", "sqrt", 10**6):
-        kernel = sb.compile(cell, memory=memory)
+        kernel = own_kernel_of(cell, memory=memory)
         assert str(kernel.plan) and kernel.plan.peak(5, 2, n=2) > 0 and kernel.plan.table(5, 2, n=2)
         run = kernel.forward(data.params, data.inputs, data.state)
         results.append(kernel.backward(run, {"h": np.ones((5, 2, 2))}))
     for found in results[1:]:
         brute.assert_same(brute.by_group(found), brute.by_group(results[0]))
     with pytest.raises(sb.ArgumentError, match="at the least"):
-        sb.compile(cell, memory=1).forward(data.params, data.inputs, data.state)
+        own_kernel_of(cell, memory=1).forward(data.params, data.inputs, data.state)
 
 
 @sb.cell
@@ -106,7 +107,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.thinned(3)
 def test_constants_have_the_type_of_the_data(dtype: Any, options: dict[str, Any], steps: int) -> None:
-    kernel = sb.compile(constants, **options)
+    kernel = own_kernel_of(constants, **options)
     x, h, b = np.full((steps, 3, 2), 0.3), np.full((3, 2), 0.1), np.array([0.5, -0.5])
     run = kernel.forward(
         {"b": b.astype(dtype)}, {"x": x.astype(dtype)}, {"h": h.astype(dtype), "c": np.zeros(3, dtype)}
@@ -129,7 +130,7 @@ def test_constants_have_the_type_of_the_data(dtype: Any, options: dict[str, Any]
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.thinned(13, 2)
 def test_constant_losses_have_the_type_of_the_data(dtype: Any, options: dict[str, Any], loss: Any, at: str) -> None:
-    kernel = sb.compile(sb.model(constants, loss, at=at), **options)
+    kernel = own_kernel_of(sb.model(constants, loss, at=at), **options)
     x, h, b = np.full((4, 3, 2), 0.3, dtype), np.full((3, 2), 0.1, dtype), np.array([0.5, -0.5], dtype)
     y = np.zeros((4, 3, 2) if at == "every" else (3, 2), dtype)
     value, grads = kernel.value_and_grad({"b": b}, {"x": x}, {"y": y}, {"h": h, "c": np.zeros(3, dtype)})
@@ -163,13 +164,13 @@ def test_the_least_budget_is_kept_by_the_run_and_by_its_way_back(name: str, mask
     if masks in ("reset", "both"):
         options["reset"] = np.zeros((STEPS, BATCH), bool)
     with pytest.raises(sb.ArgumentError) as caught:
-        sb.compile(cell, memory=1).forward(params, inputs, state, **options)
+        own_kernel_of(cell, memory=1).forward(params, inputs, state, **options)
     (least,) = named(str(caught.value))
-    kernel = sb.compile(cell, memory=least)
+    kernel = own_kernel_of(cell, memory=least)
     held = [held_by_both(kernel, (params, inputs, state), options) for _ in range(2)][1]
     assert held <= least + 16_000
     with pytest.raises(sb.ArgumentError, match="at the least"):
-        sb.compile(cell, memory=least - 1).forward(params, inputs, state, **options)
+        own_kernel_of(cell, memory=least - 1).forward(params, inputs, state, **options)
 
 
 def held_by_both(kernel: sb.Kernel, groups: Any, options: dict[str, Any]) -> int:
@@ -196,18 +197,18 @@ def squared(h: State["n"], y: Target["n"]):
 def test_a_refusal_of_a_model_names_what_each_call_takes(at: str) -> None:
     model = sb.model(zoo.gru, squared, at=at)
     data = brute.data_of(model, STEPS, 3, {"m": 2, "n": 4}, 1)
-    refused = sb.compile(model, memory=1)
+    refused = own_kernel_of(model, memory=1)
     with pytest.raises(sb.ArgumentError) as caught:
         brute.value_and_grad(refused, data)
     training, running = named(str(caught.value))
     with pytest.raises(sb.ArgumentError) as caught:
         refused.forward(data.params, data.inputs, data.state)
     assert named(str(caught.value)) == [running, training]
-    brute.value_and_grad(sb.compile(model, memory=training), data)
-    kernel = sb.compile(model, memory=running)
+    brute.value_and_grad(own_kernel_of(model, memory=training), data)
+    kernel = own_kernel_of(model, memory=running)
     run = kernel.forward(data.params, data.inputs, data.state)
     kernel.backward(run, {"h": np.ones(run.states["h"].shape)})
-    brute.value_and_grad(sb.compile(model, memory=max(training, running)), data)
+    brute.value_and_grad(own_kernel_of(model, memory=max(training, running)), data)
 
 
 def test_choice_by_a_constant_between_a_state_and_itself_has_a_budget() -> None:
@@ -216,6 +217,6 @@ def test_choice_by_a_constant_between_a_state_and_itself_has_a_budget() -> None:
         return np.tanh(U @ np.where(dt > 0.1, h, h) + x)
 
     params, x, dh = {"U": np.eye(2) / 2}, {"x": np.ones((9, 1, 2))}, {"h": np.ones((1, 2))}
-    plain, budget = sb.compile(cell), sb.compile(cell, memory=10**6)
+    plain, budget = own_kernel_of(cell), own_kernel_of(cell, memory=10**6)
     wanted, found = (k.backward(k.forward(params, x), dh).params["U"] for k in (plain, budget))
     np.testing.assert_allclose(found, wanted, rtol=1e-12)

@@ -13,6 +13,7 @@ from symbptt import Chunked, Index, Input, Output, Param, State, Target, Window
 from symbptt.codegen.kernel import Kernel
 from symbptt.zoo import gru, lstm
 from tests import brute, oracle
+from tests.kernels import own_kernel_of
 
 SIZES = {"m": 1, "n": 2, "k": 2, "v": 3}
 
@@ -45,7 +46,7 @@ TRUNCATIONS = [
 ]  # fmt: skip
 EVERY_TRUNCATION = pytest.mark.parametrize("truncation", TRUNCATIONS, ids=repr)
 STEPS = 6
-kernel_of = cache(lambda target, truncation: sb.compile(target, truncation=truncation))
+kernel_of = cache(lambda target, truncation: own_kernel_of(target, truncation=truncation))
 MODELS = {(loss.name, at): sb.model(mixed, loss, at=at) for loss in (reads_all, labelled) for at in ("every", "last")}
 MASKS: dict[str, dict[str, Any]] = {
     "whole": {},
