@@ -43,11 +43,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Body:
-    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments; `again`: for what
-    that was computed before is computed a second time."""
+    """The scalar SymPy expression of a `map`, over placeholders `_0`, `_1`, ... for its arguments; `again`: what was
+    computed before is computed a second time, by a text that tells several such values apart where there are several."""
 
     expr: sp.Expr
-    again: str = ""
+    again: bool | str = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class View:
 
     kind: str
     data: tuple[Hashable, ...] = ()
-    again: str = ""
+    again: bool = False
 
 
 WITHOUT_COPY = ("transpose", "reshape", "expand", "slice")
