@@ -52,7 +52,7 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
     assert blocks == {"h", "dW", "dU", "db", "dh_0", "dx[t=0]", "dx[t=1]", "dx[t=2]"}
     assert {row.size for row in report.rows} == {
         "T=3 B=2",
-        "T=3 B=3 ties",
+        "T=3 B=2 ties",
         "T=3 B=2 gates -12",
         "T=3 B=2 gates -40",
         "T=1 B=1",

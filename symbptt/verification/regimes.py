@@ -113,8 +113,8 @@ FAR = 18.0
 """A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both matter despite the floor."""
 GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
 """Biases at which gates are shut, and nearly nothing flows through them."""
-TIES = (Size(3, 3, ties=True),)
-"""A sample whose first step is blank, one of which none is, and one of which all are."""
+TIES = (Size(3, 2, ties=True),)
+"""A sample whose first step is blank, and one of which all are."""
 GIVEN = Regime("given")
 """The regime of inputs that are given, all steps and samples of them, as they are."""
 LAST_DIGITS = 1e-14
