@@ -97,9 +97,8 @@ def halved(a: Any) -> Any:
 
 def spread(a: Any) -> Any:
     """Return stacked diagonal matrices of stacked vectors."""
-    n = a.shape[-1]
-    zero = a[..., None] - a[..., None]
-    return np.where(np.eye(n, dtype=bool), a[..., None], zero)
+    zero = a[..., None] - a[..., None] if a.dtype == object else 0  # infinities less themselves are no zero
+    return np.where(np.eye(a.shape[-1], dtype=bool), a[..., None], zero)
 
 
 def diagonal(a: Any) -> Any:

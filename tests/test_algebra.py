@@ -9,6 +9,7 @@ from scipy import linalg
 import symbptt as sb
 from symbptt import Const, Input, Param, State
 from symbptt.autodiff import algebra
+from symbptt.dense import spread
 from symbptt.language.init import concrete
 from symbptt.verification import oracle
 from symbptt.verification.complex_step import analytic
@@ -297,6 +298,14 @@ def test_exponential_is_that_of_scipy(shape: tuple[int, ...], scale: float) -> N
 def test_cell_is_verified(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed and "exact: module" in str(report), str(report)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, complex])
+def test_a_diagonal_matrix_of_infinities_has_zeros_beside_them(dtype: Any) -> None:
+    x = np.array([[np.inf, 1, -np.inf], [2, 3, 4]], dtype)
+    found = spread(x)
+    assert found.dtype == dtype and all(np.array_equal(one, np.diag(v)) for one, v in zip(found, x, strict=True))
 
 
 @pytest.mark.parametrize("name", ["solve", "cholesky", "det"])
