@@ -166,6 +166,18 @@ def test_norms_are_compared_of_states_that_nothing_else_in_the_step_reads() -> N
     assert masked == ["norm of dh"] and "norm of dh" not in lines[PLAIN[0].path].blocks
 
 
+def test_norms_are_compared_where_no_output_has_a_cotangent() -> None:
+    @sb.cell
+    def told(x: Input["n"], h: State["n"], w: Param["n"]):
+        new = np.tanh(w * h + x)
+        return {"h": new, "y": w * w}
+
+    subject, _ = next(iter(subjects_of(sb.compile(told))))
+    given = next(setting for setting in PLAIN if setting.only == "states")
+    line = line_of(subject, replace(given, monitor=True), Cases(0, NOTHING))
+    assert "norm of dh" in line.blocks and not line.wrong and not line.note
+
+
 @pytest.mark.parametrize("truncation", [None, pytest.param(sb.Window(2), marks=pytest.mark.long)])
 def test_norms_are_those_of_copies_that_move_entry_by_entry(monkeypatch: Any, truncation: Any) -> None:
     """What the loops hand back is believed where the user's function agrees, and a wrong guess is not."""

@@ -126,7 +126,7 @@ go to our function, dtype and out may only be None.
 """
 DEFAULTS: dict[str, Any] = {
     "order": "C", "casting": "same_kind", "mode": "raise", "where": True, "ddof": 0, "equal_nan": False, "returned": False,
-    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1, "k": 0, "offset": 0, "axis1": 0, "axis2": 1, "ndmin": 0, "ndmax": 0,
+    "edge_order": 1, "axis": -1, "axisa": -1, "axisb": -1, "axisc": -1, "k": 0, "offset": 0, "axis1": 0, "axis2": 1, "ndmin": 0,
 }  # fmt: skip
 """The values that an option otherwise refused may have all the same, beside None."""
 

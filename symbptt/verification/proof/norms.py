@@ -52,8 +52,9 @@ def squares(
     states = {k: values[k] for k in cell.looped.next}
     total = {k: np.zeros(np.shape(states[k])) for k in seen}
     loops, moved = as_derived(cell), _moved(cell, base, states, random)
+    none = {k: np.zeros(np.shape(v)) for k, v in values.items()}  # cotangents that are not given are zero
     for span in spans(truncation, point.steps):
-        full = {k: elements(v) for k, v in cotangents_of_span(cell, values, base, sent, span).items()}
+        full = none | {k: elements(v) for k, v in cotangents_of_span(cell, values, base, sent, span).items()}
         handed = _guessed(loops, cell, base, moved, full)
         handed = handed if _is_right(handed, moved, full) else _by_copies(cell, base, states, full, seen)
         reached = slice(span.first, span.hi)
