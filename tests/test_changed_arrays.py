@@ -88,6 +88,9 @@ y = np.zeros((3, 3)); f = np.diagonal(y); z = np.asarray(y); z[0] = w; f + y.rea
 y = np.zeros((3, 3)); f = np.array(y); g = np.array([y, y])[1]; y[0] = w; f + g
 y = np.zeros((3, 3)); z = y[:2, :2]; np.fill_diagonal(z, w[:2]); y.T[2, 0] = s; y
 y = np.zeros(3); f = y[::-1]; y[2] = 7.0; a = f * w; y[0] = s; a + f
+y = S * 1; d = np.einsum("ii->i", y); y[0] = w; d
+y = S * 1; d = np.einsum("ii->i", y); d += 1.0; y ! np.fill_diagonal
+y = h * 1; c, d = y.conj(), np.conj(y); y[0] = s; c * h + d
 y = S * 1; d, f, z = np.diagonal(y), np.broadcast_to(y[0], (3, 3)), y.real; z[0] = w; d + f
 y = h * 1; a, b, c = np.tile(y, 2), np.repeat(y, 2), np.meshgrid(y, q)[0]; y[0] = s; b[0] = s; a + b + c.sum()
 y = h * 1; z = np.asarray(y, dtype=float); z[0] = s; y

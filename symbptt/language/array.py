@@ -129,6 +129,13 @@ class Array:
         found: Array = NUMPY_FUNCTIONS["real"](self)
         return found
 
+    def conj(self) -> Array:
+        """Return the conjugates; an array of real numbers is its own, as in NumPy, where np.conj makes a new one."""
+        found: Array = NUMPY_FUNCTIONS["conj"](self) if kind(self) == COMPLEX else self
+        return found
+
+    conjugate = conj
+
     @property
     def imag(self) -> Array:
         found: Array = NUMPY_FUNCTIONS["imag"](self)
@@ -246,7 +253,7 @@ class Array:
 # Each method is the function of the same name with the array as its first argument.
 _METHODS = (
     "sum", "mean", "max", "min", "dot", "reshape", "transpose", "cumsum", "clip", "ravel", "squeeze", "swapaxes",
-    "copy", "flatten", "conj", "conjugate", "var", "std", "take", "prod", "cumprod", "any", "all", "repeat", "round", "astype", "fill",
+    "copy", "flatten", "var", "std", "take", "prod", "cumprod", "any", "all", "repeat", "round", "astype", "fill",
     "argmax", "argmin", "argsort", "put",
 )  # fmt: skip
 _BOTH_SIDES = {

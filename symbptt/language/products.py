@@ -12,7 +12,7 @@ from symbptt.errors import ShapeError
 from symbptt.ir import build
 from symbptt.ir.node import Product
 from symbptt.ir.shape import size_text
-from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind
+from symbptt.language.array import Array, apply, as_array, axes_of, built, graph_of, kind, view
 from symbptt.language.number_kinds import TRUTH
 from symbptt.language.reductions import sum as sum_of
 from symbptt.language.user_frames import cell_error
@@ -175,9 +175,21 @@ def _diagonal(x: Array, labels: list[str]) -> tuple[Array, list[str]]:
         first, length = labels.index(labels[at]), x.graph.shape(x.id)[at]
         own = [*range(x.ndim)]
         identity = Array(x.graph, build.leaf(x.graph, "eye", size_text(length), (length, length)))
-        x = _product(x, identity, own, [first, at], [k for k in own if k != at])
+        x = _on_diagonal(x, identity, own, [first, at])
         labels = labels[:at] + labels[at + 1 :]
     return x, labels
+
+
+def _on_diagonal(x: Array, identity: Array, own: list[int], axes: list[int]) -> Array:
+    """Return what stands on a diagonal of two axes: a view, as einsum of one operand gives in NumPy."""
+
+    def read(id: int) -> int:
+        return _product(Array(x.graph, id), identity, own, axes, [k for k in own if k != axes[1]]).id
+
+    def refuse(_: int, __: int) -> int:
+        raise cell_error("a diagonal that einsum gives is changed in place", "change a copy, or write np.fill_diagonal")
+
+    return view(x, read, refuse)
 
 
 def _subscripts(text: str, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
