@@ -140,7 +140,12 @@ def _difference(cell: Cell, found: Lowered, numbers: Any, steps: int, samples: i
     slope = value_of(cell, sent, point_of(given))(point_of(given))
     kind = exact(lambda value: Opaque(letters, letters.constant(_fraction(value))), FUNCTIONS)
     kind = replace(kind, runtime=UNCLIPPED)
-    _, gradients = run_loops(found, cell, point_of(plain), sent, 1, kind)
+    try:
+        _, gradients = run_loops(found, cell, point_of(plain), sent, 1, kind)
+    except ArithmeticError:
+        raise
+    except Exception as error:  # of what is generated, which is compared here, as in the proof over a field
+        raise UndefinedError(f"what is generated does not run: {one_line(error)}") from error
     total: Any = Opaque(letters, letters.ring.zero)
     for (_, name), gradient in gradients.items():
         for g, v in zip(np.ravel(gradient), np.ravel(moving[name]), strict=True):
