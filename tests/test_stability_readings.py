@@ -15,7 +15,11 @@ from symbptt.stability.runs.setting import setting
 from symbptt.zoo import CELLS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")
-NOISE = np.random.default_rng(0).standard_normal
+
+
+def normal_noise(shape: tuple[int, ...]) -> Any:
+    """The same numbers whatever other tests have drawn before."""
+    return np.random.default_rng(0).standard_normal(shape)
 
 
 def said(report: Any) -> str:
@@ -35,7 +39,7 @@ def network(x: Input["n"], h: State["n"], U: Param["n n"]):
 
 def rates(*each: float) -> dict[str, Any]:
     """Inputs of 300 steps with which sample b has the exponent each[b], but for a little noise."""
-    return {"x": np.exp(np.array(each)[:, None] + 0.1 * NOISE((300, len(each), 2)))}
+    return {"x": np.exp(np.array(each)[:, None] + 0.1 * normal_noise((300, len(each), 2)))}
 
 
 def test_growing_sample_among_vanishing_ones_is_mixed() -> None:
@@ -64,8 +68,8 @@ def test_marginal_sample_among_vanishing_ones_is_mixed() -> None:
 def test_inputs_of_very_different_size_make_samples_differ() -> None:
     """Chaos without inputs, and gradients that a large input, which saturates all units, cuts off."""
     U = 3 * np.random.default_rng(4).standard_normal((12, 12)) / np.sqrt(12)
-    x = NOISE((1200, 3, 12)) * np.array([0.3, 10.0, 30.0])[:, None]
-    found = sb.analyze(network, {"U": U}, {"x": x}, {"h": 0.1 * NOISE((3, 12))})
+    x = normal_noise((1200, 3, 12)) * np.array([0.3, 10.0, 30.0])[:, None]
+    found = sb.analyze(network, {"U": U}, {"x": x}, {"h": 0.1 * normal_noise((3, 12))})
     assert found.verdict.kind == "mixed" and [s.kind for s in found.samples] == ["growing", "vanishing", "vanishing"]
     alone = sb.lyapunov_spectrum(network, {"U": U}, {"x": x[:, 1]})
     assert found.samples[1].exponent == pytest.approx(alone.exponents[0], abs=0.2)
@@ -89,7 +93,7 @@ def test_alike_samples_are_not_mixed() -> None:
 
 
 def test_undecided_verdicts_have_no_confidence_and_cautious_advice() -> None:
-    slow = np.repeat(np.exp(NOISE((4, 1, 2)) - 0.1), 50, axis=0)
+    slow = np.repeat(np.exp(normal_noise((4, 1, 2)) - 0.1), 50, axis=0)
     found = sb.analyze(scaled, {}, {"x": slow}, {"h": np.ones((1, 2))})
     assert found.verdict.kind == "undecided" and found.spectrum.slow
     assert "Verdict: undecided. λ₁ =" in said(found) and "may be biased" in said(found)
@@ -126,14 +130,14 @@ def summed(x: Input["n"], h: State["n"]):
 
 
 def test_rounding_is_no_exponent_and_no_error() -> None:
-    found = sb.analyze(summed, {}, {"x": NOISE((100, 2, 3))})
+    found = sb.analyze(summed, {}, {"x": normal_noise((100, 2, 3))})
     assert "λ₁ = 0 (no error but rounding; all samples alike)" in said(found)
     assert "there is nothing to clip. There are no parameters." in said(found)
     assert "no parameter was found that sets the memory" in said(found) and "call sb.init_for_horizon" not in said(
         found
     )
     with pytest.raises(sb.ArgumentError, match="no bias of a gate and no gain of its recurrence was found"):
-        sb.init_for_horizon(summed, 10, {}, {"x": NOISE((100, 2, 3))})
+        sb.init_for_horizon(summed, 10, {}, {"x": normal_noise((100, 2, 3))})
 
 
 @sb.cell
@@ -143,7 +147,7 @@ def leaking(x: Input["n"], h: State["n"], a: Param["n"]):
 
 def test_proof_decides_where_the_run_does_not() -> None:
     """A factor of 0.998 is one within 150 steps, and still the gradients are known to vanish."""
-    found = sb.analyze(leaking, {"a": np.full(2, 0.998)}, {"x": NOISE((200, 1, 2))})
+    found = sb.analyze(leaking, {"a": np.full(2, 0.998)}, {"x": normal_noise((200, 1, 2))})
     assert found.verdict.kind == "marginal" and found.windows.certified == pytest.approx(
         np.log(0.01) / np.log(0.998), abs=1
     )
@@ -164,7 +168,7 @@ def test_report_takes_the_quadratic_metric_where_it_is_tighter() -> None:
     def linear(x: Input["n"], h: State["n"], A: Param["n n"]):
         return A @ h + x
 
-    found = sb.analyze(linear, params, {"x": NOISE((100, 1, 2))})
+    found = sb.analyze(linear, params, {"x": normal_noise((100, 1, 2))})
     assert 0.9 <= found.theorem.rate <= 0.92 and found.theorem.constant > 1
     assert "in the 2-norm (without the constant in the norm √(sᵀPs)" in said(found)
     J = np.linalg.matrix_power(params["A"], 5)
@@ -234,7 +238,7 @@ def test_letters_and_signs_of_theorems() -> None:
         "of y = (s, v)" in sb.vanishing_condition(called_s).text()
         and "∂y_t/∂y_k" in sb.vanishing_condition(called_s).text()
     )
-    text = said(sb.analyze(called_s, {}, {"x": NOISE((60, 1, 2))}))
+    text = said(sb.analyze(called_s, {}, {"x": normal_noise((60, 1, 2))}))
     assert "∂y_t/∂y_k" in text or "no gradient grows" in text
     for norm in ("2", "max"):
         assert "ᵀ)ᵀ" not in sb.vanishing_condition(CELLS["attention"], norm=norm).text()
@@ -280,9 +284,9 @@ def looked_up(v: Index["k"], h: State["n"], A: Param["k n"]):
 
 @pytest.mark.long
 def test_clocks_and_indices_are_told() -> None:
-    text = said(sb.analyze(counted, {}, {"x": NOISE((80, 1, 2))}))
+    text = said(sb.analyze(counted, {}, {"x": normal_noise((80, 1, 2))}))
     assert "t is a clock" in text and "says nothing of the gradients of the other states" in text
-    assert "is a clock" not in said(sb.analyze(summed, {}, {"x": NOISE((60, 1, 3))}))
+    assert "is a clock" not in said(sb.analyze(summed, {}, {"x": normal_noise((60, 1, 3))}))
     assert (
         setting(looked_up, looked_up.init({"k": 5, "n": 3}), None, None, None, 20, 0).words == "random indices (seed 0)"
     )
@@ -305,9 +309,9 @@ def averaged(x: Input["n"], h: State["n"]):
 def test_paths_without_products_are_not_said_to_be_products() -> None:
     for cell, way in ((rolled, "from element to element"), (averaged, "through sums"), (network, "through products")):
         params = {"U": 0.5 * np.eye(3)[::-1]} if cell is network else {}
-        text = said(sb.analyze(cell, params, {"x": NOISE((60, 1, 3))}))
+        text = said(sb.analyze(cell, params, {"x": normal_noise((60, 1, 3))}))
         assert f"100 % goes h → h {way} (" in text and "1 times as fast" not in text
-    assert "by λ₁ the run's shrink about as fast" in said(sb.analyze(rolled, {}, {"x": NOISE((60, 1, 3))}))
+    assert "by λ₁ the run's shrink about as fast" in said(sb.analyze(rolled, {}, {"x": normal_noise((60, 1, 3))}))
 
 
 def test_one_step_says_no_more_than_it_shows() -> None:
@@ -347,7 +351,7 @@ def test_gates_read_by_an_index_have_their_name_and_move() -> None:
 
 
 def test_factor_that_is_part_of_more_is_not_named_after_its_part() -> None:
-    report = sb.analyze(half_moved, {}, {"x": NOISE((60, 1, 3))})
+    report = sb.analyze(half_moved, {}, {"x": normal_noise((60, 1, 3))})
     assert report.gates[0].low == pytest.approx(0.6) and report.gates[0].high == pytest.approx(0.7)
     assert "The factor of h is" in said(report) and "through the factor" not in said(report)
 
@@ -365,7 +369,7 @@ def firing(x: Input["n"], v: State["n"]):
 
 
 def test_surrogates_are_written_as_on_the_page() -> None:
-    text = said(sb.analyze(firing, {}, {"x": NOISE((60, 1, 3))}))
+    text = said(sb.analyze(firing, {}, {"x": normal_noise((60, 1, 3))}))
     assert "bell_step′(v) = 1 / (1 + " in text and "π" in text and "pi" not in text.split("bell_step′")[1].split(",")[0]
 
 
@@ -375,7 +379,7 @@ def squared(x: Input, h: State, a: Param, b: Param):
 
 
 def test_first_step_that_passes_nothing_does_not_lose_the_path() -> None:
-    report = sb.analyze(squared, {"a": 0.5, "b": 1.0}, {"x": NOISE((100, 2))})
+    report = sb.analyze(squared, {"a": 0.5, "b": 1.0}, {"x": normal_noise((100, 2))})
     assert np.isfinite(report.verdict.exponent) and [s.part for s in report.shares] == pytest.approx([1.0])
     assert "No path carries" not in said(report) and "N = 1 number of state, h; 100 steps" in said(report)
     assert "−∞" not in said(report)
@@ -405,7 +409,7 @@ def test_search_for_turns_stops_where_its_intervals_take_too_long(monkeypatch: p
         return plain(algebra, p, powers)
 
     monkeypatch.setattr(gram, "_range", counted_range)
-    sb.analyze(normed, {"U": NOISE((6, 6)) / np.sqrt(6)}, {"x": NOISE((30, 1, 6))})
+    sb.analyze(normed, {"U": normal_noise((6, 6)) / np.sqrt(6)}, {"x": normal_noise((30, 1, 6))})
     assert seen[0] * gram.RANGED <= gram.BUDGET
 
 
@@ -431,4 +435,4 @@ def test_bounds_that_are_not_there_are_not_printed_as_infinite() -> None:
     theorem = sb.vanishing_condition(square).text()
     assert "no bound was found on |y_{t-1}|." in theorem
     assert "inf" not in sb.certified_rate(square, {}, {"x": (-np.ones(2), np.ones(2))}).text()
-    assert "inf^" not in said(sb.analyze(square, {}, {"x": 0.1 * NOISE((60, 1, 3))}))
+    assert "inf^" not in said(sb.analyze(square, {}, {"x": 0.1 * normal_noise((60, 1, 3))}))
