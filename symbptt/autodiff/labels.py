@@ -186,7 +186,7 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
             name = next_number(name, used)
             used.add(name)
             found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
-    letters = [*islice(free_letters(LETTERS, _names_and_sizes(r, found)), len(LETTERS))]
+    letters = [*islice(free_letters(LETTERS, used | _names_and_sizes(r, found)), len(LETTERS))]
     for id, name in _preactivations(r, found).items():
         name = _apart(name, letters, used)
         used.add(name)

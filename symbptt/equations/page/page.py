@@ -158,4 +158,6 @@ def _taken(lines: Lines, loss: LossLines | None) -> set[str]:
         if not label.given
     }
     parts = {name for r in recursions for name in r.step.parts}
-    return found | {name.partition("_")[0] for name in made | parts}
+    # p at step 1 would be the parameter p1 in LaTeX, which sets both as p with a 1 below.
+    stems = {name.rstrip("0123456789").rstrip("_") for name in found}
+    return found | stems | {name.partition("_")[0] for name in made | parts}
