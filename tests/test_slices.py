@@ -232,6 +232,14 @@ DOWN = (
     "[:-2:-1]",
     "[::-1]",
 )
+OF_SLICES = (
+    "[::2][: h.shape[0] // 2 - 1]",
+    "[::-1][: h.shape[0] // 2 + 1]",
+    "[::-2][: h.shape[0] // 2 - 1]",
+    "[::-1][h.shape[0] // 2 - 1 :]",
+    "[::2][::-1][: h.shape[0] // 2]",
+)
+"""Slices of slices, of which some have no entry at the least size, or reach the first one at that alone."""
 
 
 def cut(key: str, dims: str) -> sb.Cell:
@@ -241,6 +249,11 @@ def cut(key: str, dims: str) -> sb.Cell:
 
     step.__annotations__ = {"x": Input[dims], "h": State[dims]}
     return sb.cell(step)
+
+
+@pytest.mark.parametrize("key", OF_SLICES)
+def test_slice_of_a_slice_has_the_entries_of_numpy_at_the_least_size_too(key: str) -> None:
+    assert_as_numpy(cut(key, "2*n"), "2*n")
 
 
 @pytest.mark.parametrize("key", DOWN)
@@ -254,6 +267,10 @@ def test_length_of_a_slice_is_that_of_numpy_for_every_size_or_it_is_refused(key:
         # Of n + 1 entries the second from the end may be the first.
         assert dims == "n+1" and "2" in key, error
         return
+    assert_as_numpy(cell, dims)
+
+
+def assert_as_numpy(cell: sb.Cell, dims: str) -> None:
     kernel = kernel_of(cell)
     for n in (1, 2, 3, 6):
         length = eval(dims, {"n": n})

@@ -161,7 +161,7 @@ def _nested(view: View, i: int, axes: Sequence[Axis], names: Names) -> tuple[lis
         stride = _stride(axis)
         levels.append(exact_quotient(whole, stride))
         at, rest = _divided(rest, stride)
-        parts.append(_span(at, axis.length, levels[-1], stride != axis.step, names))
+        parts.append(_span(at, axis.length, 1 if stride == axis.step else -1, levels[-1], names))
         whole = stride
     if whole != 1:
         levels.append(whole)
@@ -174,15 +174,27 @@ def _stride(axis: Axis) -> Size:
     return size(-axis.step) if sign_of(axis.step) == -1 else axis.step
 
 
-def _span(at: Size, length: Size, whole: Size, falls: bool, names: Names) -> str:
-    """Return the slice of so many elements from one on, forwards or backwards."""
-    if falls:
-        # Down to element 0 the stop must be left out: -1 would mean the last element.
-        stop = size(at - length)
-        first = "" if size(at + 1) == whole else names.size(at)
-        return f"{first}:{'' if stop == -1 else names.size(stop)}:-1"
-    end = size(at + length)
-    return f"{'' if at == 0 else names.size(at)}:{'' if end == whole else names.size(end)}"
+def _span(start: Size, length: Size, step: Size, whole: Size, names: Names) -> str:
+    """Return the slice of so many elements from one on, `step` apart, of an axis of `whole` elements.
+
+    Example: of 6 elements every other one but the last, 2 from 0 on, is `:3:2`.
+    """
+    last, beyond = size(start + (length - 1) * step), size(start + length * step)
+    if isinstance(step, int) and step < 0:
+        first = "" if size(start + 1) == whole else names.size(start)
+        return f"{first}:{_lower(last, beyond, whole, names)}:{step}"
+    end, first = size(last + 1), "" if start == 0 else names.size(start)
+    # Of no element the last would lie before the first, and its successor might be negative, which counts from the end.
+    stop = "" if end == whole else names.size(end if sign_of(end) in (0, 1) else beyond)
+    return f"{first}:{stop}" + (f":{names.size(step)}" if step != 1 else "")
+
+
+def _lower(last: Size, beyond: Size, whole: Size, names: Names) -> str:
+    """Return the stop of a slice that falls. Down to element 0 it is left out, for -1 would mean the last element; where that depends
+    on sizes it counts from the end, where what lies before element 0 is known as such."""
+    if last == 0:
+        return ""
+    return names.size(size(last - 1) if sign_of(size(last - 1)) in (0, 1) else size(beyond - whole))
 
 
 def _divided(value: Size, by: Size) -> tuple[Size, Size]:
@@ -225,15 +237,7 @@ def _part(view: View, i: int, own: Sequence[Axis], names: Names) -> str:
     length, step = prod([axis.length for axis in own]), own[-1].step
     if (start, length, step) == (0, whole, 1):
         return ":"
-    last = size(start + (length - 1) * step)
-    if isinstance(step, int) and step < 0:
-        # Down to element 0 the stop must be left out: -1 would mean the last element.
-        stop = "" if last == 0 else names.size(size(last - 1))
-        first = "" if size(start + 1) == whole else names.size(start)
-        return f"{first}:{stop}:{step}"
-    end = size(last + 1) if step != 1 else size(start + length)
-    first = "" if start == 0 else names.size(start)
-    return f"{first}:{'' if end == whole else names.size(end)}" + (f":{names.size(step)}" if step != 1 else "")
+    return _span(start, length, step, whole, names)
 
 
 def based(name: str, base: Base, names: Names) -> str:
