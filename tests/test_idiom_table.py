@@ -37,9 +37,7 @@ def test_idiom_has_the_value_of_numpy_or_a_cure(idiom: Idiom) -> None:
 def test_most_idioms_work() -> None:
     assert len(ALL) == len({idiom.text for idiom in ALL}) >= 252
     decided = [idiom for idiom in ALL if idiom.cure != "?"]
-    working = sum(not idiom.cure for idiom in decided)
-    # A refusal that is added to the table takes from the share; what worked once goes on working.
-    assert working >= 478 and working >= 215 / 252 * len(decided)
+    assert sum(not idiom.cure for idiom in decided) >= 0.88 * len(decided)
 
 
 WHOLE_ROAD = (

@@ -419,6 +419,26 @@ np.zeros_like(h) + h
 np.ones_like(W) * x
 np.full_like(h, 0.5) * h
 y = np.empty_like(h); y[:] = q; y
+h.conj() * q
+h.conjugate() * q
+v[::2][1:]
+v[::-1][:3]
+A[:, ::-1][:, :2]
+A[::-1][1:, ::2]
+v[1:][::-1][::2]
+y = h * 1; c = y.conj(); y[0] = s; c
+y = S * 1; d = np.einsum("ii->i", y); y[0] = w; d
+y = np.zeros((3, 3)); np.fill_diagonal(y, w); y @ w
+y = np.zeros(3); a, b = y[:1], y[1:]; b[:] = w[:2]; a -= b[0]; y
+y = np.ones(3); y[w > 0] = s; y * w
+y = [s, 2.0, w[0]]; y[1] = w[1]; np.array(y)
+y = np.zeros((2, 3)); y[0] = w; y[1] = y[0][::-1]; y.sum(axis=0)
+y = np.zeros(3); y += w; y * s
+np.array([[s, 1.0], [0.0, s]]) @ w[:2]
+np.linalg.norm(v, 3) * v
+np.linalg.norm(A, 1) * s
+np.zeros(3, dtype=h.dtype) + w
+np.prod(v) * v
 np.zeros(3) + w
 np.ones((3, 4)) * A
 np.arange(5) * v
