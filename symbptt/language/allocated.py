@@ -40,7 +40,7 @@ class Allocated(Array):
 
     @value.setter
     def value(self, value: Any) -> None:
-        """Say nothing: the numbers are those that stand in it."""
+        """Leave it out: arrays of the graph are told their number once, and this one has what stands in it."""
 
     def _numbers(self) -> Any:
         """Return NumPy's array, None where a value of the cell stands in it or in the array of which it is a view."""
@@ -66,13 +66,9 @@ class Allocated(Array):
         found = getattr(self._numbers(), name, None)
         if found is None:
             return super().__getattr__(name)
-        return (
-            _copied(self, found)
-            if name == "copy"
-            else self._method(name, found)
-            if callable(found)
-            else self._shown(found)
-        )
+        if name == "copy":
+            return _copied(self, found)
+        return self._method(name, found) if callable(found) else self._shown(found)
 
     def _method(self, name: str, of_numbers: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method of NumPy's array: with values of the cell among its arguments the symbolic one."""
@@ -199,17 +195,8 @@ def plain_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 
 VIEWS = (
-    "reshape",
-    "ravel",
-    "transpose",
-    "permute_dims",
-    "swapaxes",
-    "moveaxis",
-    "squeeze",
-    "expand_dims",
-    "flip",
-    "diagonal",
-)
+    "reshape", "ravel", "transpose", "permute_dims", "swapaxes", "moveaxis", "squeeze", "expand_dims", "flip", "diagonal",
+)  # fmt: skip
 """Functions and methods of an array whose results are views of it in the graph too."""
 FILLED = ("copy", "zeros_like", "ones_like", "full_like", "empty_like")
 """Functions of an array whose results a body may fill as well."""

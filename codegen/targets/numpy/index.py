@@ -270,12 +270,8 @@ def arranged(text: str, view: View, base: Base, groups: Groups | None, names: Na
     if groups is None:
         return text + _new_axes(new, lead)
     shown = [i for i, is_new in enumerate(new) if not is_new]
-    if (
-        view.axes
-        and view.buffer.space in ("constant", "scalar")
-        and not view.buffer.shape
-        and view.buffer.dtype != "bool"
-    ):
+    alone = view.buffer.space in ("constant", "scalar") and not view.buffer.shape and view.buffer.dtype != "bool"
+    if alone and view.axes:
         # A number by itself has a type of its own, which an array of it would keep; one of Python's has no axes to add.
         text = f"np.asarray({text}, {kind(view.buffer)})"
     if any(axis.length != 1 for axis, is_new in zip(view.axes, new, strict=True) if is_new):

@@ -2,10 +2,10 @@
 
 The other side is the user's function again, as everywhere in the proof. What a step hands back to each entry of a state is guessed by the
 loops as derived, and the guess g is held against the user's function along one random direction of every state after every step:
-<g_t, v> is what one step behind makes of v, by dual numbers, times the cotangents there. All of that is one number, which vanishes for a
-guess that is wrong once in P. Where it does not, the steps behind are run with a copy of each sample for every entry of the state, which
-that copy alone moves along. A state that other results of the same step read too has a cotangent within that step, which no change
-from outside shows: it is left out here.
+<g_t, v> is what one step behind makes of v, by dual numbers, times the cotangents there. The sum of all differences is one number, which
+vanishes for a wrong guess with a probability of 1 / P. Where it does not vanish, the steps behind are run with a copy of each sample
+for every entry of the state, which that copy alone moves along. A state that other results of the same step read too has a cotangent
+within that step, which no change from outside shows: it is left out here.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ def squares(
         handed = handed if _is_right(handed, moved, full) else _by_copies(cell, base, states, full, seen)
         reached = slice(span.first, span.hi)
         for k in seen:
-            whole = handed[k] if k not in full else reduced(handed[k] + full[k])
-            total[k][reached] = reduced(total[k][reached] + whole[reached])
+            total[k][reached] = reduced(total[k][reached] + handed[k][reached] + full[k][reached])
     return {label(k): _squared(total[k], point.active) for k in seen}
 
 
