@@ -384,7 +384,7 @@ def test_argument_that_no_expression_computes_has_arrays_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "T", "decision", "answer"),
-    [("gru", "every", 0, "joined", ()), ("rotations", "cell", 20, "is_one_expression", True)],
+    [("gru", "every", 0, "Sweep._joined", None), ("rotations", "cell", 20, "is_one_expression", True)],
 )
 def test_planted_mistake_in_the_form_of_a_statement_is_seen(
     name: str, kind: str, T: int, decision: str, answer: object, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,7 @@ from symbptt.codegen.loop_ir.nodes import (
     walk,
 )
 from symbptt.codegen.memory.account import ITEM, Account, Scale, Sizes, Sum, terms
+from symbptt.codegen.memory.forms import Chosen
 from symbptt.codegen.memory.sweeps import Calls, Kept, Pool, Sweep
 from symbptt.codegen.runtime.scan import TILE
 from symbptt.ir.shape import Shape, prod
@@ -40,11 +41,13 @@ PIECE = sp.Symbol("steps", integer=True, positive=True)
 @dataclass(frozen=True)
 class Functions:
     """The functions of a module: both sweeps, and the loss of a model with whether it is taken at every step; `tape` are the
-    buffers that the backward sweep reads of the forward sweep and of its arguments."""
+    buffers that the backward sweep reads of the forward sweep and of its arguments, and `forms` tells how the target writes the
+    statements of a function."""
 
     forward: Function
     back: Function
     tape: frozenset[Buffer]
+    forms: Callable[[Function], Chosen]
     loss: Function | None = None
     at_every: bool = False
 
@@ -193,7 +196,7 @@ class Runs:
         """The same, to the gradients of its own parameters too ("params", beside "inputs")."""
         f = self.functions.loss
         assert f is not None
-        kept = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, {}).run()
+        kept = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, self.functions.forms(f), {}).run()
         groups = _grouped(f, kept, ("outputs", "inputs", "params"))
         (value,) = groups["outputs"]
         if self.functions.at_every:
@@ -205,14 +208,15 @@ class Runs:
         """`_pull`, to the adjoints before each step, or with `sums` to total ones and to the gradients, by group; `given` are
         the cotangents of outputs that are there."""
         f = _branch(self.functions.back, sums)
-        sweep = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, {})
+        sweep = Sweep(self.account, self.pool, Scale(self.sizes, self.steps), f, self.functions.forms(f), {})
         self._hold_cotangents(sweep, f, frozenset(given))
         return _grouped(f, sweep.run(), ("carry", "params", "inputs"))
 
     def _sweep(self, f: Function, calls: Calls, scan: Callable[[Sweep, Scan], None]) -> Sweep:
         letter = BLOCK if f.block is None else self.sizes.block(self.steps, BATCH, *f.block)
         counts = frozenset(s.count for s in walk(f.body) if isinstance(s, Loop) and s.count is not None)
-        return Sweep(self.account, self.pool, Scale(self.sizes, self.steps, letter, counts), f, calls, scan)
+        scale, chosen = Scale(self.sizes, self.steps, letter, counts), self.functions.forms(f)
+        return Sweep(self.account, self.pool, scale, f, chosen, calls, scan)
 
     def _scans(self, given: frozenset[str]) -> Callable[[Sweep, Scan], None]:
         """`_scan` and `_scan_back`: rooms in which steps are joined, which are given back behind the sweep."""

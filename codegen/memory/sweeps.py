@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from symbptt.codegen.loop_ir.folding import foldable, is_one_expression
-from symbptt.codegen.loop_ir.joins import joined, source_of
+from symbptt.codegen.loop_ir.folding import is_one_expression
+from symbptt.codegen.loop_ir.joins import source_of
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -28,20 +28,24 @@ from symbptt.codegen.loop_ir.nodes import (
     If,
     Loop,
     Map,
-    Reduce,
     Runtime,
     Scan,
     Scatter,
+    Settle,
     Sharpen,
     Statement,
+    reads,
     used,
+    walk,
     walked,
     writes,
 )
 from symbptt.codegen.loop_ir.order import is_turned, ordered
+from symbptt.codegen.memory import forms
 from symbptt.codegen.memory.account import LARGE, Account, Scale, Sum, terms
 from symbptt.codegen.memory.calls import passed, passed_by_product
 from symbptt.codegen.memory.expressions import Expressions, Folded, Value
+from symbptt.codegen.memory.forms import Chosen, Form
 from symbptt.ir.shape import exact_quotient, prod, size
 
 Kept: TypeAlias = dict[Buffer, Sum]
@@ -91,6 +95,7 @@ class Sweep:
     pool: Pool
     scale: Scale
     function: Function
+    forms: Chosen
     calls: Calls
     scan: Callable[[Sweep, Scan], None] | None = None
     live: dict[Buffer, Sum] = field(default_factory=dict)
@@ -102,14 +107,11 @@ class Sweep:
     def run(self) -> Kept:
         """Count all, and return the bytes of results and residuals."""
         f = self.function
-        parts, i = foldable(f), 0
-        while i < len(f.body):
-            copies = joined(f.body[i:], self.live)
-            if copies:
-                self._joined(copies)
-            else:
-                self.statement(f.body[i], parts)
-            i += len(copies) or 1
+        begun = {port.view.buffer for port in f.arguments}
+        for i, form in self.forms.of(f.body, begun, True):
+            self.statement(f.body[i], form)
+            if isinstance(f.body[i], Loop | If | Runtime):
+                begun.update(view.buffer for s in walk([f.body[i]]) for view in writes(s))
         for port in f.results:
             self.allocate(port.view.buffer)
         # Locals of Python live until their function returns, so that all that a sweep has named counts until its end,
@@ -141,29 +143,32 @@ class Sweep:
         """Count an array of a call that lives until the function ends."""
         self.more.append(self.account.take(amount))
 
-    def statement(self, s: Statement, foldable: frozenset[Buffer]) -> None:
-        """Count a statement outside of loops."""
-        match s:
-            case Loop() | If() | Scatter():
-                # The printer allocates what a loop uses in front of it, in one place: all of these live from there
-                # on, also those that the last block alone reads.
-                for buffer in used([s]):
-                    self.allocate(buffer)
-                for x in walked([s]):
-                    self.step(x)
-            case Runtime():
-                self.calls[s.name](self, s)
-            case Sharpen():
-                self.step(s)
-            case _:
-                out = writes(s)[0].buffer
-                if out in foldable:
-                    self.folded[out] = Folded(s, dict(self.folded))
-                elif out in self.live or not _is_whole(s):
-                    self.allocate(out)
-                    self._assigned(s)
-                elif out.space != "scalar":
-                    self.live[out] = self._expressions().made(s)
+    def statement(self, s: Statement, form: Form) -> None:
+        """Count a statement outside of loops in its form."""
+        if isinstance(s, Loop | If):
+            # The printer allocates what a loop uses in front of it, in one place: all of these live from there on, also
+            # those that the last block alone reads.
+            for buffer in used([s]):
+                self.allocate(buffer)
+            for x in walked([s]):
+                self.step(x)
+            return
+        if isinstance(s, Runtime | Scan | Settle | Sharpen):
+            self.step(s)
+            return
+        out = writes(s)[0].buffer
+        match form.kind:
+            case forms.JOIN:
+                self._joined(form.parts)
+            case forms.FOLD:
+                self.folded[out] = Folded(s, dict(self.folded))
+            case forms.DEFINE:
+                self.live[out] = self._expressions().made(s)
+            case forms.ZEROS:
+                self.live[out] = self.account.take(self.scale.bytes(out.shape, out.dtype))
+            case forms.SCATTER | forms.ASSIGN | forms.CALL:
+                self.allocate(out)
+                self._written(s, form)
 
     def _joined(self, copies: Sequence[Map]) -> None:
         """Count an array that others are put together in: it is made where they are, and is no array of the workspace."""
@@ -176,13 +181,17 @@ class Sweep:
         for value in values:
             e.drop(value)
 
-    def _assigned(self, s: Statement) -> None:
+    def _written(self, s: Statement, form: Form) -> None:
         """Count a statement that writes into a buffer which is there."""
-        if isinstance(s, Map):
-            e = self._expressions()
+        e = self._expressions()
+        if form.kind == forms.ASSIGN:
+            assert isinstance(s, Map)
             e.drop(e.value(s))
-        else:
-            self.step(s)
+            return
+        parts = [e.operand(view) for view in reads(s) if view.buffer in self.folded]
+        self.step(s)
+        for part in parts:
+            e.drop(part)
 
     def _expressions(self) -> Expressions:
         return Expressions(self.account, self.scale, self.folded)
@@ -263,11 +272,3 @@ def is_room(buffer: Buffer) -> bool:
     needs of all samples is small."""
     is_small = BATCH in buffer.shape and not {STEPS, BLOCK} & {*buffer.shape}
     return buffer.space != "result" and not is_small and buffer.dtype in ("float", "complex")
-
-
-def _is_whole(s: Statement) -> bool:
-    """Answer whether a statement writes all of its buffer."""
-    if isinstance(s, Contract | Reduce) and s.add:
-        return False
-    (out,) = writes(s)
-    return prod(out.shape) == prod(out.buffer.shape) and not isinstance(s, Scatter)

@@ -47,9 +47,10 @@ from symbptt.codegen.loop_ir.operators import AS_NUMBER, Op, Operator, operators
 from symbptt.codegen.loop_ir.order import is_turned, ordered
 from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.pull import SEND
-from symbptt.codegen.targets.numpy import forms
+from symbptt.codegen.memory import forms
+from symbptt.codegen.memory.forms import Form
 from symbptt.codegen.targets.numpy.calls import ufunc_of
-from symbptt.codegen.targets.numpy.forms import Form, Forms
+from symbptt.codegen.targets.numpy.forms import PLAIN, Forms
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.algebra import RECORDS
 from symbptt.ir.scalar import Call, Num, Ref, Tree
@@ -185,7 +186,7 @@ class _Walk:
                 return []
             case forms.DEFINE | forms.FOLD if isinstance(s, Map):
                 found, axes = _expression(s, self.numbers)
-                is_copied = form.kind == forms.DEFINE and self.forms.copied(s) != forms.PLAIN and axes is not None
+                is_copied = form.kind == forms.DEFINE and self.forms.copied(s) != PLAIN and axes is not None
                 return [*found, *[("array", elements(s.out))] * is_copied]
             case forms.CALL if isinstance(s, Algebra):
                 return [*_of_matrices(s), ("copyto", elements(s.out))]

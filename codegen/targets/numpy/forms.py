@@ -41,28 +41,15 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.operators import is_condition, tree_operations
 from symbptt.codegen.loop_ir.order import covers, is_turned, ordered, without_repeated
+from symbptt.codegen.memory.forms import ASSIGN, CALL, DEFINE, FOLD, JOIN, SCALAR, SCATTER, ZEROS, Form
 from symbptt.codegen.targets.numpy.operands import of_numbers
 from symbptt.codegen.targets.numpy.product import call_of
 from symbptt.ir.scalar import Call, Num, Ref
 
-JOIN, SCATTER, SCALAR, ZEROS, DEFINE, FOLD, ASSIGN, CALL = (
-    "join", "scatter", "scalar", "zeros", "define", "fold", "assign", "call",
-)  # fmt: skip
-"""Forms: copies that fill an array part by part; elements added at indices to zeros; a number of Python; an array of zeros; an
-expression that gets a name; one that stands where it is read; one that is written into an array; calls that write."""
 PLAIN = "{}"
 """The text around an expression that needs no copy."""
 OTHERS = (Loop, If, Runtime, Settle, Sharpen, Scan)
 """Statements whose form does not depend on the place."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """A form, the copies that are joined, and whether what is written is an array that has no name yet."""
-
-    kind: str
-    parts: tuple[Map, ...] = ()
-    is_new: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from symbptt.codegen.memory.runs import PIECE, Call, Functions
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.runtime.scan import WINDOW
 from symbptt.codegen.targets.numpy.cells import Sweeps
+from symbptt.codegen.targets.numpy.forms import Forms
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.python.text import listed, name_tuple, size_text, tuple_text
@@ -41,7 +42,7 @@ Names = Mapping[sp.Symbol, sp.Symbol]
 def functions_of(s: Sweeps, head: Head | None = None, at_every: bool = False) -> Functions:
     """Return the functions of a module whose memory and work are counted: as they are printed."""
     loss = None if head is None else ready(lower_loss(head.program, at_every, RESERVED))
-    return Functions(s.forward, s.back, frozenset(s.tape), loss, at_every)
+    return Functions(s.forward, s.back, frozenset(s.tape), Forms, loss, at_every)
 
 
 def needed_text(f: Functions, sizes: Sequence[str]) -> str:

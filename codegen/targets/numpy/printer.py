@@ -34,11 +34,12 @@ from symbptt.codegen.loop_ir.nodes import (
 )
 from symbptt.codegen.loop_ir.order import in_order, ordered, without_repeated
 from symbptt.codegen.loop_ir.views import permuted, whole
+from symbptt.codegen.memory import forms
+from symbptt.codegen.memory.forms import Form
 from symbptt.codegen.memory.sweeps import is_room
-from symbptt.codegen.targets.numpy import forms
 from symbptt.codegen.targets.numpy.calls import call
 from symbptt.codegen.targets.numpy.expressions import as_buffer, expression, join
-from symbptt.codegen.targets.numpy.forms import Form, Forms
+from symbptt.codegen.targets.numpy.forms import Forms, is_number
 from symbptt.codegen.targets.numpy.grouping import Allocated, kind
 from symbptt.codegen.targets.numpy.operands import Operands, as_long
 from symbptt.codegen.targets.numpy.scalar_text import body_text
@@ -202,7 +203,7 @@ class Printer:
                 return []
             case forms.DEFINE:
                 text = self.forms.copied(s).format(expression(o, scope, s)[0])
-                return [self.named(s, f"float({text})" if forms.is_number(s) else text)]
+                return [self.named(s, f"float({text})" if is_number(s) else text)]
             case forms.ASSIGN:
                 assert isinstance(s, Map)
                 s = ordered(s)
