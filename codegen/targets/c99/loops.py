@@ -112,9 +112,11 @@ def _lines(name: str, body: Sequence[Statement], made: _Loops) -> tuple[Line, ..
 def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
     match s:
         case Loop():
+            # Rounds and steps are counted from 0 by the lowering; a reverse loop turns the order, not the bounds.
             assert s.start == 0, f"a loop that does not start at 0: {s}"
             return [For(s.index, s.stop, _lines(name, s.body, made), s.reverse, in_time=True)]
         case Contract(add=True) | Reduce(add=True):
+            # An added sum has no first write: its axes may go in any order, also outside of those of the result.
             return _added(s, made)
         case Scatter():
             return nest(s.x.shape, lambda i: [_scatter(s, i)], made)
@@ -142,8 +144,10 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
 
 def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: _Loops) -> Sequence[Line]:
     """Return loops over a shape around what `inner` gives at an index; an axis of one element needs none."""
+    # A loop of one round would only hide that the index is 0, which folds where it is added.
     indices: Shape = tuple(0 if n == 1 else made.index() for n in shape)
     body = tuple(inner(indices))
+    # The last axis is the innermost loop: rows lie one behind the other, and C has no strides to choose.
     for index, stop in reversed([*zip(indices, shape, strict=True)]):
         if isinstance(index, sp.Symbol):
             body = (For(index, stop, body),)
@@ -169,6 +173,7 @@ def _inner(s: Statement, at: Shape, made: _Loops) -> Sequence[Line]:
         case Map():
             return [Assign(element(s.out, at), s.body, tuple(_operand(x, at) for x in s.args), False, s.origin)]
         case Gather():
+            # The index of a row is known only when the loop runs, so that it is itself an element: `chosen`.
             table = element(s.table, (*at[: s.axis], CHOSEN, *at[s.axis :]))
             return [Assign(element(s.out, at), Ref(0), (replace(table, chosen=element(s.index, at)),), False, s.origin)]
         case Contract():
@@ -181,6 +186,7 @@ def _inner(s: Statement, at: Shape, made: _Loops) -> Sequence[Line]:
             kept = dict(zip((i for i in range(len(s.x.axes)) if i not in s.axes), at, strict=True))
             if s.kind == "sum":
                 return _sum(out, lengths, lambda i: _term(s, out, {**kept, **i}), s.origin, made)
+            # -∞ is what a maximum over nothing is; the first element replaces it, whatever it is.
             return [Assign(out, LEAST, origin=s.origin), *nest(
                 tuple(lengths.values()), lambda i: [_greater(s, out, {**kept, **dict(zip(lengths, i, strict=True))})], made
             )]  # fmt: skip
@@ -200,6 +206,7 @@ def _sum(
         return [term(dict(zip(lengths, i, strict=True)))]
 
     if all(n == 1 for n in lengths.values()):
+        # A sum of one term is the term: no zero is written before it, and no loop stands around it.
         return [replace(line, add=False) for line in inner((0,) * len(lengths))]
     return [Assign(out, ZERO, origin=origin), *nest(tuple(lengths.values()), inner, made)]
 
@@ -241,6 +248,7 @@ def _added(s: Contract | Reduce, made: _Loops) -> Sequence[Line]:
 
 
 def _scatter(s: Scatter, at: Shape) -> Assign:
+    # Rows that are chosen more than once add up, so that this is never a plain assignment.
     out = element(s.out, (*at[: s.axis], CHOSEN, *at[s.axis :]))
     return Assign(replace(out, chosen=element(s.index, at)), Ref(0), (element(s.x, at),), True, s.origin)
 
@@ -249,6 +257,7 @@ def _cumulate(s: Cumulate, made: _Loops) -> Sequence[Line]:
     length = s.x.shape[s.axis]
 
     def inner(at: Shape) -> Sequence[Line]:
+        # One running sum stays in a register; reading the element before would wait for its store.
         total = Element(Buffer(f"sum_{next(made.numbers)}", (), "scalar"), ())
 
         def term(i: Shape) -> list[Line]:
@@ -273,10 +282,13 @@ def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
         body = (*(line for part in s.body for line in _inner(part, at, made)), last(at))
         return [IfTiny(element(s.out, at), body)]
 
+    # An element is tiny in few places. Where its argument can be had alone, the second computation costs nothing
+    # elsewhere.
     if all(isinstance(x, Map | Contract | Reduce | Gather) and x.out.shape == s.out.shape for x in s.body):
         found = nest(s.out.shape, alone, made)
         if _is_by_element(found):
             return found
+    # Parts that look at other elements (a product, a sum over an axis) are computed for all of them first.
     lines = _lines(name, s.body, made)
     return [*lines, *nest(s.out.shape, lambda at: [IfTiny(element(s.out, at), (last(at),))], made)]
 

@@ -48,6 +48,7 @@ def _clipped(names: Sequence[str], limit: float, arrays: Arrays) -> Arrays:
 def _norms(names: Sequence[str], by_sample: bool, arrays: Arrays) -> Any:
     squares: Any = 0.0
     for k in names:
+        # Axes 0 and 1 are steps and samples, as in all values of a sweep; a norm by sample goes over those behind.
         axes = tuple(range(2, arrays[k].ndim)) if by_sample else None
         squares = squares + np.sum(arrays[k] ** 2, axis=axes)
     return np.sqrt(squares)
@@ -59,12 +60,14 @@ def _norm_size(names: Sequence[str], by_sample: bool, arrays: Arrays) -> float:
 
 def _scaled(names: Sequence[str], by_sample: bool, limit: float, arrays: Arrays) -> Arrays:
     norms = _norms(names, by_sample, arrays)
+    # Where the norm is 0 there is nothing to scale; any factor but NaN will do.
     factor = np.minimum(1.0, limit / np.where(norms == 0, 1.0, norms))
     return {k: v * (np.reshape(factor, (*np.shape(factor), *(1,) * (v.ndim - 2))) if by_sample else factor) if k in names else v
             for k, v in arrays.items()}  # fmt: skip
 
 
 def _limits(states: Sequence[str]) -> Iterator[Limit]:
+    # One state or all of them: other groups are too many to try.
     groups = [(name,) for name in states] + ([tuple(states)] if len(states) > 1 else [])
     for names in groups:
         what = " and ".join(names)
@@ -97,6 +100,7 @@ def recursion_limits(asker: Asker, draws: Sequence[Draw], words: Words) -> Itera
     """Yield the limits inside the recursion that may explain where a backward pass stops being linear; none where it is linear."""
     borders = [_border(asker, one) for one in draws]
     found = [border for border in borders if border is not None]
+    # A pass that is linear on some data and not on other has no limit: something else is wrong.
     if len(found) < len(draws):
         return
     states = [a.name for a in draws[0].problem.cell.step.of_role("state")]
@@ -132,8 +136,11 @@ At = Callable[[Clip, Draft, Problem], Draft | None]
 
 def _limit(draws: Sequence[Draw], borders: Sequence[float], way: Limit, at: At) -> float | None:
     """Return the limit at a place of which all draws tell the same."""
+    # The border is a factor of the cotangents; times the largest number there it is a number of the cell, the same
+    # for all data.
     first, *others = [border * _largest(one.problem, at, way) for border, one in zip(borders, draws, strict=True)]
     is_same = first > 0 and all(abs(other - first) <= AGREE * first for other in others)
+    # A limit that a person wrote has few digits; those behind are the error of the search.
     return float(f"{first:.4g}") if is_same else None
 
 
@@ -167,9 +174,11 @@ def _border(asker: Asker, one: Draw) -> float | None:
     """Return the largest factor of the cotangents for which a backward pass is right, at most 1; none where there is no such
     border."""
     low, high = SMALL, 1.0
+    # Wrong for the smallest cotangents too: then it is no limit. Right for the largest: then there is none.
     if not one.problem.sent or asker.scaled(one, low).wrong or not asker.scaled(one, high).wrong:
         return None
     for _ in range(HALVINGS):
+        # Halved in the logarithm: the border may lie anywhere over six powers of ten.
         middle = float(np.sqrt(low * high))
         if asker.scaled(one, middle).wrong:
             high = middle

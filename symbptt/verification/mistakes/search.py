@@ -91,6 +91,8 @@ def several(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
 
     A mistake is taken where all draws say so. `base` are mistakes that are known already.
     """
+    # A mistake changes what lies behind it: one that does not reach a wrong block, or reaches right ones only, is not
+    # tried.
     candidates = [m for m in candidates if m.reach is None or _fits(draws, m.reach, is_all=False)]
     found = Explained(base.mistakes, matched_in_all(draws, base.firsts))
     while len(found.matched) < len(draws[0].given) and len(found.mistakes) < MOST:
@@ -112,6 +114,7 @@ def likelier(draws: Sequence[Draw], found: Explained) -> Explained:
 
         scores = [score(mistake) for mistake in alike] if len(alike) > 1 else [0]
         chosen[i] = tuple(m for m, n in zip(alike, scores, strict=True) if n == max(scores))
+    # Alike are those that give the same gradients here; the first one stands for them.
     firsts = tuple(alike[0] for alike in chosen)
     return Explained(tuple(chosen), matched_in_all(draws, firsts))
 
@@ -138,11 +141,14 @@ def pair(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
     known = [(m, one.comparable(g)) for m in _by_rank(candidates) if (g := gradients_with(one, (m,))) is not None]
     wanted, numbers = number(one.came), np.array([number(found) for _, found in known])
     order = np.argsort(numbers)
+    # Sums of rounded differences: a billionth of the largest of them is far above rounding, far below a term.
     slack = 1e-9 * (abs(wanted) + float(np.max(np.abs(numbers), initial=0.0)))
     for i, (mistake, _) in enumerate(known):
+        # The pair that is looked for adds up to `wanted`: of each number the partner is known but for the slack.
         low, high = np.searchsorted(numbers[order], [wanted - numbers[i] - slack, wanted - numbers[i] + slack])
         for j in order[low:high]:
             both = (mistake, known[j][0])
+            # Equal numbers may be a coincidence of one draw of weights; the whole gradients decide.
             if j > i and explains(draws, both):
                 return Explained(tuple((m,) for m in both), frozenset(one.given))
     return Explained()
@@ -175,6 +181,7 @@ def _beyond_zeros(
         return here
     now, then = gradients_with(one, (*firsts, mistake)), gradients_with(one, firsts)
     assert now is not None and then is not None
+    # A mistake that zeroes many blocks, one of which came as zeros, explains nothing if it makes the others wrong.
     changed = {place for place in one.given if not np.array_equal(now[place], then[place])}
     return here if changed <= here else here - zeros
 
@@ -201,6 +208,7 @@ def _better(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
     best, matched = list[Mistake](), base.matched
     for mistake in [*candidates, *own]:
         here = _beyond_zeros(draws[0], firsts, mistake, base.matched)
+        # Cheap first: a candidate that is no better on one draw need not be computed on the others.
         if len(here) < max(len(matched), len(base.matched) + 1):
             continue
         here &= matched_in_all(draws[1:], (*firsts, mistake))

@@ -54,6 +54,7 @@ class ExactArray(Kept):
             return NotImplemented
         name, plain = ufunc.__name__, [*map(_plain, inputs)]
         kwargs.pop("dtype", None)
+        # A function that is made of others is computed by these, so that its derivative is that of its parts.
         if method == "__call__" and name in COMPOSED and name not in CALLS and name not in NATIVE and out is None:
             return exactly(COMPOSED[name](*map(exactly, inputs)))
         if out is not None:
@@ -64,11 +65,13 @@ class ExactArray(Kept):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if Array in types:
             return NotImplemented
+        # NumPy computes these by comparisons and roots of floats inside, which no object array survives.
         if func.__name__ in ROOTS or func.__name__ in COMPOSED:
             return exactly(NUMPY_FUNCTIONS[func.__name__](*args, **kwargs))
         if func.__name__ in MATRICES:
             return _of_matrices(func.__name__, *args, **kwargs)
         found = exactly(super().__array_function__(func, types, args, kwargs))
+        # Zeros that padding puts in are integers of Python: without a lift the next function would meet two types.
         return _lifted(found) if func.__name__ in MIXING and isinstance(found, ExactArray) else found
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -100,8 +103,11 @@ def _of_matrices(name: str, a: Any, *others: Any, **kwargs: Any) -> Any:
     if name == "inv":
         right = [_plain(_lifted(np.broadcast_to(np.eye(a.shape[-1]), a.shape)))]
     is_vector = name == "solve" and right[0].ndim == 1
+    # Elimination takes columns; a vector is one of them.
     right = [right[0][:, None]] if is_vector else right
     found = exactly(of_objects("solve" if right else "det", a, *right, pivot=_largest))
+    # With 50 digits and no bound of exponents the determinant itself cannot overflow: LAPACK needs the logarithm,
+    # this does not.
     if name == "slogdet":
         return SignAndLog(exactly(np.sign(found)), exactly(np.log(np.abs(found))))
     return found[..., 0] if is_vector else found
@@ -118,8 +124,10 @@ def _expm(a: Any) -> Any:
     size = max((sum(abs(x.value) for x in row) for row in a.reshape(-1, n)), default=Decimal(0))
     if not size.is_finite():
         return a * exact(float("nan"))
+    # Halved until its norm is below 1/64, where a series of 20 terms has 54 digits; each squaring may lose one bit.
     count = max(0, int(size).bit_length()) + HALVINGS
     a, found = a * exact(0.5**count), one
+    # Horner's scheme: from the last term to the first, one product of matrices a term.
     for k in range(ORDER, 0, -1):
         found = one + np.matmul(a, found) / exact(float(k))
     for _ in range(count):
@@ -130,6 +138,7 @@ def _expm(a: Any) -> Any:
 def exactly(value: Any) -> Any:
     """Return arrays and numbers of objects, looked for in lists too, as such arrays; all else as it is."""
     if type(value) is Exact:
+        # np.array(value) would ask the number for a float, which it refuses.
         found = np.empty((), object)
         found[()] = value
         return found.view(ExactArray)
@@ -149,6 +158,7 @@ def of_floats(array: Any, make: Callable[[float], Exact] = exact) -> Any:
     if array.dtype.kind in "iub":
         return array
     found = np.empty(array.shape, object)
+    # frompyfunc makes no array of no elements, so that an empty one is filled with nothing.
     found[...] = np.frompyfunc(lambda x: make(float(x)), 1, 1)(array) if array.size else 0
     return found.view(ExactArray)
 
@@ -177,12 +187,15 @@ def _called(name: str, ufunc: Any, method: str, plain: list[Any], kwargs: dict[s
         ufunc, name = getattr(np, LOGICAL[name]), LOGICAL[name]
     if name.startswith("logical"):
         return getattr(ufunc, method)(*map(_truth, plain), **kwargs)
+    # A reduction by pairs would give each of three equal numbers another share, (1/4, 1/4, 1/2), by the order of the
+    # pairs.
     if name in ("maximum", "minimum") and method == "reduce":
         return _extreme(name, *plain, **kwargs)
     if name in COMPARED and method == "__call__":
         return _truth(ufunc(*plain, **kwargs)) if "out" not in kwargs else ufunc(*plain, **kwargs)
     if name in CALLS and method in ("__call__", "outer", "accumulate", "reduce"):
         kwargs.pop("dtype", None)
+        # At a tie between a number of the body and a value the derivative depends on which of both is the number.
         plain = [_valued(x) for x in plain] if name in EXTREMES else plain
         found = getattr(CALLS[name], method)(*plain, **kwargs)
         return _truth(found) if name in TRUTHS and "out" not in kwargs else found
@@ -219,6 +232,7 @@ def _extreme(name: str, x: Any, axis: Any = 0, dtype: Any = None, out: Any = Non
     found = np.empty(rows.shape[:-1], object)
     known = [] if initial is None or initial is np._NoValue else [initial]
     for place in np.ndindex(*found.shape):
+        # All that are greatest share the derivative equally, which is what the language and the modules do.
         found[place] = _first(name, [*map(exact, rows[place]), *known])
     found = np.expand_dims(found, axes) if keepdims else found
     if out is not None:

@@ -30,6 +30,8 @@ Pair = tuple[Any, Decimal]
 @contextmanager
 def fifty_digits() -> Iterator[None]:
     """Let numbers have 50 digits, and let what is undefined be NaN or infinite, as in floats."""
+    # No traps: 0/0 is NaN and 1/0 infinite, as in the floats that a module runs on, and regimes at the edge have
+    # both.
     with localcontext(Context(prec=DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])):
         yield
 
@@ -51,21 +53,26 @@ class Tape:
     def noted(self, value: Decimal, pairs: Sequence[Pair], lost: Decimal = ONE) -> Exact:
         """Return the result of an operation; its slopes are off by `lost` units."""
         if self.unit:
+            # Off by one unit up or down with equal chance, and not by a random part of one: the worst case of each
+            # operation is what the bound of a rounding is made of.
             value = value if self._is_exact(value) else self._off(value, ONE)
             pairs = [(x, slope if slope in PLAIN else self._off(slope, lost)) for x, slope in pairs if x.tape is self]
         return self.passed(value, pairs)
 
     def passed(self, value: Decimal, pairs: Sequence[Pair]) -> Exact:
         """Return the result of an operation that does not round."""
+        # Only arguments on this tape get a cotangent: constants have none.
         self.parents.append(tuple((x.node, slope) for x, slope in pairs if x.tape is self))
         return Exact(value, self, len(self.parents) - 1)
 
     def _is_exact(self, value: Decimal) -> bool:
         """Answer whether floats of this unit have a number as it is: such results they do not round, so that ties stay ties."""
+        # The significand, scaled to as many bits as the type has, is whole where nothing was rounded.
         near = float(value)
         return value == near and math.ldexp(math.frexp(near)[0], self.bits).is_integer()
 
     def _off(self, value: Decimal, lost: Decimal) -> Decimal:
+        # What is subnormal may be flushed to zero, so that all of it can be lost.
         step = value if abs(value) < self.smallest else self.unit * lost * value
         return value + step if self.random.random() < 0.5 else value - step
 
@@ -74,6 +81,7 @@ class Tape:
         found = [ZERO] * len(self.parents)
         if root.tape is self:
             found[root.node] = ONE
+        # Operations are noted in the order in which they ran, so that every reader of a number stands behind it.
         for node in range(len(found) - 1, -1, -1):
             bar = found[node]
             if bar:
@@ -89,6 +97,7 @@ class Tape:
 
 def _operator(call: Callable[[Exact, Exact], Exact]) -> tuple[Any, Any]:
     def forward(self: Exact, other: Any) -> Any:
+        # An array takes over: it applies the operator to each of its elements.
         return NotImplemented if isinstance(other, np.ndarray) and other.ndim else call(self, exact(other))
 
     def backward(self: Exact, other: Any) -> Any:
@@ -114,6 +123,7 @@ class Exact:
         return f"Exact({self.value})"
 
     def __float__(self) -> float:
+        # A silent conversion would end the 50 digits, and nothing would tell.
         raise TypeError("an array of floats cannot hold a number of 50 digits")
 
     def __bool__(self) -> bool:
@@ -126,6 +136,7 @@ class Exact:
         return self
 
     def __abs__(self) -> Exact:
+        # At 0 the slope is 0, the convention of the language: x * 0 stays on the tape with that slope.
         return -self if self.value < 0 else self if self.value else self * 0
 
     __add__, __radd__ = _operator(lambda a, b: made(a.value + b.value, [(a, ONE), (b, ONE)]))
@@ -197,9 +208,12 @@ def units_lost(tape: Tape, rest: Decimal) -> Decimal:
 def power(a: Exact, b: Exact) -> Exact:
     """Return a power."""
     x, n = a.value, b.value
+    # x⁰ is one everywhere, also at x = 0 where 0 · x^(-1) would be NaN.
     if n == 0:
         return made(ONE, [(a, ZERO), (b, x.ln() if x > 0 else ZERO)])
     value = x**n if x or n > 0 else Decimal("Infinity")
+    # At a base of 0 each exponent has its own limit: 1 for n = 1, 0 above it, infinite below it.
     slope = n * x ** (n - 1) if x or n > 1 else ONE if n == 1 else ZERO if n > 1 else Decimal("Infinity")
+    # A plain exponent has no slope; its logarithm of a negative base is never asked for.
     pairs = [(a, slope)]
     return made(value, pairs if b.tape is None else [*pairs, (b, value * x.ln() if x > 0 else ZERO)])

@@ -37,6 +37,7 @@ def _series(x: Decimal, divisors: tuple[int, ...], step: int = 1) -> Decimal:
 
 
 def _expm1(x: Decimal) -> Decimal:
+    # exp(x) - 1 loses as many digits as x is small: of 50 none would be left at 1e-50.
     return _series(x, (2, 6, 24, 120, 720)) if abs(x) < SMALL else x.exp() - 1
 
 
@@ -45,6 +46,7 @@ def _log1p(x: Decimal) -> Decimal:
 
 
 def _sinh(x: Decimal) -> Decimal:
+    # Odd terms alone: two exponentials near one would cancel all but |x| of their digits.
     return _series(x, (6, 120, 5040), 2) if abs(x) < SMALL else (x.exp() - (-x).exp()) / 2
 
 
@@ -54,6 +56,8 @@ def _cosh(x: Decimal) -> Decimal:
 
 def _tanh(x: Decimal) -> tuple[Decimal, Decimal]:
     """Return tanh and what its square leaves of one, by one exponential, which costs as much as all else."""
+    # The exponential of a negative number is at most one, so that nothing overflows whatever x is. 1 - tanh² = 4e /
+    # (1 + e)² is a quotient of positive numbers: it has all digits where 1 - tanh² by subtraction has none.
     e = (-2 * abs(x)).exp()
     less = 1 - e if abs(x) > SMALL else -_expm1(-2 * abs(x))
     return (less / (1 + e)).copy_sign(x), 4 * e / (1 + e) ** 2
@@ -62,6 +66,7 @@ def _tanh(x: Decimal) -> tuple[Decimal, Decimal]:
 def _sigmoid(x: Decimal) -> tuple[Decimal, Decimal]:
     """Return σ and what it leaves of one."""
     e = (-abs(x)).exp()
+    # 1 - σ(x) = σ(-x) is a quotient of its own, not a difference, for the same reason.
     greater, less = ONE / (1 + e), e / (1 + e)
     return (greater, less) if x > 0 else (less, greater)
 
@@ -69,6 +74,8 @@ def _sigmoid(x: Decimal) -> tuple[Decimal, Decimal]:
 def _by_mpmath(function: Callable[..., Any]) -> Callable[..., Decimal]:
     def call(*args: Decimal) -> Decimal:
         with mpmath.workdps(DIGITS + 5):
+            # Decimal has no trigonometric functions. A text carries the digits over, for a float would keep 16 of
+            # them.
             return Decimal(mpmath.nstr(function(*(mpmath.mpf(str(x)) for x in args)), DIGITS + 3))
 
     return call
@@ -136,6 +143,7 @@ def maximum(x: Any, y: Any) -> Exact:
 
 def minimum(x: Any, y: Any) -> Exact:
     """Return the smaller number; of a NaN a NaN."""
+    # Negation is exact, so that ties and shares of the derivative are those of the maximum.
     return -maximum(-x, -y)
 
 
@@ -153,6 +161,7 @@ def sign(x: Any) -> Exact:
 def floor(x: Any) -> Exact:
     """Return the whole number below, which is flat."""
     value = exact(x).value
+    # Decimal divides towards zero, and a floor goes down: below zero one is taken off unless the number is whole.
     return Exact(value // 1 - (value % 1 < 0))
 
 
@@ -175,6 +184,7 @@ def _fmod(x: Any, y: Any) -> Exact:
 def hypot(x: Any, y: Any) -> Exact:
     """Return the root of the sum of two squares, whose slopes at 0 are 0."""
     a, b = exact(x), exact(y)
+    # Squares neither overflow nor vanish here: the exponents of decimals have no bound that data reaches.
     size = (a.value * a.value + b.value * b.value).sqrt()
     return made(size, [(a, a.value / size if size else ZERO), (b, b.value / size if size else ZERO)])
 
@@ -190,9 +200,12 @@ def arctan2(x: Any, y: Any) -> Exact:
 def logaddexp(x: Any, y: Any) -> Exact:
     """Return log(exp(x) + exp(y))."""
     a, b = exact(x), exact(y)
+    # ∞ - ∞ below would be NaN, where the limit of the function is the greater of both.
     if a.value.is_infinite() or b.value.is_infinite():
         return maximum(a, b)
+    # The greater one stands outside, so that the exponential is at most one: log(e^a + e^b) = a + log(1 + e^(b-a)).
     value = max(a.value, b.value) + _log1p((-abs(a.value - b.value)).exp())
+    # The slopes are a softmax of two, σ(a - b) and what it leaves of one.
     slope, rest = _sigmoid(a.value - b.value)
     return made(value, [(a, slope), (b, rest)])
 
