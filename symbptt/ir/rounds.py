@@ -59,6 +59,7 @@ def loop_of(node: Node) -> tuple[tuple[int, ...], Rounds]:
 def changing(g: Graph, ids: Iterable[int]) -> dict[int, frozenset[int]]:
     """Return of nodes, given with all that they are computed from, those leaves of bodies on which each depends."""
     found: dict[int, frozenset[int]] = {}
+    # Ids grow from arguments to results, so that what a node depends on is known when it is met.
     for id in sorted(ids):
         node = g[id]
         if node.family == "leaf":
@@ -84,6 +85,8 @@ def written_out(step: Step) -> Step:
             f"{step.name} has a fixed point, whose rounds nobody knows before it runs{_line(fixed)}\n"
             "  what writes each round out works with sb.repeat(step, z, times); pages, modules and plans have fixed points"
         )
+    # Leaves are kept though nothing may read them: arguments that go unused still have a place and a gradient of
+    # zero.
     roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
     old = step.graph
     ids = old.ancestors(roots)
@@ -229,16 +232,19 @@ def with_closed_bodies(step: Step) -> Step:
     points: dict[tuple[int, ...], tuple[int, ...]] = {}
     for id in ids:
         node = old[id]
+        # What changes from round to round is inside of a body, and has no value in the step itself.
         if depends[id]:
             continue
         g.locate = lambda place=node.place: place  # type: ignore[misc]
         if node.family != "repeat":
             new[id] = copy_node(g, node, tuple(new[arg] for arg in node.args))
         elif isinstance(node.attrs, Settling):
+            # Values that settle together have the same arguments, and are solved for once.
             if node.args not in points:
                 points[node.args] = _Writing(step.name, old, g, depends, set()).settled(node, new)
             new[id] = points[node.args][node.attrs.out]
         else:
+            # Values that go through the rounds together are one loop: it runs once.
             if node.args not in loops:
                 loops[node.args] = _loop(g, old, depends, node, new)
             args, attrs = loops[node.args]
@@ -267,12 +273,14 @@ def _loop(
     closed: dict[int, int] = {}
     for id in (*body, *following):
         inner = old[id]
+        # Read at the number of the round: a row of an array that goes in front, as inputs of steps do.
         if inner.family == "gather" and inner.args[1] == number:
             each[id] = _sliced(g, new[inner.args[0]], inner.attrs.axis, repeat.count)
         else:
             for arg in inner.args if id in body else (id,):
                 if arg == number:
                     each[number] = build.arange(g, repeat.count)
+                # Computed before the rounds and the same in all of them: an argument of the loop.
                 elif not depends[arg] and not is_number(old[arg]):
                     closed[arg] = new[arg]
     parts = Body(carried, tuple(each), tuple(closed))
@@ -339,6 +347,7 @@ def graph_of(inner: Inner) -> Graph:
 def made_in_rounds(node: Node, rows: Node | None) -> int | None:
     """Return the value of a body of which `rows`, a view of the values of a loop, has all that the rounds make, None where the view
     shows something else; without a view, of all its values."""
+    # Rows from the second on are what rounds make; the first row is what they begin with.
     loop: Rounds = node.attrs
     if not loop.is_carried():
         return loop.out if rows is None else None
@@ -385,6 +394,7 @@ class _Writing:
             at, shape = self.new[args[1]].attrs.value, node.shape if is_scatter else self.new.shape(args[0])
             spans = [(at, 1, 1) if i == node.attrs.axis else (0, n, 1) for i, n in enumerate(shape)]
             if is_scatter:
+                # The adjoint of reading one row is that row with zeros around it.
                 row = tuple(1 if i == node.attrs.axis else n for i, n in enumerate(shape))
                 return build.pad(self.new, build.reshape(self.new, args[0], row), spans, shape)
             return build.reshape(self.new, build.cut(self.new, args[0], spans), node.shape)
@@ -412,6 +422,7 @@ class _Writing:
         values = tuple(known[id] for id in starts)
         for k in range(repeat.count):
             inside: ChainMap[int, int] = ChainMap({}, known) if not isinstance(known, ChainMap) else known.new_child({})
+            # The leaves of the body stand for what the round before has made.
             inside.update(zip(carried, values, strict=True))
             inside[number] = build.number(self.new, k)
             self.write(body, inside)
@@ -432,6 +443,7 @@ class _Writing:
     def _open(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
         """Return the values of a fixed point whose body stands among all other values, over leaves of its own."""
         g, (starts, carried, number, following) = self.new, node.attrs.parts(node.args)
+        # Leaves of its own: the same body may stand in the step twice, and each has another argument.
         leaves = {id: self.old[id].attrs for id in (*carried, number)}
         inside: ChainMap[int, int] = ChainMap({}, known)
         for id, leaf in leaves.items():
@@ -455,6 +467,7 @@ class _Writing:
         for role, leaves in (("state", carried), ("input", closed)):
             inside |= {id: build.leaf(own, role, f"{role}{i}", self.old.shape(id)) for i, id in enumerate(leaves)}
         inside |= {id: copy_node(own, self.new[known[id]], ()) for id in read if id not in inside}
+        # A graph of its own, so that whoever solves it sees a closed function.
         writing = _Writing(self.name, self.old, own, self.depends, set())
         writing.write(body, inside)
         names = {inside[id]: self.old[id].attrs.name.split(".")[-1] for id in carried} | own.names

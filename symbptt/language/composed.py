@@ -33,6 +33,7 @@ def rint(x: Any) -> Any:
     """Halves go to the even neighbour, as in NumPy; x - floor(x) is exact."""
     below = np.floor(x)
     rest = x - below
+    # Between two whole numbers, the even one is below + (below mod 2).
     nearest_even = below + np.mod(below, 2.0)
     return np.where(rest < 0.5, below, np.where(rest > 0.5, below + 1, nearest_even))
 
@@ -54,6 +55,7 @@ def divmod_(x: Any, y: Any) -> Any:
 
 
 def cbrt(x: Any) -> Any:
+    # A power of a negative number is NaN; the root of one is not.
     return np.sign(x) * np.abs(x) ** (1 / 3)
 
 
@@ -66,6 +68,7 @@ def logaddexp2(x: Any, y: Any) -> Any:
 
 
 def arcsin(x: Any) -> Any:
+    # (1 - x)(1 + x) keeps the digits near |x| = 1 that 1 - x² loses.
     return np.arctan2(x, np.sqrt((1 - x) * (1 + x)))
 
 
@@ -81,11 +84,13 @@ def arcsinh(x: Any) -> Any:
 
 
 def arccosh(x: Any) -> Any:
+    # log1p of what is above one: near x = 1, where the value goes to zero, x + sqrt(x² - 1) would have lost it.
     above = x - 1
     return np.log1p(above + np.sqrt(above * (above + 2)))
 
 
 def arctanh(x: Any) -> Any:
+    # Both logarithms are accurate near zero, where that of the quotient (1 + x) / (1 - x) is not.
     return (np.log1p(x) - np.log1p(-x)) / 2
 
 
@@ -108,6 +113,7 @@ def heaviside(x: Any, at_zero: Any) -> Any:
 
 
 def isnan(x: Any) -> Any:
+    # NaN is the only number that differs from itself, in symbolic arrays too, whose comparisons are nodes.
     return x != x
 
 
@@ -142,6 +148,7 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Any:
     """The first condition that holds decides."""
     _check_pairs("select", conditions, choices)
+    # From the last to the first: the one that is put around all others wins.
     pairs = [*zip(conditions, choices, strict=True)]
     return folded(lambda rest, pair: np.where(pair[0], pair[1], rest), reversed(pairs), default)
 
@@ -170,6 +177,7 @@ def interp(x: Any, places: Any, values: Any) -> Any:
     found = known[0][1] + np.zeros_like(x)
     for (a, low), (b, high) in _neighbours(known):
         line = low + (high - low) / (b - a) * (x - a)
+        # Lines from left to right; beyond the last place the last value stays, as in NumPy.
         found = np.where(x >= b, high + np.zeros_like(x), np.where(x > a, line, found))
     return found
 
@@ -184,6 +192,8 @@ def polyval(coefficients: Any, x: Any) -> Any:
 
 
 def xlogy(x: Any, y: Any) -> Any:
+    # The inner choice keeps the logarithm away from zero: 0 · log 0 would make the gradient NaN though it is not
+    # chosen.
     return np.where(x == 0, 0.0, x * np.log(np.where(x == 0, 1.0, y)))
 
 
@@ -196,6 +206,7 @@ def average(x: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
         return np.mean(x, axis=axis, keepdims=keepdims)
     if axis is not None and np.ndim(weights) == 1 and np.ndim(x) > 1:
         weights = np.reshape(weights, tuple(-1 if k == axis % np.ndim(x) else 1 for k in range(np.ndim(x))))
+    # Broadcast before the sum, else the sum of weights would count each of them once.
     weights = weights + np.zeros_like(x)
     return np.sum(x * weights, axis=axis, keepdims=keepdims) / np.sum(weights, axis=axis, keepdims=keepdims)
 
@@ -206,6 +217,7 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    # From the last axis: those before keep their numbers when one goes.
     for at in sorted({k % x.ndim for k in axes}, reverse=True):
         x = _product(x, at)
         x = np.expand_dims(x, at) if keepdims else x
@@ -215,6 +227,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def _product(x: Any, axis: int) -> Any:
     if _is_written_out(x, axis):
         return folded(lambda a, b: a * b, _entries(x, axis))
+    # A named or large number of factors is a loop: written out, each would be a node with a rule of its own.
     rows = np.moveaxis(x, axis, 0)
     return repeat(lambda found, k: found * rows[k], np.ones_like(rows[0]) * 1.0, rows.shape[0])
 
@@ -228,6 +241,8 @@ def cumprod(x: Any, axis: Any = None) -> Any:
 
 def _products(rows: Any) -> Any:
     """Return the products of all rows up to each, by rounds of which there may be a named number."""
+    # The number of its row at each place, so that a round can write one row of a symbolic array, which has no
+    # assignment.
     places = np.cumsum(np.ones_like(rows), axis=0) - 1
 
     def with_row(z: Any, k: Any) -> Any:
@@ -336,6 +351,7 @@ def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def kron(a: Any, b: Any) -> Any:
     """Blocks a_ij b, as pairs of axes that are merged."""
+    # Axes alternate, one of a and one of b: merged by twos they are the axes of the blocks.
     rank = max(np.ndim(a), np.ndim(b))
     (a, b) = (x[(None,) * (rank - np.ndim(x)) + (...,)] for x in (a, b))
     pairs = a[tuple(slice(None) if k % 2 == 0 else None for k in range(2 * rank))]
@@ -371,6 +387,7 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
 def vander(x: Any, count: Any = None, increasing: bool = False) -> Any:
     count = x.shape[0] if count is None else count
     powers = [np.ones_like(x)]
+    # By products, each of the one before: x**k for every k would be a power with a logarithm in its slope.
     for _ in range(1, count):
         powers.append(powers[-1] * x)
     return np.stack(powers if increasing else powers[::-1], axis=-1)

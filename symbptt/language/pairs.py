@@ -37,6 +37,7 @@ class Pair:
         return f"<pair of shape {np.shape(self.re)}>"
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # A reduction or out= would have to know which part it goes into; no cell of the language needs it.
         if method != "__call__" or kwargs:
             raise CellError(
                 f"np.{ufunc.__name__}.{method} of pairs of real numbers is not known\n  write the plain call"
@@ -49,6 +50,7 @@ class Pair:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not callable(getattr(np, name, None)):
             raise AttributeError(f"a pair of real numbers has no attribute {name!r}")
+        # x.sum() is np.sum(x): one table of functions serves both spellings.
         return lambda *args, **kwargs: _function(getattr(np, name), (self, *args), kwargs)
 
     @property
@@ -102,6 +104,7 @@ class Pair:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         re, im = parts(value)
+        # NumPy drops the imaginary part here with a warning; a gradient would be wrong without one.
         if im is not None and self.im is None:
             raise CellError("complex numbers are written into an array of real ones\n  begin with x * 1j")
         key = _plain_key(key)
@@ -182,6 +185,7 @@ def of_language(name: str, values: Sequence[Any], ufunc: Any = None) -> Any:
     given = [pair(x) for x in values]
     if name == "where":
         return _where(*given)
+    # Real numbers take the plain function: theirs has slopes, ties and accurate forms that a pair has not.
     if name in _OF_PAIRS and any(x.im is not None for x in given):
         return _OF_PAIRS[name](*given)
     if name in ("conjugate", "conj", "real", "as_complex"):
@@ -195,6 +199,7 @@ def of_language(name: str, values: Sequence[Any], ufunc: Any = None) -> Any:
 def _add(a: Pair, b: Pair) -> Pair:
     re = a.re + b.re
     im = b.im if a.im is None else a.im if b.im is None else a.im + b.im
+    # The part that one operand has not is zero, and must have the shape of the sum all the same.
     return Pair(re, im if np.shape(im) == np.shape(re) else np.zeros_like(re) + im)
 
 
@@ -208,6 +213,7 @@ def _multilinear(function: Callable[..., Any], *operands: Pair) -> Pair:
     for choice in product(*([False] if x.im is None else [False, True] for x in operands)):
         term = function(*(x.im if is_im else x.re for x, is_im in zip(operands, choice, strict=True)))
         count = sum(choice)
+        # i^k by the number k of imaginary factors: 1, i, -1, -i.
         sign = -1 if count % 4 in (2, 3) else 1
         term = term if sign > 0 else -term
         place = count % 2
@@ -228,8 +234,10 @@ def _conj(a: Pair) -> Pair:
 
 
 def _divide(a: Pair, b: Pair) -> Pair:
+    # Division by a real number needs no conjugate, and loses no digits by its square.
     if b.im is None:
         return _each(a, lambda x: x / b.re)
+    # a / b = a conj(b) / |b|²: the denominator is real.
     above = _multiply(a, _conj(b))
     return _each(above, lambda x: x / (b.re * b.re + b.im * b.im))
 
@@ -237,12 +245,14 @@ def _divide(a: Pair, b: Pair) -> Pair:
 def _power(a: Pair, b: Pair) -> Pair:
     count = int(b)
     found = Pair(1.0)
+    # Whole exponents alone: others have a branch, which the language does not take for complex numbers.
     for _ in range(abs(count)):
         found = _multiply(found, a)
     return _divide(Pair(1.0), found) if count < 0 else found
 
 
 def _tanh(a: Pair) -> Pair:
+    # tanh(x + iy) = (sinh 2x + i sin 2y) / (cosh 2x + cos 2y), with one real denominator.
     below = np.cosh(2 * a.re) + np.cos(2 * a.im)
     return Pair(np.sinh(2 * a.re) / below, np.sin(2 * a.im) / below)
 
@@ -268,6 +278,7 @@ _OF_PAIRS: dict[str, Callable[..., Any]] = {
 
 
 def _where(condition: Any, a: Pair, b: Pair) -> Pair:
+    # A condition is real: complex numbers have no order.
     test = condition.re
     re = np.where(test, a.re, b.re)
     return Pair(re) if a.im is None and b.im is None else Pair(re, np.where(test, _im(a), _im(b)))
@@ -300,6 +311,7 @@ def _function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return Pair(np.arctan2(_im(x), x.re) * scale)
     if name == "where" and len(args) == 3:
         return _where(*map(pair, args))
+    # The first operand is conjugated, as in NumPy: the product is sesquilinear, and vdot(x, x) is real.
     if name == "vdot":
         return _multilinear(np.dot, _conj(pair(args[0]).ravel()), pair(args[1]).ravel())
     if name == "correlate":
@@ -315,10 +327,12 @@ def _function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return Pair(
             np.zeros_like(x.re) * 1.0 + re, None if x.im is None else np.zeros_like(x.im) + (0.0 if im is None else im)
         )
+    # Without imaginary parts any function is as it is of real numbers.
     if not _has_imaginary((*args, *kwargs.values())):
         return _wrapped(func(*_taken(args, 0), **{k: _taken(v, 0) for k, v in kwargs.items()}))
     if name not in LINEAR:
         raise CellError(f"np.{name} of complex numbers is not known for pairs of real numbers")
+    # Linear: f(a + ib) = f(a) + i f(b), part by part.
     re, im = (func(*_taken(args, part), **{k: _taken(v, part) for k, v in kwargs.items()}) for part in (0, 1))
     return [Pair(a, b) for a, b in zip(re, im, strict=True)] if isinstance(re, list | tuple) else Pair(re, im)
 
@@ -326,6 +340,7 @@ def _function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 def _folded(x: Pair, axis: Any = None) -> Pair:
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
     rows = list(_each(x, lambda part: np.moveaxis(part, axis, 0)))
+    # No product of all of an axis is linear in each of its entries at once, so that it goes entry by entry.
     found = rows[0]
     for row in rows[1:]:
         found = _multiply(found, row)
@@ -369,6 +384,7 @@ class PairedCell(Cell):
         """Return what the function returns of real arrays, by name."""
         given = {a.name: as_pair(a, values[a.name]) for a in self.whole.arguments if a.name in values}
         found = self.whole.called(given)
+        # A cell may return its states without names, in the order of its arguments.
         states = [a.name for a in self.whole.arguments if a.role == "state"]
         if not isinstance(found, dict):
             found = dict(zip(states, found if isinstance(found, tuple | list) else [found], strict=True))

@@ -82,6 +82,7 @@ def column_stack(parts: Sequence[Any]) -> Any:
 
 def block(parts: Any) -> Any:
     """Return nested lists of blocks put together: the innermost along the last axis."""
+    # A list within a list goes one axis further to the front; blocks of lower rank get axes of one.
     depth, rank = _depth(parts), max(np.ndim(x) for x in _leaves(parts))
     return _joined(parts, depth, max(depth, rank))
 
@@ -112,6 +113,7 @@ def insert(x: Any, place: Any, values: Any, axis: Any = None) -> Any:
     x, at = (np.ravel(x), 0) if axis is None else (x, axis % x.ndim)
     place = _whole_number("insert", place)
     before, behind = x[_along(at, slice(None, place))], x[_along(at, slice(place, None))]
+    # A scalar or a row is spread over one entry of the axis: zeros of that shape broadcast it.
     one = np.zeros_like(x[_along(at, slice(0, 1))])
     given = np.expand_dims(values, at) if np.ndim(values) == x.ndim - 1 and np.ndim(values) else values
     middle = values if x.ndim == np.ndim(values) == 1 else one + given
@@ -146,6 +148,7 @@ def tile(x: Any, times: Any) -> Any:
     rank = max(len(counts), x.ndim)
     counts = [1] * (rank - len(counts)) + counts
     shape = [1] * (rank - x.ndim) + [*x.shape]
+    # An axis of one before each axis, repeated as often as asked for and then merged with it, is a tile.
     pairs = np.reshape(x, tuple(n for size in shape for n in (1, size)))
     wide = np.broadcast_to(pairs, tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size)))
     return np.copy(np.reshape(wide, tuple(count * size for count, size in zip(counts, shape, strict=True))))
@@ -156,11 +159,13 @@ def repeat(x: Any, times: Any, axis: Any = None) -> Any:
     x = symbolic(x)
     x, at = (np.ravel(x), 0) if axis is None else (x, axes_of(axis, x.ndim)[0])
     if isinstance(times, tuple | list | np.ndarray):
+        # Counts that differ are a list of places; one count is a view that repeats.
         places = [k for k, count in enumerate(times) for _ in range(count)]
         if x.shape[at] != len(times):
             raise cell_error(f"np.repeat has {len(times)} counts for an axis of size {x.shape[at]}", kind=ShapeError)
         return x[_along(at, places)]
     shape = list(x.shape)
+    # Behind the axis and not before it: entries are repeated, not the whole.
     wide = np.broadcast_to(np.expand_dims(x, at + 1), (*shape[: at + 1], times, *shape[at + 1 :]))
     return np.copy(np.reshape(wide, (*shape[:at], shape[at] * times, *shape[at + 1 :])))
 
@@ -181,6 +186,7 @@ def array_split(x: Any, parts: Any, axis: int = 0) -> Any:
     if not isinstance(length, int):
         return np.split(x, parts, axis)
     size, longer = divmod(length, parts)
+    # The remainder goes to the first pieces, one entry each.
     bounds = [k * size + min(k, longer) for k in range(parts + 1)]
     return [x[_along(axis % x.ndim, slice(a, b))] for a, b in pairwise(bounds)]
 
@@ -225,6 +231,7 @@ def rot90(x: Any, times: int = 1, axes: Any = (0, 1)) -> Any:
 
 def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
     """Return an array with an axis moved before another one."""
+    # Taken out first, so that a place behind it has moved by one.
     axis, start = axis % x.ndim, start + x.ndim if start < 0 else start
     return np.moveaxis(x, axis, start - 1 if axis < start else start)
 
@@ -235,8 +242,10 @@ def meshgrid(*arrays: Any, indexing: str = "xy", sparse: bool = False) -> Any:
         raise cell_error(f"np.meshgrid with indexing={indexing!r}", 'write indexing="ij" or "xy"')
     parts = [np.ravel(_row(x)) for x in _symbolic_parts(arrays)]
     rank = len(parts)
+    # "xy" has the first coordinate along the second axis, as in a picture.
     order = [1, 0, *range(2, rank)] if indexing == "xy" and rank > 1 else [*range(rank)]
     placed = [np.reshape(x, tuple(-1 if k == order[i] else 1 for k in range(rank))) for i, x in enumerate(parts)]
+    # Copies, as NumPy gives: writing into one coordinate must not change the others.
     return [np.copy(x) for x in (placed if sparse or rank == 1 else np.broadcast_arrays(*placed))]
 
 

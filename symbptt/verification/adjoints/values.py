@@ -39,12 +39,14 @@ def computation(node: Node, shapes: Sequence[Shape], sizes: Sizes) -> Compute:
     shape = concrete(node.shape, sizes)
     match node.family:
         case "number":
+            # One for all steps and samples.
             number = np.reshape(np.asarray(node.attrs.value, float), (1, 1, *shape))
             return lambda _: number
         case "map":
             return _map(node.attrs.expr, shape, [len(s) for s in shapes])
         case "contract":
             a, b, out = ("".join(LETTERS[i] for i in part) for part in (node.attrs.a, node.attrs.b, node.attrs.out))
+            # The dots are steps and samples: a weight has one of each, and is spread over those of the state.
             text = f"...{a},...{b}->...{out}"
             return lambda args: np.einsum(text, *args)
         case "reduce":
@@ -57,6 +59,7 @@ def computation(node: Node, shapes: Sequence[Shape], sizes: Sizes) -> Compute:
             name = node.attrs.name
             return lambda args: of_matrices(name, *args)
         case "gather":
+            # An array of integers has places of its own; one integer a sample picks along an axis.
             return _rows(node.attrs.kind, shape) if shapes[1] else _gather(node, shape)
         case "whole":
             function, axes = WHOLE[node.attrs.name], tuple(LEAD + i for i in node.attrs.axes)
@@ -104,6 +107,8 @@ def _map(expr: sp.Expr, shape: tuple[int, ...], ranks: Sequence[int]) -> Compute
             for x, m in zip(args, missing, strict=True)
         ]
         found = np.asarray(tree_value(tree, parts, FLOATS), float)
+        # The body may not read all arguments along all axes; the value has them all the same, for those behind count
+        # on it.
         lead = np.broadcast_shapes(*(x.shape[:LEAD] for x in args)) if args else (1, 1)
         return found if found.shape == (*lead, *shape) else np.broadcast_to(found, (*lead, *shape))
 
@@ -119,6 +124,7 @@ def _reduction(kind: str, axes: Sequence[int]) -> Compute:
 
 def _cumulation(axis: int, reverse: bool) -> Compute:
     if reverse:
+        # A sum from the last to the first is the adjoint of one from the first to the last.
         return lambda args: np.flip(np.cumsum(np.flip(args[0], axis), axis), axis)
     return lambda args: np.cumsum(args[0], axis)
 
@@ -182,6 +188,7 @@ def _rows(kind: str, shape: tuple[int, ...]) -> Compute:
         value, index = args
         lead = np.broadcast_shapes(value.shape[:LEAD], index.shape[:LEAD])
         whole = np.zeros((*lead, *shape), value.dtype)
+        # Equal integers add up; an assignment would keep the last one alone.
         np.add.at(whole, places(lead, index), np.broadcast_to(value, (*lead, *value.shape[LEAD:])))
         return whole
 
@@ -207,6 +214,7 @@ def _gather(node: Node, shape: tuple[int, ...]) -> Compute:
         rows = np.broadcast_to(
             np.expand_dims(value, axis), (*lead, *(1 if i == node.attrs.axis else n for i, n in enumerate(shape)))
         )
+        # One integer a sample: no two meet in one place, so that an assignment is a sum.
         np.put_along_axis(whole, place(index, lead, whole.ndim), rows, axis)
         return whole
 
@@ -221,6 +229,7 @@ _mean, _sum, _var, _max, _min = (_kept(f) for f in (np.mean, np.sum, np.var, np.
 
 
 def _logsumexp(x: Any, axes: Any) -> Any:
+    # The greatest one outside, so that no exponential overflows.
     top = _max(x, axes)
     return top + np.log(_sum(np.exp(x - top), axes))
 
@@ -243,6 +252,7 @@ def _mean_square(x: Any, axes: Any) -> Any:
 
 def _share(top: Callable[..., Any]) -> Callable[..., Any]:
     def share(x: Any, axes: Any) -> Any:
+        # Equal maxima share the derivative equally.
         chosen = (x == top(x, axes)) * 1.0
         return chosen / _sum(chosen, axes)
 

@@ -43,6 +43,7 @@ class Letters:
 
     def __init__(self, count: int, slots: int, seed: int, end: float) -> None:
         names = [f"x{i}" for i in range(count)] + [f"f{i}" for i in range(slots)]
+        # All letters are there from the start: a ring that grows would have to convert every polynomial made before.
         self.ring = PolyRing(names, QQ, "lex")
         self.free = list(self.ring.gens[:count])[::-1]
         self.slots = list(self.ring.gens[count:])[::-1]
@@ -57,6 +58,7 @@ class Letters:
 
     def value(self, name: str, *args: PolyElement) -> PolyElement:
         """Return the letter of a function's value."""
+        # The same argument has the same value: two letters for one number would make a true identity look false.
         key = (name, *args)
         if key not in self.known:
             if not self.slots:
@@ -68,6 +70,7 @@ class Letters:
         """Return 1 / p: of a product the product of those of its factors, as far as these are known; of zero, 0."""
         if p.is_ground:
             return self.ring(1 / p.LC) if p else p
+        # 1/(p q) and 1/p · 1/q must be one polynomial, else x / (p q) and (x / p) / q would differ.
         for q in [key[1] for key in self.known if key[0] == "1/"]:
             self.check(len(p) * len(p))
             (quotient,), rest = p.div([q])
@@ -98,6 +101,7 @@ class Letters:
 
     def check(self, terms: int) -> None:
         """Stop where the time is over, or so many products of terms take longer than what is left."""
+        # Asked before a product and not after it: one product can take longer than all that is left.
         if time.process_time() + terms * PACE > self.end:
             raise OutOfTimeError
 
@@ -125,6 +129,7 @@ class Opaque:
 
     def _with(self, a: PolyElement, *terms: tuple[PolyElement, PolyElement | None]) -> Opaque:
         parts = [self.letters.product(slope, b) for slope, b in terms if b is not None]
+        # A tangent that is zero throughout is None, which saves the product with it.
         return Opaque(self.letters, a, sum(parts[1:], parts[0]) if parts else None)
 
     @_of_elements
@@ -162,6 +167,7 @@ class Opaque:
             if not number.a.is_ground:
                 raise UndefinedError("power of values")
             number = Fraction(int(number.a.LC.numerator), int(number.a.LC.denominator)) if number.a else 0
+        # A square root has a letter of its own, and slopes that cancel with it; other fractions have no polynomial.
         if number == 0.5:
             return self.sqrt()
         if number != int(number):
@@ -217,6 +223,8 @@ class Opaque:
         """Return the value of a function with f(-x) = -f(x)."""
         if not self.a:
             return self._with(self.a, (slope(self.a), self.b))
+        # tanh(-x) and -tanh(x) must be one polynomial: the leading coefficient decides which of x and -x has the
+        # letter.
         sign = 1 if self.a.LC > 0 else -1
         value = sign * self.letters.value(name, sign * self.a)
         return self._with(value, (slope(value), self.b))
@@ -230,6 +238,7 @@ class Opaque:
 
     def sigmoid(self) -> Opaque:
         """Return σ, whose derivative is σ (1 - σ), with σ(-x) = 1 - σ(x)."""
+        # σ(0) is a number; a letter for it would equal nothing.
         half = self.letters.constant(Fraction(1, 2))
         if not self.a:
             return self._with(half, (half * half, self.b))
@@ -238,6 +247,7 @@ class Opaque:
 
     def exp(self) -> Opaque:
         """Return exp, which is its derivative."""
+        # exp(-softplus(x)) = 1 - σ(x): gates in the domain of logarithms are written in both ways.
         if -self.a in self.letters.softplus:
             x = self.letters.softplus[-self.a]
             value = 1 - Opaque(self.letters, x).sigmoid().a
@@ -256,6 +266,7 @@ class Opaque:
     def softplus(self) -> Opaque:
         """Return log(1 + exp(a)), whose derivative is σ, and of which exp(-y) = 1 - σ is known."""
         value = self.letters.value("softplus", self.a)
+        # Kept for `exp`, which may meet the negative of this letter later.
         self.letters.softplus[value] = self.a
         return self._with(value, (Opaque(self.letters, self.a).sigmoid().a, self.b))
 
@@ -265,6 +276,7 @@ class Opaque:
 
     def sqrt(self) -> Opaque:
         """Return the root, whose derivative is the reciprocal of twice itself."""
+        # The root of one is one, as in norms of unit vectors; a letter would hide it.
         if self.a == 1:
             return self
         value = self.letters.value("sqrt", self.a)
@@ -272,6 +284,7 @@ class Opaque:
 
     def sin(self) -> Opaque:
         """Return the sine."""
+        # Even: cos(-x) is the letter of cos(x), so that the slope of sin(-x) is that of sin(x).
         cosine = self._even_letter("cos")
         return self._odd("sin", lambda _: cosine)
 
