@@ -75,11 +75,13 @@ def read_table(path: str | Path) -> Table:
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The lines of a file that are not blank, numbered, as cells."""
     try:
+        # Spreadsheets write a mark of byte order in front, which would be a part of the first name.
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise TargetError(f"{path} is not UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from None
+    # Of commas, semicolons and tabs the one that the header has most of; those inside of quotes do not count.
     top = re.sub('"[^"]*"', "", text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=top.count))
     try:
@@ -92,6 +94,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    # A file without a header would lose its first row as names.
     if all(_number(name) is not None for name in header):
         raise _wrong(path, 1, "numbers where the names of the columns are due")
     for i, name in enumerate(header):
@@ -116,6 +119,7 @@ def _numbers(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> np.ndar
         value = _number(cell)
         if not cell.strip():
             raise _wrong(path, line, f"the cell of {name!r} is empty")
+        # "nan" and "inf" are floats to Python, and would spread through a whole run.
         if value is None or not np.isfinite(value):
             raise _wrong(path, line, f"{cell.strip()!r} in {name!r} is no finite number"[:200])
         values[i] = value
@@ -156,6 +160,7 @@ def _shares(cell: Cell, arguments: list[Argument], columns: list[str]) -> list[l
     if len(arguments) == 1:
         return [columns]
     shares = [[c for c in columns if c == a.name or c.startswith(f"{a.name}_")] for a in arguments]
+    # Columns that no input claims go to the one that has none; with two such, nobody could tell.
     rest = [c for c in columns if not any(c in share for share in shares)]
     empty = [i for i, share in enumerate(shares) if not share]
     names = ", ".join(a.name for a in arguments)
@@ -196,6 +201,7 @@ def bind_size(cell: Cell, a: Argument, size: Size, count: int, dims: dict[str, i
             f"the input {a.name} of {cell.name} has shape {show(a.shape)}: {count} columns do not say "
             f"what {' and '.join(free)} are"
         )
+    # A size may stand in a product or a sum (2 n + 1): small numbers are tried, for a dimension is one.
     fits = [n for n in range(1, count + 1) if _value(size, dims | {free[0]: n}) == count] if free else []
     if not fits and (free or _value(size, dims) != count):
         raise ArgumentError(
@@ -213,6 +219,7 @@ def _indices(cell: Cell, a: Argument, columns: list[np.ndarray], names: list[str
         if np.any(column != np.floor(column)) or np.any(column < 0):
             raise ArgumentError(f"the index {a.name} of {cell.name} takes integers from 0, {name!r} has others")
     values = np.stack(columns, axis=1)
+    # A table needs a row for each integer that occurs.
     top = int(values.max()) + 1
     for name in names_in((a.limit,)):
         dims.setdefault(name, top)
@@ -227,6 +234,7 @@ def standardised(column: np.ndarray) -> np.ndarray:
     """Return a column with mean 0 and standard deviation 1; a constant one becomes zero."""
     centred = column - column.mean()
     spread = centred.std()
+    # Rounding leaves some spread of a constant column; divided by that it would be noise.
     return centred / spread if spread > 1e-12 * max(1.0, float(np.abs(column).max())) else np.zeros_like(centred)
 
 

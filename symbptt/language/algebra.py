@@ -50,6 +50,7 @@ def solve(a: Any, b: Any) -> Any:
     if graph is None:
         return np.linalg.solve(a, b)
     a, b = _matrix(as_array(graph, a)), as_array(graph, b)
+    # A vector is a matrix of one column on the way, as LAPACK has it, and gets its shape back below.
     is_vector = b.ndim == 1
     shape, right = graph.shape(a.id), graph.shape(b.id)
     if is_vector:
@@ -115,6 +116,7 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     Shapes: a (..., n, n), the result the same.
     """
     if upper:
+        # The upper factor is the lower one of the transposed matrix, transposed: no rule of its own.
         return swapaxes(cholesky(swapaxes(a, -1, -2)), -1, -2)
     if graph_of(a) is not None:
         return _function("cholesky", _matrix(a))

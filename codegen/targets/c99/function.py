@@ -35,6 +35,8 @@ class Sweep:
     @cached_property
     def arrays(self) -> tuple[Buffer, ...]:
         """The buffers that stay arrays, in the order in which they are declared."""
+        # In the order of declarations, so that the same cell gives the same bytes; those of the target itself come
+        # last.
         used = dict.fromkeys(x.buffer for x, _ in accesses(self.lines) if x.buffer not in self.numbers.buffers)
         order = {buffer: i for i, buffer in enumerate(self.function.declared)}
         return tuple(sorted(used, key=lambda buffer: order.get(buffer, len(order))))
@@ -57,6 +59,7 @@ def sweep_of(name: str, function: Function) -> Sweep:
 
     Raises: CellError for a statement or a function that C does not have.
     """
+    # Fused first: what one iteration alone needs is known only when the loops around it are.
     lines = fused(loops(name, function.body))
     sweep = Sweep(function, lines, numbers_of(lines))
     for unknown in sorted(f for f in sweep.functions if not is_known(f)):
@@ -84,6 +87,7 @@ def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str])
     p = _printer(sweep, i, equation)
     arrays = [line for buffer in sweep.arrays for line in _declaration(buffer, sweep, i, p)]
     loops = lines_of(sweep.lines, p)
+    # A size that nothing reads would be a warning of the compiler.
     used = _symbols(sweep, i)
     sizes = ", ".join(f"{name} = sizes->{name}" for symbol, name in i.sizes.items() if symbol in used)
     head = [*checks(sweep, i), *(broken(f"    const size_t {sizes};") if sizes else []), *arrays]
@@ -144,10 +148,13 @@ def _declaration(buffer: Buffer, sweep: Sweep, i: Interface, p: Printer) -> list
     constant = next((c for c in sweep.function.constants if c.buffer == buffer), None)
     if constant is not None:
         return broken(f"    static const real {_constant(constant, p)};")
+    # `restrict` tells the compiler that no two arrays overlap, without which it would read each value again after
+    # every store.
     const = "" if buffer in sweep.written else "const "
     kind = "size_t" if buffer.dtype == "index" else "real"
     rows = "".join(f"[{_row(n, i)}]" for n in _rows(buffer))
     name, source = p.buffers[buffer], _source(buffer, sweep, i)
+    # A pointer to rows, so that C computes the offset of [t][b][j] and the text stays readable.
     if rows:
         return broken(f"    {const}{kind} (*restrict {name}){rows} = (void *){source};")
     return broken(f"    {const}{kind} *restrict {name} = {source};")
@@ -171,6 +178,7 @@ def may_be_empty(n: Size) -> bool:
 def _row(n: Size, i: Interface) -> str:
     """Return the length of an axis in a type, where it may not be 0."""
     text = size_code(n, i.sizes)
+    # A row of no elements has no type in C; its loops run not at all, so that the type may be of one.
     return f"OR_1({text})" if may_be_empty(n) else text
 
 
@@ -182,7 +190,9 @@ def _constant(c: Constant, p: Printer) -> str:
 def _literal(values: Any) -> str:
     if np.ndim(values):
         return f"{{{', '.join(_literal(x) for x in values)}}}"
+    # Exact digits of a decimal, as the user wrote them: a float would print its rounded neighbours.
     value = as_sympy(values)
+    # A minus in front, for C has no negative literals: what is read is a negation of one.
     return f"-{number(-value).text}" if value.is_negative else number(value).text
 
 
@@ -193,6 +203,7 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
             if field.buffer == buffer:
                 return f"{name}->{field.name}"
     start, group = ("run->tape", i.tape) if buffer in i.tape else ("workspace", workspace(sweep, i))
+    # Arrays lie one behind the other in one block, so that a caller has one pointer to allocate.
     offset = elements(group[: group.index(buffer)])
     text = start if offset == 0 else f"{start} + {size_code(offset, i.sizes)}"
     return text if offset == 0 or len(kept_axes(buffer)) < 2 else f"({text})"
@@ -200,6 +211,7 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
 
 def _symbols(sweep: Sweep, i: Interface) -> frozenset[sp.Symbol]:
     """Return the sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
+    # The first axis of an array is no part of its type, and needs no size.
     found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
     for group in (i.tape, workspace(sweep, i)):
         ends = [at for at, buffer in enumerate(group) if buffer in sweep.arrays]

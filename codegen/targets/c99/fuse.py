@@ -51,6 +51,7 @@ def _part(line: Line) -> _Part:
 def fused(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Return lines with each loop joined to the nearest one before it that it may join; numbers are set before."""
     found: list[_Part] = []
+    # A zero between two loops would keep them apart; in front of both it keeps nothing.
     for part in _set_first(lines):
         if not _joins(found, part):
             found.append(part)
@@ -67,6 +68,7 @@ def _set_first(lines: Sequence[Line]) -> list[_Part]:
     for part in map(_part, lines):
         at = len(found)
         if _is_set(part):
+            # Past all that does not touch it, and then behind those of its kind, which keep their order.
             while at and not _in_conflict(found[at - 1], part):
                 at -= 1
             while at < len(found) and _is_set(found[at]):
@@ -83,11 +85,14 @@ def _joins(before: Sequence[_Part], part: _Part) -> bool:
     """Let a loop join the nearest one before it that it may join, and answer whether there was one; it may not pass a line
     with which it is in conflict."""
     line = part.line
+    # Loops over steps carry values from one to the next: to join two of them would change the order of steps.
     if not isinstance(line, For) or line.in_time:
         return False
+    # The nearest one first: what has just been written may still be in a register.
     for other in reversed(before):
         first = other.line
         if isinstance(first, For) and not first.in_time and first.stop == line.stop:
+            # Two indices over the same range are one: names are no obstacle.
             moved = renamed(line, line.index, first.index)
             assert isinstance(moved, For)
             if not _in_conflict(other, _part(moved), first.index):
@@ -126,8 +131,10 @@ def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], inde
     """Answer whether two accesses never meet, or meet in one iteration alone."""
     for a, b in zip(x.index, y.index, strict=True):
         varying = {symbol for symbol in symbols(a, b) if is_inner(symbol)}
+        # Indices that differ by a number never meet: h[t + 1] and h[t].
         if not varying and a != b and isinstance(size(a - b), int):
             return True
+        # Equal, and telling the iteration: what one writes no other iteration reads.
         if index is not None and a == b and varying == {index}:
             return True
     return False
@@ -147,6 +154,7 @@ class Numbers:
 
 def numbers_of(lines: Sequence[Line]) -> Numbers:
     """Return the buffers of which each iteration of a loop writes one element, before it reads that and no other one."""
+    # More than one element of it is accessed: it must stay an array, for one iteration reads what another wrote.
     single = {buffer for buffer, elements in elements_of(lines).items() if buffer.space in LOCAL and len(elements) == 1}
     declared = dict(_declared(lines, single))
     writes = Counter(x.buffer for x, is_written in accesses(lines) if is_written)
@@ -162,8 +170,10 @@ def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tu
     inside: dict[int, set[Buffer]] = {}
     for buffer, where in lying.items():
         first = lines[where[0]]
+        # All accesses lie inside of one loop: it is declared there, as far inside as they all are.
         if len(where) == 1 and isinstance(first, For | IfTiny) and not _is_condition(first, buffer):
             inside.setdefault(where[0], set()).add(buffer)
+        # The first access writes it: nothing of an earlier iteration can be seen.
         elif isinstance(first, Assign) and _starts(first, buffer):
             yield first, buffer
     for i, found in inside.items():

@@ -91,8 +91,10 @@ def explained(
     page = Derivation(target)
     asker = Asker(target, page, loss_page_of(target), gradients, seed, asked)
     draws = _draws(asker, wrong)
+    # Wrong in one case and right on fresh draws of every size: it depends on the data, or on there being no step.
     if not draws:
         return (_elsewhere(wrong),), ()
+    # Shapes are told first: numbers of a wrong shape can be compared with nothing.
     shapes = tuple(Finding(*found) for found in misshapen(draws, partial(_gradient, page)))
     if not all(map(is_finite, draws)) or not any(one.wrong for one in draws):
         return (*shapes, *_unfinished(draws)), ()
@@ -108,6 +110,7 @@ def _right(asker: Asker, draws: Sequence[Draw]) -> Iterator[str]:
     for what, kept in chosen.items() if draws[0].problem.sent else ():
         only = [{k: kept(k, v) for k, v in one.problem.sent.items()} for one in draws]
         others = [asker.at(replace(one.problem, sent=sent)) for one, sent in zip(draws, only, strict=True)]
+        # Right as soon as the others are zero: those are what it does not read.
         if not any(one.wrong or one.misshapen for one in others):
             yield f"the backward pass is right where only cotangents {what} are not zero: does it read the others?"
 
@@ -120,6 +123,7 @@ def _draws(asker: Asker, wrong: Case) -> list[Draw]:
     """Return two draws of data at which a backward pass is wrong: small and healthy ones if it is wrong there, else like the case
     where it was seen to be wrong."""
     regime, size = wrong.regime, wrong.size
+    # Two steps at least: a mistake in how steps follow on each other shows in none of one.
     long = max(size.steps, 2)
     tries: list[tuple[Regime, tuple[Size, ...]]] = [
         (REGIMES[0], SEVERAL),
@@ -158,10 +162,13 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
     candidates = _candidates(asker, draws)
     place = partial(_gradient, asker.page)
     rights = [one.problem.right for one in draws]
+    # One mistake that explains all is what is most likely: everything else is tried only where there is none.
     found = single(draws, [*candidates, *factor_mistakes(draws, rights, place), *limit_mistakes(draws[0], place)])
     if not found and isinstance(asker.target, Cell):
+        # Limits need many calls of the backward pass, so that they come behind all that need none.
         found = single(draws, recursion_limits(asker, draws, Words(asker.page, asker.page.cell)))
     if not found:
+        # Values that are read in the place of others are the most numerous candidates, and the last ones.
         parts = _parts(asker, draws[0])
         found = single(draws, [m for part in parts for m in (*misread_mistakes(part), *taken_mistakes(part))])
     first = draws[0]
@@ -182,6 +189,7 @@ def _together(asker: Asker, draws: Sequence[Draw], candidates: Sequence[Mistake]
     """Return several mistakes that explain more than one does: first those of one step, then those of several; all that with a
     factor of all gradients too, where some of them have one."""
     place = partial(_gradient, asker.page)
+    # At one step nothing is carried, so that mistakes inside of a step are told apart from those between steps.
     drawn = [asker.draw(REGIMES[0], size, 10 + shift) for shift, size in enumerate(ONE)]
     ones = [one for one in drawn if one is not None and is_finite(one)]
     is_wrong = len(ones) == len(ONE) and all(one.wrong for one in ones)
@@ -237,6 +245,7 @@ def _candidates(asker: Asker, draws: Sequence[Draw]) -> list[Mistake]:
             *turned_mistakes(part),
         )
     ]
+    # A truncation after as many steps as the shorter draw has would be none there.
     T = min(d.problem.point.steps for d in draws)
     found += carry_mistakes(cell, T)
     found += cotangent_mistakes(cell, names)
@@ -262,6 +271,7 @@ def _where(one: Draw, blocks: Any) -> str:
     point = one.problem.point
     block = max(ordered(blocks, one.right), key=lambda b: _relative(one, b))
     came, right = one.came[block], one.right[block]
+    # The entry that is farthest off; where one is not finite, that one.
     off = np.abs(came - right)
     index = np.unravel_index(int(np.argmax(np.where(np.isfinite(off), off, np.inf))), off.shape) if off.shape else ()
     group, _, t = block

@@ -29,6 +29,7 @@ def carry_mistakes(part: Part, T: int) -> Iterator[Mistake]:
         for scale, (kind, text) in told.items():
             bar = part.words.argument(name, bar=True)
             yield Mistake(kind, partial(text.format, bar), partial(_carried, name, partial(np.full, fill_value=scale)))
+    # Of one state alone these are the truncations of all, which `reach_mistakes` has.
     for name in states if len(states) > 1 else []:
         bar = part.words.argument(name, bar=True)
         for k in range(1, T):
@@ -45,6 +46,7 @@ def carry_mistakes(part: Part, T: int) -> Iterator[Mistake]:
 
 
 def _carried(name: str, weights: Any, draft: Draft, problem: Problem) -> Draft | None:
+    # One mistake at a place: two at the same one would hide each other.
     if name in draft.cell.carry:
         return None
     return replace(draft, cell=replace(draft.cell, carry={**draft.cell.carry, name: weights(problem.point.steps)}))
@@ -61,6 +63,7 @@ def _inside_chunks(k: int, T: int) -> Any:
 
 def cotangent_mistakes(part: Part, names: Sequence[str]) -> Iterator[Mistake]:
     """Yield mistakes in how the cotangents of states and outputs are read: of each, and of all together."""
+    # Each alone and all together: a loop that forgets them forgets them for one name or for all.
     groups = [(name,) for name in names] + ([tuple(names)] if len(names) > 1 else [])
     for group in groups:
         what = " and ".join(f"∂L/∂{part.words.result(name)}" for name in group)
@@ -108,6 +111,7 @@ def _kept(kept: str, array: Any) -> Any:
 
 
 def _rolled(by: int, border: str, array: Any) -> Any:
+    # An index that runs out of range is an error in a loop, but index -1 is the last step in Python: both are tried.
     moved = np.roll(array, by, 0)
     if border == "zero":
         moved[0 if by > 0 else -1] = 0.0
@@ -184,6 +188,7 @@ def _reaching(matrix: Any, draft: Draft, problem: Problem) -> Draft | None:
             ("state", a.name): replace(sums.get(("state", a.name), Sum()), **how)
             for a in problem.cell.step.of_role("state")
         }
+    # A loss reaches no later step, whatever a mistake does.
     return replace(draft, cell=replace(draft.cell, reach=np.tril(reach), start=start, sums=sums))
 
 
@@ -193,6 +198,7 @@ Reach = tuple[Any, Any, dict[str, Any] | None]
 
 
 def _window(k: int, T: int) -> Reach:
+    # [τ, t]: does the loss of step τ reach step t?
     reach = np.zeros((T, T), bool)
     for span in spans(Window(k), T):
         reach[span.lo : span.hi, span.first :] = True
@@ -200,6 +206,7 @@ def _window(k: int, T: int) -> Reach:
 
 
 def _bordered(k: int, T: int) -> Reach:
+    # Two steps see each other where they are in one chunk.
     chunk = np.arange(T) // k
     reach = chunk[:, None] == chunk
     return reach, reach[:, 0], None
@@ -213,6 +220,7 @@ def _chunked(k: int, is_from_first: bool, T: int) -> Reach:
     reach = np.zeros((T, T), bool)
     for span in spans(Chunked(k, k), T):
         reach[span.lo : span.hi, span.first : span.hi] = True
+    # Counted from the last: the same matrix turned in both directions.
     if not is_from_first:
         reach = reach[::-1, ::-1]
     return reach, reach[:, 0], None
@@ -220,6 +228,7 @@ def _chunked(k: int, is_from_first: bool, T: int) -> Reach:
 
 def _stop_before(k: int | None, start: str, T: int) -> Reach:
     """Only the last k steps, or all but the first."""
+    # Steps from this one on are walked; `range(T - 1, 0, -1)` leaves out the first.
     first = 1 if k is None else T - k
     reach = np.broadcast_to(np.arange(T) >= first, (T, T))
     how = {NOTHING: None, HANDED: {"handed": first}, AFTER: {"after": first - 1}}[start]
@@ -288,6 +297,7 @@ def _summed(places: Sequence[Group], axis: str, kept: str, draft: Draft, problem
     if any(place in sums for place in places):
         return None
     count = problem.point.steps if axis == "steps" else problem.point.batch
+    # Of one step or sample the first is the last, and nothing would be missing.
     if count < 2:
         return None
     weights = _steps(kept, count)
@@ -306,6 +316,7 @@ def transposed_blocks(problem: Problem, names: Sequence[str], words: Any) -> Ite
     """Yield finished gradients of square parameters, transposed."""
     for name in names:
         shape = np.shape(problem.point.params[name])
+        # Transposed blocks of other shapes do not fit, which is told as a wrong shape.
         if len(shape) == 2 and shape[0] == shape[1] > 1:
             yield Mistake(
                 "transposed",
@@ -320,6 +331,7 @@ def exchanged_blocks(problem: Problem, places: Sequence[Group], words: Any) -> I
     shapes = {place: np.shape(problem.right[place]) for place in places}
     for i, one in enumerate(places):
         for other in places[:i]:
+            # Only within one group: no one returns a gradient of an input for that of a parameter.
             if one[0] != other[0] or shapes[one] != shapes[other]:
                 continue
             for text, post in (
