@@ -85,6 +85,7 @@ class Names:
     made: dict[Stem, str] = field(default_factory=dict)
     known: set[Stem] = field(default_factory=set)
     timed: set[Stem] = field(default_factory=set)
+    rounded: set[Stem] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.known |= set(self.given)
@@ -445,7 +446,10 @@ class Reader:
             self.take()
             below = "".join(t + " " * (t.startswith("\\") and t[1:].isalpha()) for t in self.group()).split(",")
             whole = Stem(letter, tuple(below)) in self.names.given
-            if below[-1] in TIMES[:5] or (below[-1] in TIMES and not whole and self.is_state(letter, below[:-1])):
+            if not whole and self.is_of_round(letter, below):
+                self.names.rounded.add(Stem(letter, tuple(below[:-2])))
+                time, below = ",".join(below[-2:]).replace("\\,", " "), below[:-2]
+            elif below[-1] in TIMES[:5] or (below[-1] in TIMES and not whole and self.is_state(letter, below[:-1])):
                 time = below.pop()
         if self.peek() == "_":
             raise ValueError(f"two subscripts in {' '.join(self.tokens)}")
@@ -453,6 +457,13 @@ class Reader:
         if prime:
             self.take()
         return Stem(letter, tuple(below), prime), time
+
+    def is_of_round(self, letter: str, below: list[str]) -> bool:
+        """Whether a symbol is of a round of a loop inside a step, whose number stands behind the time: behind 1 where it is known."""
+        at = below[-2] if len(below) > 1 else ""
+        return at in ("t", "t-1", "t+1", "T") or (
+            at in ("1", "0") and Stem(letter, tuple(below[:-2])) in self.names.rounded
+        )
 
     def is_state(self, letter: str, below: list[str]) -> bool:
         """Whether a symbol with a number below it is one of a step, as it is elsewhere; a name of the user is none."""
@@ -555,7 +566,7 @@ def formulas(latex: str, names: Names, families: Families) -> list[str]:
 def formula(tokens: list[str], names: Names) -> str:
     """One line as plain text."""
     text = Reader(tokens, names).read().strip().replace("]_{1 / 2}", "]_½")
-    text = re.sub(r" \(t < T\)$", " for t < T", text)
+    text = re.sub(r" \((\w < [^()]+)\)$", r" for \1", text)
     text = re.sub(r" , +(\w) < ", r",  \1 < ", re.sub(r"(\+?=) +- Σ", r"\1 -Σ", text))
     return re.sub(r"  is replaced by  ", " is replaced by ", text.replace(" , ", ", "))
 

@@ -11,11 +11,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product as product_of
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy import linalg, special
+
+from tests.loops_page import Item, Rounds, Run, items_of, settle, starts_of
 
 TOKEN = re.compile(
     r"""\s*(?P<token>
@@ -278,6 +281,7 @@ class Reader:
     family: dict[str, str] = field(default_factory=dict)
     families: Mapping[str, Sequence[str]] = field(default_factory=dict)
     convolutions: Mapping[str, Callable[..., Value]] = field(default_factory=dict)
+    rounds: Rounds = field(default_factory=Rounds)
     shape: tuple[int, ...] | None = None
     eye: int = 0
 
@@ -427,8 +431,10 @@ class Reader:
                 sizes = {parts[0]: int(self.inner(parts[2]).max()) + 1}
         elif "<" in below:
             pairs = [part.split("<") for part in below.split(",")]
-            letters = [letter for letter, _ in pairs]
-            sizes = {letter: self.size(size) for letter, size in pairs}
+            letters = [letter.strip() for letter, _ in pairs]
+            sizes = {letter.strip(): self.size(size) for letter, size in pairs}
+        if len(letters) == 1 and letters[0] in sizes and self.is_of_rounds(letters[0]):
+            return self.over_rounds(letters[0], sizes[letters[0]])
         self.bound(letters, sizes)
         value = self.term()
         if parts:
@@ -439,6 +445,21 @@ class Reader:
             value = np.broadcast_to(value, (size, *inner))
             value = (np.sum if kind == "Σ" else np.max if kind == "max" else np.min)(value, axis=0)
         return value
+
+    def is_of_rounds(self, letter: str) -> bool:
+        """Whether a letter numbers rounds in the term that follows."""
+        term = self.tokens[self.pos : self.end_of_term(self.pos)]
+        return self.rounds.are_read((token for token, _ in term), letter)
+
+    def over_rounds(self, letter: str, most: int) -> Value:
+        start, total = self.pos, None
+        for k in range(most):
+            self.pos, self.rounds.now[letter] = start, k
+            value = self.term()
+            total = value if total is None else self.each(np.add, total, value)
+        self.rounds.now.pop(letter, None)
+        assert total is not None, "a loop without a round has no line"
+        return total
 
     def along(self, name: str, below: str) -> Value:
         """A function of what an expression gives as indices run; behind it, an entry of what that is."""
@@ -705,6 +726,8 @@ class Reader:
     def symbol(self, token: str) -> Value:
         if token in self.scope:
             return self.scope[token]
+        if token in self.rounds.now:
+            return np.asarray(float(self.rounds.now[token]))
         if token in self.sizes:
             return np.asarray(float(self.sizes[token]))
         if token == "i" and not self.is_known(token):
@@ -715,9 +738,15 @@ class Reader:
         head, _, sub = token.partition("_")
         if head == "e" and sub.startswith("{") and symbol_of(sub[1:-1]).time is not None:
             return self.unit(sub[1:-1])
-        if sub and not self.is_known(token):
+        if head == "e" and sub.strip("{}") in self.rounds.now and not self.is_known(token):
+            if not self.shape:
+                raise ValueError(f"nothing says how long {token} is in {self.line!r}")
+            return np.eye(self.shape[0])[self.rounds.now[sub.strip("{}")]]
+        symbol = symbol_of(token)
+        is_of_step = symbol.time in (0, -1, NEXT) or self.rounds.split(symbol.name) is not None
+        if sub and not is_of_step and not self.is_known(token) and self.is_known(head):
             return self.entry(self.lookup(Symbol(head, None)), sub[1:-1] if sub.startswith("{") else sub)
-        return np.asarray(self.lookup(symbol_of(token)))
+        return np.asarray(self.lookup(symbol))
 
     def unit(self, row: str) -> Value:
         return np.eye(self.limits[symbol_of(row).name])[int(self.inner(row))]
@@ -912,6 +941,7 @@ class Page:
     others: list[str] = field(default_factory=list)
     of_page: set[str] = field(default_factory=set)
     definitions: dict[str, tuple[list[str], str]] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.value, self.sizes, self.steps, functions=self.functions, limits=self.limits)
@@ -951,6 +981,18 @@ class Page:
         lines = [line for lines in sections.values() for line in lines]
         self.of_page = set(re.findall(r"∇_(?:\{.*?\}|\w) *(\w+) ?\(", "\n".join(lines)))
         self.define(sections.get("Functions", []))
+        self.reader.rounds.see(lines, self.members)
+        self.starts = {symbol_of(name).name: start for name, start in starts_of(sections.get("Legend", [])).items()}
+
+    def members(self, name: str, line: str) -> list[str]:
+        """The names that the name of a line's family stands for."""
+        found = []
+        for letter, values in families_of(line).items():
+            for value in values:
+                self.reader.family = {letter: value}
+                found += self.names(Symbol(name, None))
+        self.reader.family = {}
+        return found
 
     def see_gradient(self, text: str, value: Value) -> None:
         """See that a value is the gradient of the function that the page defines, by differences of that."""
@@ -972,14 +1014,26 @@ class Page:
         np.testing.assert_allclose(np.reshape(value, found.shape), found, rtol=0, atol=1e-6 * size, err_msg=text)
 
     def value(self, symbol: Symbol) -> Value:
-        for name in self.names(symbol):
+        symbol, which = self.of_round(symbol)
+        for name in (name + which for name in self.names(symbol)):
             if symbol.time is None and name in self.once:
                 return self.once[name]
             if symbol.time is not None and (name in self.timed or self.is_behind(name, symbol.time)):
                 return self.timed_value(name, symbol.time)
         if symbol.time in (FIRST, START):  # a name that ends with a digit
             return self.once[f"{symbol.name}_{'1' if symbol.time == FIRST else '0'}"]
-        raise KeyError(symbol.name)
+        raise KeyError(Symbol(symbol.name + which, symbol.time))
+
+    def of_round(self, symbol: Symbol) -> tuple[Symbol, str]:
+        """A symbol with the time that it has, and of a value of a loop inside the step the round behind its name."""
+        if not self.reader.rounds.names:
+            return symbol, ""
+        digit = {FIRST: ",1", START: ",0", None: ""}.get(symbol.time)
+        found = None if digit is None else self.reader.rounds.split(symbol.name + digit)
+        if found is None or found[1] not in TIMES:
+            return symbol, ""
+        inner = Reader(self.value, self.sizes, rounds=self.reader.rounds)
+        return Symbol(found[0], TIMES[found[1]]), f"[{int(inner.read(found[2]))}]"
 
     def is_behind(self, name: str, time: int) -> bool:
         """Whether an adjoint is that of step T + 1."""
@@ -990,6 +1044,8 @@ class Page:
         if time == NEXT and at > self.steps:  # adjoints of step T + 1 are zero, and what they multiply is any number
             is_adjoint = name[0] in "dδ" and name[1:] in self.timed
             return 0 * self.timed[name[1:]][self.steps] if is_adjoint else self.timed[name][self.steps]
+        if at not in self.timed[name]:
+            raise KeyError(Symbol(name, time))
         return self.timed[name][at]
 
     def printed(self, name: str) -> Value:
@@ -1077,14 +1133,17 @@ class Page:
 
     def defined(self, text: str) -> Symbol:
         """The symbol that a line defines; one that ends with a digit may be the value of a step."""
-        symbol = self.member(symbol_of(text))
+        symbol, which = self.of_round(symbol_of(text))
+        if which:
+            return self.member(symbol, which)
+        symbol = self.member(symbol)
         if symbol.time == FIRST or (symbol.time == START and symbol.name[1:] not in self.timed):
             return Symbol(text, None)
         return symbol
 
-    def member(self, symbol: Symbol) -> Symbol:
+    def member(self, symbol: Symbol, which: str = "") -> Symbol:
         """The member of a family that a line defines: the name whose value stands on the page, or one with an underscore."""
-        names = self.names(symbol)
+        names = [name + which for name in self.names(symbol)]
         known = [name for name in names if self.is_primal(name) or name in self.timed]
         self.others = [] if known else names
         return Symbol((known or names[-1:])[0], symbol.time)
@@ -1129,9 +1188,79 @@ class Page:
         return found
 
     def section(self, lines: list[str], steps: range) -> None:
+        items = items_of(lines)
         for at in steps:
-            for line in lines:
-                self.line(line, at)
+            self.work(items, at)
+
+    def work(self, items: Sequence[Item], at: int) -> None:
+        """Work through lines in their order; from one that reads what a later one defines, these together until they settle."""
+        done = 0
+        while done < len(items):
+            try:
+                self.item(items[done], at)
+                done += 1
+            except KeyError as error:
+                done = self.settled(items, done, [error.args[0]], at)
+
+    def item(self, item: Item, at: int) -> None:
+        if not isinstance(item, Run):
+            self.line(item, at)
+            return
+        inner, rounds = items_of(item.lines), range(self.reader.size(item.limit))
+        for k in rounds if item.goes_up else reversed(rounds):
+            self.reader.rounds.now[item.letter] = k
+            self.work(inner, at)
+        self.reader.rounds.now.pop(item.letter, None)
+
+    def behind_definition(self, items: Sequence[Item], first: int, missing: Any) -> int:
+        """Where the lines end that define a value which one of them reads before."""
+        for i in range(first, len(items)):
+            item = items[i]
+            for line in [item] if isinstance(item, str) else item.lines:
+                symbol, which = self.of_round(
+                    symbol_of(re.sub(r"^\((.*)\)_.*$", r"\1", line.partition(" = ")[0].strip()))
+                )
+                if isinstance(missing, Symbol) and Symbol(symbol.name + which, symbol.time) == missing:
+                    return i + 1
+        raise KeyError(missing)
+
+    def settled(self, items: Sequence[Item], first: int, missing: list[Symbol], at: int) -> int:
+        """Settle lines that define each other, from what the legend says or from zeros of the shapes that fit; where they end."""
+        end = max(self.behind_definition(items, first, symbol) for symbol in missing)
+
+        def once_more() -> None:
+            for item in items[first:end]:
+                self.item(item, at)
+
+        for starts in product_of(*(self.guesses(symbol, at) for symbol in missing)):
+            for symbol, start in zip(missing, starts, strict=True):
+                self.put(symbol, start, at)
+            try:
+                settle(once_more, lambda: [self.value(symbol) for symbol in missing])
+            except ValueError:
+                continue
+            except KeyError as error:
+                return self.settled(items, first, [*missing, error.args[0]], at)
+            return end
+        raise ValueError(f"nothing that {missing} may begin with settles")
+
+    def put(self, symbol: Symbol, value: Value, at: int) -> None:
+        if symbol.time is None:
+            self.once[symbol.name] = value
+        else:
+            self.timed.setdefault(symbol.name, {})[at + symbol.time] = value
+
+    def guesses(self, symbol: Symbol, at: int) -> list[Value]:
+        self.reader.at = at
+        start = self.starts.get(symbol.name, "0")
+        given = [] if start == "0" else [self.reader.read(start)]
+        known = [x for series in self.timed.values() for x in [*series.values()][:1]]
+        shapes = dict.fromkeys(
+            [*(np.shape(x) for x in (*known, *self.once.values())), *((n,) for n in self.sizes.values())]
+        )
+        if self.is_primal(symbol.name):
+            shapes = dict.fromkeys([np.shape(self.printed(symbol.name[1:]))])
+        return [*given, *map(np.zeros, shapes)]
 
 
 def _split_arguments(text: str) -> list[str]:

@@ -118,7 +118,7 @@ def worked_back(page: Page, sections: dict[str, list[str]]) -> None:
 def send(page: Page, cell: sb.Cell, mark: str, cotangents: dict[str, dict[int, Any]], names: Spelt) -> None:
     for name, given in cotangents.items():
         page.timed[f"dL/d{names[name]}"] = given
-        is_output = name in cell.written.outputs
+        is_output = name in cell.looped.outputs
         page.timed[f"{mark}{names[name]}"] = dict(given) if is_output else {page.steps: given[page.steps]}
 
 
@@ -184,7 +184,7 @@ def assert_model_read(
     sent = {}
     for name, shape in {
         **{k: v.shape[1:] for k, v in data.state.items()},
-        **dict.fromkeys(model.cell.written.outputs),
+        **dict.fromkeys(model.cell.looped.outputs),
     }.items():
         found = page.timed.get(f"dL/d{names[name]}", {})
         zero = np.zeros(shape) if shape is not None else 0.0 * page.printed(names[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -169,25 +169,27 @@ class Lines:
             if shown and r.graph[id].family != "leaf":
                 lines.append(self._whole_or_added(id, label))
         # Rounds go from the last to the first: what is behind the last one comes before them.
-        at = next((i for i, line in enumerate(lines) if line.left.labels[0].round), len(lines))
-        lines[at:at] = self._behind_rounds()
+        for behind in self._behind_rounds():
+            at = _first_of_rounds(lines, {line.left.labels[0].name for line in behind})
+            lines[at:at] = behind
         lines = _before_readers(lines, [line for line in self._of_points() if line.where == BACKWARD])
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
 
-    def _behind_rounds(self) -> Iterator[Line]:
-        """Yield the adjoints of what loops inside a step carry, behind their last rounds."""
+    def _behind_rounds(self) -> Iterator[list[Line]]:
+        """Yield, of each loop inside a step, the adjoints of what it carries behind its last round."""
         g, r = self.recursion.graph, self.recursion
         loops = {node.args: node for node in g if node.family == "repeat"}
         for node in loops.values():
             starts, _, _, following = node.attrs.parts(node.args)
             values = {n.attrs.out: n.id for n in g if n.family == "repeat" and n.args == node.args}
+            lines = []
             for i, (start, new) in enumerate(zip(starts, following, strict=True)):
                 if new in r.adjoint:
                     label = self.labels[start]._replace(adjoint=True, mark=self.mark, round=size_text(node.attrs.count))
                     bar = r.adjoint.get(values.get(i, -1))
                     right = ZERO if bar is None else self.inside(bar)
-                    yield Line(self._symbol(label, g.shape(new)), right, BACKWARD)
-            yield from self._handed_on(node)
+                    lines.append(Line(self._symbol(label, g.shape(new)), right, BACKWARD))
+            yield [*lines, *self._handed_on(node)]
 
     def _of_points(self) -> Iterator[Line]:
         """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
@@ -343,12 +345,19 @@ class Lines:
         if not repeats:
             return {}
         counts = {leaf: size_text(node.attrs.count) for node in repeats for leaf in leaves_of(node)}
-        found = {
-            self.labels[id].name: counts[min(leaves)]
+        # In the style of the loop a preactivation has no name of its own, but its adjoint has one.
+        return {
+            self.labels[named].name: counts[min(leaves)]
             for id, leaves in changing(g, self.recursion.forward_ids).items()
-            if leaves and id in self.labels
+            for named in (id, self.recursion.adjoint.get(id))
+            if leaves and named in self.labels
         }
-        return found
+
+
+def _first_of_rounds(lines: Sequence[Line], carried: Container[str]) -> int:
+    """Return where the first line stands that is of rounds which carry some values backward, or reads what they carry."""
+    read = ([x for x in (*line.left.labels, *line.right.labels) if x.adjoint and x.round] for line in lines)
+    return next((i for i, labels in enumerate(read) if any(x.name in carried for x in labels)), len(lines))
 
 
 def _before_readers(lines: list[Line], more: Sequence[Line]) -> list[Line]:
