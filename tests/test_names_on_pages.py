@@ -78,6 +78,10 @@ def test_two_letters_are_what_their_siblings_are() -> None:
     assert latex("pi") == r"\pi" and latex("pi", "pi", "p_f", "p_o") == "p_{i}"
     assert latex("hi") == r"\mathrm{hi}" and latex("hi", "hf") == "h_{i}"
     assert latex("mu", "m_t") == r"\mu"
+    assert latex("W_xi") == r"W_{\xi}" and latex("W_xi", "W_xi", "W_xf") == "W_{x,i}"
+    assert latex("W_xf", "W_xf", "W_xi") == "W_{x,f}" and latex("W_xf", "W_hf") == r"W_{\mathrm{xf}}"
+    of_gates = names_of_page([Used(name, "once") for name in ("alpha_xi", "alpha_xf", "pi", "pf", "nu")])
+    assert {*of_gates.text.values()} == {"α_xi", "α_xf", "pi", "pf", "ν"}
 
 
 NAMES = [

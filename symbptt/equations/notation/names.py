@@ -110,6 +110,9 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
         return Spelling(f"{_letter(parts[0])}t")
     first, *rest = _with_accents(parts)
     head, *lower = _head(first, _leads(name, siblings))
+    if rest and _ends_as_others(name, siblings):
+        *middle, (before, after) = rest
+        return Spelling(head, (*lower, *(x for part in middle for x in _below(part)), before, after))
     return Spelling(head, (*lower, *(x for part in rest for x in _below(part))))
 
 
@@ -209,6 +212,15 @@ def _leads(name: str, siblings: Iterable[str]) -> bool:
     others = (other.replace("_", "") for other in siblings if other != name)
     # Beside pf and po, pi is a peephole weight of the gate i, not the number π.
     return len(name) == 2 and any(len(o) == 2 and o[0] == name[0] and o[1] != "t" and o[1].isalpha() for o in others)
+
+
+def _ends_as_others(name: str, siblings: Iterable[str]) -> bool:
+    """Answer whether a name ends with two small letters of which another name has the first and not the second."""
+    *_, last = name.split("_")
+    # Beside W_xf and W_xo, W_xi is the weight from x of the gate i: it has no ξ, and W_{x,k} stands for all of them.
+    if len(last) != 2 or last == name or not (last.isascii() and last.isalpha() and last.islower()):
+        return False
+    return any(len(o) == len(name) and o[:-1] == name[:-1] and o != name and o[-1].islower() for o in siblings)
 
 
 @cache
@@ -393,7 +405,17 @@ class Names:
     @cached_property
     def text(self) -> Mapping[str, str]:
         """The names as text has them, with Greek letters and accents."""
-        found = self._settled_texts(_texts, str, {}, lambda name, text: text == self.bases[name])
+        siblings = set(self.bases.values())
+
+        def candidates(base: str, has_time: bool) -> Sequence[str]:
+            stem, _, last = base.rpartition("_")
+            first, *more = _texts(base, has_time)
+            # As in mathematics: W_xi beside W_xf, and pi beside pf, have no Greek letter.
+            if stem and last in _LETTERS and _ends_as_others(base, siblings):
+                first = f"{text_of_name(stem)}_{last}"
+            return more if base in _LETTERS and _leads(base, siblings) else (first, *more)
+
+        found = self._settled_texts(candidates, str, {}, lambda name, text: text == self.bases[name])
         return {name: text if self.roles[name].has_time else _with_low_number(text) for name, text in found.items()}
 
     @cached_property
