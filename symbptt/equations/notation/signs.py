@@ -72,7 +72,7 @@ class Notation:
     convolution: Callable[[str, str], str]
     is_word: Callable[[str], bool] = lambda text: False
     before_word: str = " "
-    is_like_call: Callable[[str, str], bool] = lambda before, text: False
+    runs_together: Callable[[str, str], bool] = lambda before, text: False
     word: Callable[[str], str] = str
     bare: Callable[[str], str] = lambda condition: condition[1:-1]
     is_stacked: bool = False
@@ -352,11 +352,16 @@ def _is_word(text: str) -> bool:
     return r"\mathrm{" in text[: len(text) - len(letters)].removeprefix(r"\mathrm{d}") and letters[:2].isalpha()
 
 
-def _is_like_call(before: str, text: str) -> bool:
-    """Answer whether a word and a bracket behind it would look like a function and its argument."""
+def _runs_together(before: str, text: str) -> bool:
+    """Answer whether a word and a bracket behind it would look like a function and its argument, or a word and a letter like
+    one word."""
     name = before.removeprefix(r"\mathrm{d}").removeprefix(r"\delta ")
-    is_bare_word = name.startswith((r"\mathrm{", r"\mathsf{", r"\sigma", r"\Phi", r"\varphi"))
-    return is_bare_word and not any(sign in name for sign in "([^") and text.startswith(("(", r"\left("))
+    if any(sign in name for sign in "([^"):
+        return False
+    if text.startswith(("(", r"\left(")):
+        return name.startswith((r"\mathrm{", r"\mathsf{", r"\sigma", r"\Phi", r"\varphi"))
+    # Letters below a word part it from what stands behind it.
+    return name.startswith(r"\mathrm{") and name.endswith("}") and "_{" not in name
 
 
 def _latex_convolution(sign: str, number: str) -> str:
@@ -368,7 +373,7 @@ _LATEX_SIGNS = {"∗": r"\ast", "⋆": r"\star"}
 
 LATEX = Notation(
     is_word=_is_word,
-    is_like_call=_is_like_call,
+    runs_together=_runs_together,
     before_word=r"\: ",
     ellipsis=r"\ldots",
     by=r" \times ",

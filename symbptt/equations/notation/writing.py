@@ -243,7 +243,7 @@ def _matmul(e: Matmul, n: Notation) -> Written:
 
 def beside(before: str, text: str, n: Notation) -> str:
     """Return what stands between two factors of a product of matrices."""
-    return n.before_word if n.is_word(text) or n.is_like_call(before, text) else n.matrix
+    return n.before_word if n.is_word(text) or n.runs_together(before, text) else n.matrix
 
 
 def _inverse(e: Inverse, n: Notation) -> Written:
@@ -384,10 +384,11 @@ def _base(e: Expr, n: Notation) -> str:
 
 def _is_letter(e: Expr, n: Notation) -> bool:
     """Answer whether an array is a single letter without a time, or its adjoint, of which the legend says that it is an array."""
-    if not isinstance(e, Symbol) or e.label.time is not None or len(e.label.name) != 1:
+    if not isinstance(e, Symbol) or e.label.time is not None or not e.label.given or e.label.name in n.made:
         return False
-    is_told = e.label.given and e.label.name not in n.made
-    return is_told and n.symbol(e.label._replace(adjoint=False)).removeprefix("\\").isalpha()
+    shown = n.symbol(e.label._replace(adjoint=False))
+    # The letter of alpha is α, in LaTeX \alpha.
+    return shown.isalpha() if len(shown) == 1 else shown[0] == "\\" and shown[1:].isalpha()
 
 
 def _entry(e: Entry, n: Notation) -> Written:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from typing import Any
 
 from symbptt.equations.algebra.expressions import (
@@ -63,10 +63,12 @@ _HERE = "\0"
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a formula that stays in one row, and the sign that joins it to the part before."""
+    """A part of a formula that stays in one row, the sign that joins it to the part before, and in how many expressions that
+    sign stands: in a + f(b + c) the first plus in none, the second in one."""
 
     sign: str
     text: str
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -285,18 +287,25 @@ def rows(line: Line, left: str, behind: str, n: Notation, room: float) -> list[R
 
 
 def packed(parts: Sequence[Piece], first: float, rest: float) -> list[str]:
-    """Return pieces in as few rows as hold them; a piece that is wider than its row stands alone in it."""
+    """Return pieces in rows; what one row can hold is not broken inside, and a piece that is wider than its row stands alone."""
     found: list[str] = []
     row = ""
-    for part in parts:
-        longer = row + part.sign + part.text
+    for i, part in enumerate(parts):
+        whole = _term(parts, i)
+        # A term that no row can hold begins where there is room for its first part.
+        kept = whole if width(INDENT + whole) <= rest else part.sign + part.text
         # The first row has the relation in front and less room than the others.
-        if row and width(longer) > (rest if found else first):
+        if row and width(row + kept) > (rest if found else first):
             found.append(row)
-            row = f"{INDENT}{part.sign}{part.text}"
-        else:
-            row = longer
+            row = INDENT
+        row += part.sign + part.text
     return [*found, row]
+
+
+def _term(parts: Sequence[Piece], at: int) -> str:
+    """Return a piece with those behind it up to the next sign that stands in no more expressions than its own."""
+    inside = takewhile(lambda part: part.depth > parts[at].depth, parts[at + 1 :])
+    return "".join(part.sign + part.text for part in (parts[at], *inside))
 
 
 def pieces(e: Expr, n: Notation, room: float, least: int = SUM) -> list[Piece]:
@@ -364,11 +373,11 @@ def _around(text: str, parts: Sequence[Expr], n: Notation, room: float, least: i
         first, *rest = pieces(part, n, room - width(head), least)
         is_end = joint[:1] in (",", ";")
         found = (
-            [*_between("", found, joint.rstrip()), replace(first, sign=" ")]
+            [*_between("", found, joint.rstrip()), replace(first, sign=" ", depth=0)]
             if is_end
-            else [*found, replace(first, sign=joint)]
+            else [*found, replace(first, sign=joint, depth=0)]
         )
-        found += rest
+        found += _deeper(rest)
     return _between(_of_one_size(head), found, _of_one_size(tail))
 
 
@@ -386,8 +395,13 @@ def _joined(signs: Sequence[str], parts: Iterable[list[Piece]]) -> list[Piece]:
     """Return pieces of several expressions one after another, each with its sign before it, the first without."""
     found: list[Piece] = []
     for sign, (first, *rest) in zip(signs, parts, strict=True):
-        found += [replace(first, sign=sign if found else ""), *rest]
+        found += [replace(first, sign=sign if found else "", depth=0), *_deeper(rest)]
     return found
+
+
+def _deeper(parts: Sequence[Piece]) -> list[Piece]:
+    """Return pieces of an expression as a part of another one."""
+    return [replace(part, depth=part.depth + 1) for part in parts]
 
 
 def _between(before: str, parts: list[Piece], behind: str) -> list[Piece]:

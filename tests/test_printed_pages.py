@@ -1,0 +1,67 @@
+"""What was objected to where printed pages were looked at, each in a cell of its own: breaks, spaces, letters with indices."""
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Input, Param, State
+from tests.readback import as_latex_textbook, assert_read, sizes_of
+from tests.test_mathml import as_mathml_textbook
+
+
+@sb.cell
+def joined(x: Input["m"], h: State["n"], c: State["n"], W: Param["4*n m+n"], b: Param["4*n"]):
+    z = W @ np.concatenate([x, h]) + b
+    i, f, g, o = np.split(z, 4)
+    c_new = sb.sigmoid(f + 1) * c + sb.sigmoid(i) * np.tanh(g)
+    return sb.sigmoid(o) * np.tanh(c_new), c_new
+
+
+@sb.cell
+def turning(x: Input["m"], p: State["n"], mix: Param["n m"], T: Param["n n n"], alpha: Param["n"]):
+    u = mix @ x
+    return alpha * p + (1 - alpha) * np.einsum("ijk,j,k->i", T, u, p)
+
+
+@sb.cell
+def graves(
+    x: Input["m"], h: State["n"], c: State["n"], W_xi: Param["n m"], W_xf: Param["n m"], W_xc: Param["n m"],
+    W_hi: Param["n n"], W_hf: Param["n n"], W_hc: Param["n n"],
+):  # fmt: skip
+    """Source: Graves 2013, "Generating sequences with recurrent neural networks", equations 7 to 9, in its letters."""
+    i, f = sb.sigmoid(W_xi @ x + W_hi @ h), sb.sigmoid(W_xf @ x + W_hf @ h)
+    c_new = f * c + i * np.tanh(W_xc @ x + W_hc @ h)
+    return np.tanh(c_new), c_new
+
+
+@pytest.mark.parametrize("printed", [None, as_latex_textbook, as_mathml_textbook])
+@pytest.mark.parametrize("cell", [joined, turning, graves], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
+def test_pages_read_back(cell: sb.Cell, printed) -> None:
+    assert_read(cell, sizes_of(cell), printed=printed)
+
+
+def test_what_one_row_can_hold_is_not_broken_inside() -> None:
+    """Parts of a joined vector begin rows where they do not fit behind the part before; greedily dh_t stood there alone."""
+    latex = sb.derive(joined).latex(width="single")
+    inside = latex[latex.index(r"\mathrm{d}z_{t} &=") :].split(r"\\")[:3]
+    assert [row.strip()[-1] for row in inside[:2]] == [";", ";"], inside
+    assert r"&\quad {} \odot" not in latex
+
+
+def test_a_word_and_a_letter_are_no_longer_word() -> None:
+    latex = sb.derive(turning).latex()
+    assert r"\mathrm{mix}\: x_{t}" in latex and r"\mathrm{mix} x" not in latex
+    assert r"\mathrm{mix}^{\top} \mathrm{d}" in latex
+
+
+def test_a_greek_letter_takes_an_index_as_a_latin_one_does() -> None:
+    d = sb.derive(turning)
+    assert "α_i" in d.text() and r"\alpha_{i}" in d.latex()
+    assert "(α)_" not in d.text() and r"(\alpha)_" not in d.latex()
+
+
+def test_two_letters_below_a_weight_are_what_a_gate_takes_from_where() -> None:
+    d = sb.derive(graves)
+    assert "ξ" not in d.text() and r"\xi" not in d.latex()
+    assert "W_{x,k} x_{t}" in d.latex() and "$W_{x,i}$, $W_{x,f}$, $W_{x,c}$" in d.latex()
