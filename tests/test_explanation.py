@@ -216,7 +216,7 @@ def test_explanation_is_in_whole_words() -> None:
     assert "dc_t is complete here: what the loss gives, what step t + 1 brings and what line 1 gave" in text
     text = str(sb.derive(zoo.selective_ssm).explain())
     assert (
-        "(Σ_t diag(Δt_t) da_{decay,t})" in text
+        "⊙ Σ_t diag(Δt_t) da_{decay,t}" in text
         and "over t of what is given; where a line has Σ_t, it is that sum" in text
     )
     assert "Σ_t" not in str(sb.derive(rnn).explain())

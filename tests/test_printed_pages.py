@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Param, State
+from symbptt import Const, Input, Param, State
 from tests.readback import as_latex_textbook, assert_read, sizes_of
 from tests.test_mathml import as_mathml_textbook
 
@@ -34,8 +34,13 @@ def graves(
     return np.tanh(c_new), c_new
 
 
+@sb.cell
+def masked(x: Input["n"], h: State["n"], U: Param["n n"], M: Const["n n"], tau: Param, dt: Const = 0.1):
+    return h + dt / tau * (np.tanh(np.maximum(U, 0) @ M @ h + x) - h)
+
+
 @pytest.mark.parametrize("printed", [None, as_latex_textbook, as_mathml_textbook])
-@pytest.mark.parametrize("cell", [joined, turning, graves], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [joined, turning, graves, masked], ids=lambda cell: cell.name)
 @pytest.mark.thinned(2)
 def test_pages_read_back(cell: sb.Cell, printed) -> None:
     assert_read(cell, sizes_of(cell), printed=printed)
@@ -65,3 +70,10 @@ def test_two_letters_below_a_weight_are_what_a_gate_takes_from_where() -> None:
     d = sb.derive(graves)
     assert "ξ" not in d.text() and r"\xi" not in d.latex()
     assert "W_{x,k} x_{t}" in d.latex() and "$W_{x,i}$, $W_{x,f}$, $W_{x,c}$" in d.latex()
+
+
+def test_a_sum_over_steps_stands_last_and_needs_no_brackets() -> None:
+    """Numbers and arrays that are the same at all steps stand before it, matrices behind it inside."""
+    text = sb.derive(masked).text()
+    assert "dU = [U > 0] ⊙ Σ_t da_t h_{t-1}ᵀ Mᵀ\n" in text
+    assert "dτ = -Δt Σ_t dh_tᵀ (tanh(a_t) - h_{t-1}) / τ²\n" in text

@@ -217,9 +217,18 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
             (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
     # (xᵀ x) I, never I xᵀ x, which would be read as a product of matrices.
     others.sort(key=lambda factor: factor == EYE)
-    rest = _as_powers([*counts, *others, *arrays])
+    rest = _sum_last(_as_powers([*counts, *others, *arrays]))
     own = [found for x in product(numbers) if not is_one(found := Number(x))]
     return [*own, *rest] or [ONE]
+
+
+def _sum_last(factors: list[Expr]) -> list[Expr]:
+    """Return factors with the only sum over steps behind all others, where it needs no brackets: c ⊙ Σ_t u for (Σ_t u) ⊙ c. One
+    that is a number stays before arrays."""
+    sums = [x for x in factors if isinstance(x, Total)]
+    if len(sums) != 1 or (not sums[0].shape and any(x.shape for x in factors)):
+        return factors
+    return [*(x for x in factors if x is not sums[0]), *sums]
 
 
 def _as_powers(factors: list[Expr]) -> list[Expr]:
@@ -401,11 +410,28 @@ def _matmul(e: Matmul) -> Expr:
             own, rest = _numbers_apart(factor)
             numbers += own
             kept.append(rest)
-    kept = _as_number(_quadratic_form(_without_diagonals(kept)))
+    kept = _inside_sum(_as_number(_quadratic_form(_without_diagonals(kept))))
     if not numbers and not below:
         return with_sign(sign, e if e.factors == tuple(kept) else matmul(kept))
     whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
     return with_sign(sign, _times(whole))
+
+
+def _inside_sum(factors: list[Expr]) -> list[Expr]:
+    """Return a product of matrices with the only sum over steps around it: Σ_t u vᵀ A for (Σ_t u vᵀ) A."""
+    sums = [i for i, factor in enumerate(factors) if isinstance(factor, Total)]
+    if len(sums) != 1 or len(factors) < 2:
+        return factors
+    (at,) = sums
+    total = factors[at]
+    assert isinstance(total, Total)
+    return [Total(_matmul_of([*factors[:at], total.inner, *factors[at + 1 :]]), total.at)]
+
+
+def _matmul_of(factors: Sequence[Expr]) -> Expr:
+    """Return a product of matrices in normal form."""
+    found = matmul(factors)
+    return _matmul(found) if isinstance(found, Matmul) else found
 
 
 def _without_diagonals(factors: list[Expr]) -> list[Expr]:

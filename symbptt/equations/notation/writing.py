@@ -197,8 +197,8 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
         last = i == len(e.factors) - 1 and arrays < 2
         # A product of matrices at the end, behind numbers: 2 W h and 2 aᵀ b need no brackets, W h ⊙ x would be ambiguous.
         least = MATRIX if last or isinstance(factor, Number) else POWER
-        if i and i == len(e.factors) - 1 and _is_open(factor) and arrays < 2:
-            least = PRODUCT  # behind numbers a Σ has no end that a bracket would have to show
+        if i and i == len(e.factors) - 1 and _is_open(factor):
+            least = PRODUCT  # at the end a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape
         is_plain = isinstance(factor, Number) or _begins_plainly(factor, n, least)
         found.append(((n.hadamard if both else n.scalar if is_plain else n.thin) if i else "", factor, least))
