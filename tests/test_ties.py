@@ -60,6 +60,12 @@ BODIES: dict[str, Callable[..., Any]] = {
     "numbers of arrays that the body makes": lambda a, h, x, c, i: (
         np.maximum(a, np.ones(3)[0]) + np.minimum(h, np.zeros(()))
     ),
+    "integers of NumPy": lambda a, h, x, c, i: (
+        np.maximum(a, np.int64(1)) + np.minimum(h, np.arange(3)[0]) + np.maximum(x, i + 0)
+    ),
+    "counts": lambda a, h, x, c, i: (
+        np.maximum(a, np.sum(x > 0)) + np.minimum(h, (x > 0) * 1) + np.maximum(a, np.where(h > 0, 1, 0))
+    ),
     "numbers": lambda a, h, x, c, i: np.clip(a, -1, 1) + np.maximum(h, np.float64(1)) + sb.hard_tanh(a + h),
 }
 ARRAYS: dict[str, Callable[..., Any]] = {
@@ -68,8 +74,28 @@ ARRAYS: dict[str, Callable[..., Any]] = {
     "joined with numbers": lambda a, h, x, c, i: np.maximum(a, np.concatenate([h[:1], np.ones(2)])),
     "the greatest of a row": lambda a, h, x, c, i: x + h * np.max(np.stack([a, 0 * x, h]), axis=0),
 }
+
+
+def of_sizes(f: Callable[..., Any]) -> sb.Cell:
+    """A cell of vectors of a named size whose step is a function of a = w x + h and h."""
+
+    @sb.cell
+    def sized(x: Input["n"], h: State["n"], w: Param["n"]):
+        return f(w * x + h, h)
+
+    return sized
+
+
+SIZES: dict[str, Callable[..., Any]] = {
+    "a named size": lambda a, h: np.maximum(a, h.shape[0] - 2) + np.minimum(h.size - 1, h),
+    "computed of named sizes": lambda a, h: np.minimum(
+        np.clip(a, -1.0 * h.shape[0], np.sqrt(h.size**2) - 1), h.shape[0] // 2
+    ),
+    "a named size and a value": lambda a, h: np.clip(a, 1 - h.shape[0], h) + np.maximum(a, np.maximum(h, h.shape[0])),
+}
 CASES = {f"{k}, vectors": of_vectors(f) for k, f in (BODIES | ARRAYS).items()}
 CASES |= {f"{k}, numbers": of_numbers(f) for k, f in BODIES.items()}
+CASES |= {k: of_sizes(f) for k, f in SIZES.items()}
 CASES |= {"a whole constant, vectors": of_vectors(BODIES["a constant"], 1), "pid": pid}
 
 

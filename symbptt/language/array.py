@@ -416,11 +416,27 @@ def apply(name: str, *values: Any, plain: bool = False) -> Array:
         raise cell_error(
             "a complex number to a power that is no integer, which has several values", "write z**2, or z * z"
         )
+    if op.name in OUTSIDE and any(map(is_of_sizes, arrays)) and not all(map(is_of_sizes, arrays)):
+        return _bounded(op.name, *arrays)
     expr = op.body(*_arguments(op.name, graph, arrays))
     result = apply_expr(graph, expr, [array.id for array in arrays])
     # Numbers follow constants through the trace, so that `if dt > 0.1` and `range(k)` work on Const arguments.
     known = all(array.value is not None for array in arrays)
     return Array(graph, result, _value(op, [array.value for array in arrays]) if known else None)
+
+
+OUTSIDE = {"maximum": "less_equal", "minimum": "greater_equal", "clip": ""}
+"""By the functions that may tie with a bound, when a value is not within it, or at it."""
+
+
+def _bounded(name: str, *arrays: Array) -> Array:
+    """Return a value within bounds of which some are computed of named sizes: these are numbers for NumPy, which win at a tie, as
+    those do that are written down. A value that is NaN stays."""
+    if name == "clip":
+        x, low, high = arrays
+        return apply("minimum", apply("maximum", x, low), high)
+    bound, x = arrays if is_of_sizes(arrays[0]) else arrays[::-1]
+    return apply("where", apply(OUTSIDE[name], x, bound), bound, x)
 
 
 def kind(array: Array) -> int:

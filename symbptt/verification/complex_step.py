@@ -69,6 +69,23 @@ class Kept(np.ndarray):
         return array.view(cls)
 
 
+class Whole(np.ndarray):
+    """Truth values and integers that a check hands to the user's function, or that come of its values: one without axes is no number of
+    the body, which NumPy's own scalars are, and shares a slope at a tie."""
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        # Arrays of another class say what a function of theirs means, whatever stands first in the call.
+        if not all(kind in (Whole, np.ndarray) for kind in types):
+            return NotImplemented
+        return super().__array_function__(func, types, args, kwargs)
+
+
+def whole(value: Any) -> Any:
+    """Return truth values and integers of NumPy's as such arrays, all else as it is."""
+    is_whole = isinstance(value, ARRAYS) and value.dtype.kind in "biu" and not isinstance(value, Whole)
+    return np.asarray(value).view(Whole) if is_whole else value
+
+
 class Analytic(np.ndarray):
     """Complex arrays whose real part equals the result of the plain function to the last bit, comparisons included."""
 
@@ -140,7 +157,7 @@ def analytic(value: Any) -> Any:
     """Return complex arrays and scalars, looked for in lists too, as such arrays; all else as it is."""
     if isinstance(value, ARRAYS):
         is_other = value.dtype.kind != "c" or isinstance(value, Kept)
-        return value if is_other else np.asarray(value).view(Analytic)
+        return whole(value) if is_other else np.asarray(value).view(Analytic)
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(map(analytic, value))
     return type(value)(map(analytic, value)) if isinstance(value, list | tuple) else value

@@ -16,7 +16,7 @@ from symbptt.language.cell import Cell, place_of
 from symbptt.language.init import concrete
 from symbptt.language.model import Loss, Model
 from symbptt.language.namespaces import held_names
-from symbptt.verification.complex_step import Kept, analytic, as_like
+from symbptt.verification.complex_step import Kept, analytic, as_like, whole
 
 Arrays = dict[str, Any]
 STEP = 1e-40
@@ -66,9 +66,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
     """
     names = [a.name for a in cell.arguments if a.role == "state"]
     given = constants(cell, point) | point.params  # a check may give constants of its own kind
-    # A whole number that is a constant is a value, as an index is, and may be the number of rounds of a loop.
-    params = {k: np.int64(v) if isinstance(v, int) else v for k, v in given.items()}
-    groups = (params, point.inputs, point.state, point.state if point.initial is None else point.initial)
+    groups = (given, point.inputs, point.state, point.state if point.initial is None else point.initial)
     params, inputs, start, initial = (prepared(group, point) for group in groups)
     active = point.active
     found: dict[str, dict[tuple[int, int], Any]] = {}
@@ -180,9 +178,13 @@ def as_complex(arrays: Arrays) -> Arrays:
 
 
 def own(target: Cell | Loss, values: Arrays) -> Arrays:
-    """A call's arguments by name, copied: changes that a function makes in place do not reach the caller."""
+    """A call's arguments by name, copied: changes that a function makes in place do not reach the caller.
+
+    An index is a value at a tie, and so is a whole number that is a constant, which may be the number of rounds of a loop.
+    """
     wanted = {a.name: values[a.name] for a in target.arguments}
-    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
+    copied = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in wanted.items()}
+    return {k: whole(np.asarray(v) if isinstance(v, int) else v) for k, v in copied.items()}
 
 
 def _by_name(names: list[str], result: Any) -> Arrays:

@@ -13,7 +13,7 @@ from symbptt import ops
 from symbptt.dense import SignAndLog, factored, of_objects
 from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS
-from symbptt.verification.complex_step import Kept
+from symbptt.verification.complex_step import Kept, whole
 from symbptt.verification.rounding.exact import DIGITS, ELEMENTWISE, Exact, chosen, exact
 from symbptt.verification.rounding.functions import OF_NUMPY, OWN, TRUTHS
 
@@ -143,7 +143,9 @@ def exactly(value: Any) -> Any:
         found[()] = value
         return found.view(ExactArray)
     if isinstance(value, np.ndarray):
-        return value if value.dtype != object or type(value) is ExactArray else value.view(ExactArray)
+        return whole(value) if value.dtype != object or type(value) is ExactArray else value.view(ExactArray)
+    if isinstance(value, np.generic):
+        return whole(value)
     return type(value)(map(exactly, value)) if type(value) in (list, tuple) else value
 
 
