@@ -13,6 +13,9 @@ from symbptt.dense import spread
 from symbptt.language.init import concrete
 from symbptt.verification import oracle
 from symbptt.verification.complex_step import analytic
+from symbptt.verification.objective import loss_of
+from symbptt.verification.regimes import REGIMES, TIES, _drawn, point
+from symbptt.verification.requests import NOTHING
 from tests.readback import assert_read
 
 
@@ -252,6 +255,29 @@ def test_matrix_without_a_factor_is_told() -> None:
         sb.CellError, match="has no value at step 0 of sample 0 of random data: matrix is not positive definite"
     ):
         sb.verify(indefinite)
+
+
+@sb.cell
+def solved(x: Input["n"], h: State["n"], W: Param["n n"]):
+    return np.tanh(np.linalg.solve(W, h + x))
+
+
+@sb.loss
+def distance(h: State["n"], V: Param["n n"]):
+    return h @ np.linalg.solve(V, h)
+
+
+def test_exact_numbers_are_drawn_until_no_matrix_is_singular() -> None:
+    """Of these seeds the first draw has a singular matrix: of the cell, of the cell, and of the loss."""
+    exact = next(regime for regime in REGIMES if regime.exact)
+    for target, seed in ((solved, 5), (solved, 7), (sb.model(solved, distance), 2)):
+        first = _drawn(target, exact, TIES[0], np.random.default_rng(seed), NOTHING)
+        assert first is not None
+        with pytest.raises(oracle.SingularError, match="of random data: singular matrix"):
+            loss_of(target, first) if isinstance(target, sb.Model) else oracle.run(target, first)
+        found = point(target, exact, TIES[0], seed)
+        assert found is not None and set(np.unique(found.params["W"])) <= {-1, 0, 1}
+        loss_of(target, found) if isinstance(target, sb.Model) else oracle.run(target, found)
 
 
 def _refused(body: Any) -> str:

@@ -228,4 +228,4 @@ def _returned_at(model: Model, shared: Arrays, values: Arrays, point: Point, pla
         a.name: analytic(values[a.name][step, place[1]]) for a in model.loss.arguments if a.role in ("state", "output")
     }
     with oracle.holding(model.loss.function, oracle.arrays_of(point)):
-        return model.loss.called(oracle.own(model.loss, {**shared, **targets, **read}))
+        return oracle.called(model.loss, {**shared, **targets, **read}, *place)

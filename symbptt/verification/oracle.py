@@ -54,6 +54,10 @@ class Point:
         return {k: v for k, v in (("lengths", self.lengths), ("reset", self.reset)) if v is not None}
 
 
+class SingularError(CellError):
+    """A function of a matrix that it does not have, as of one that is singular."""
+
+
 Block = tuple[str, str, Any]
 """The place of a block: the group, the name and the index."""
 
@@ -77,7 +81,7 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
                 if point.reset is not None and point.reset[t, b]:
                     state = first
                 given = {**params, **{k: v[t, b] for k, v in inputs.items()}, **state}
-                results = _by_name(names, _step(cell, own(cell, given), t, b))
+                results = _by_name(names, called(cell, given, t, b))
                 state = {name: analytic(results[name]) for name in names}
                 for name, value in results.items():
                     # A copy: the function may return an argument itself, or write into its result at the next step.
@@ -110,12 +114,16 @@ def holding(function: Callable[..., Any], arrays: Sequence[Any]) -> AbstractCont
     return held_names(function, made)
 
 
-def _step(cell: Cell, given: Arrays, t: int, b: int) -> Any:
+def called(target: Cell | Loss, given: Arrays, t: int, b: int) -> Any:
+    """Return what the user's function returns at a step of a sample.
+
+    Raises: SingularError where it takes a function of a matrix that has none.
+    """
     try:
-        return cell.called(given)
+        return target.called(own(target, given))
     except np.linalg.LinAlgError as error:
-        raise CellError(
-            f"{cell.name} has no value at step {t} of sample {b} of random data: {str(error).lower()}{place_of(cell.function)}\n"
+        raise SingularError(
+            f"{target.name} has no value at step {t} of sample {b} of random data: {str(error).lower()}{place_of(target.function)}\n"
             "  inputs=, params= and domain= say where it is defined; or add a small multiple of the identity to the matrix"
         ) from None
 

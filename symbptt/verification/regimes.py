@@ -21,6 +21,7 @@ from symbptt.settling import UnsettledError, settling_well
 from symbptt.verification import oracle
 from symbptt.verification.domains import at_border, holds, into, shown
 from symbptt.verification.gates import gate_biases, saturating_biases
+from symbptt.verification.objective import loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.requests import NOTHING, Asked
 
@@ -121,6 +122,8 @@ LAST_DIGITS = 1e-14
 """The change at which the rounds of fixed points end while a cell is checked."""
 SOON = 100
 """The rounds within which they settle: where a body hardly contracts, gradients have few digits."""
+DRAWS = 100
+"""How often numbers of which many are zero and one are drawn until no matrix is singular."""
 HALVINGS = 12
 """How often parameters are halved for the rounds of fixed points to settle."""
 MOST = 4096
@@ -160,8 +163,35 @@ def size_given(asked: Asked) -> Size | None:
 
 def point(cell: Cell | Model, regime: Regime, size: Size, seed: int, asked: Asked = NOTHING) -> Point | None:
     """Return arguments of a cell, random ones where they are not given; none where its named sizes cannot all be 1, or it has no
-    gate with a bias that may be moved."""
-    random = np.random.default_rng(seed)
+    gate with a bias that may be moved. A matrix of zeros and ones is often singular: the numbers are drawn again where the cell has
+    no value for that.
+
+    Raises: SingularError where many draws have none.
+    """
+    draws = (_drawn(cell, regime, size, np.random.default_rng([seed, k] if k else seed), asked) for k in range(DRAWS))
+    steps = [cell.cell.looped, cell.loss.step] if isinstance(cell, Model) else [cell.looped]
+    if not (regime.exact and any(node.family == "algebra" for step in steps for node in step.graph)):
+        return next(draws)
+    for number, found in enumerate(draws):
+        if found is None or _has_values(cell, found, is_last=number == DRAWS - 1):
+            return found
+    raise AssertionError
+
+
+def _has_values(target: Cell | Model, drawn: Point, is_last: bool) -> bool:
+    """Answer whether a cell and its loss have values at a point; at the last one tried, an error says where they have none."""
+    try:
+        with np.errstate(all="ignore"):
+            loss_of(target, drawn) if isinstance(target, Model) else oracle.run(target, drawn)
+    except oracle.SingularError:
+        if is_last:
+            raise
+        return False
+    return True
+
+
+def _drawn(cell: Cell | Model, regime: Regime, size: Size, random: np.random.Generator, asked: Asked) -> Point | None:
+    """Return arguments of a cell by one draw."""
     numbers = _sizes(cell, size, asked)
     shut = {} if size.gates is None else gates_to_move(cell, asked)
     if numbers is None or (size.gates is not None and not shut):
