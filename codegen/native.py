@@ -112,7 +112,7 @@ def _module(framework: str, cell: Cell, consts: Mapping[str, Any] | None, backen
     equations = (looped_equations_of(cell) or equations_of(cell)).as_spelt()
     module = load(interface(kernel.program, TABLES[framework], VERSION, equations), name)
     inside = import_module(f"symbptt.codegen.frameworks.{framework}_kernel")
-    setattr(module, {"torch": "_Recurrence", "jax": "_recurrence"}[framework], inside.recurrence(kernel, module))
+    setattr(module, TABLES[framework].recurrence, inside.recurrence(kernel, module))
     return module, cell
 
 

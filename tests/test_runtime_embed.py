@@ -36,8 +36,8 @@ from symbptt.codegen.runtime import (
     whole,
     window,
 )
-from symbptt.codegen.targets.numpy import embed
 from symbptt.codegen.targets.numpy.embed import OWN, RUNTIME, defined, definition, embedded, names_of
+from symbptt.codegen.targets.python import copied
 from tests.kernels import kernel_of
 from tests.test_truncation import MODELS
 
@@ -99,7 +99,7 @@ def free_names(text: str) -> set[str]:
 
 
 def top_names(text: str) -> list[str]:
-    return [name for node in ast.parse(text).body for name in embed._defined(node)]
+    return [name for node in ast.parse(text).body for name in copied.names_defined(node)]
 
 
 TARGETS = [zoo.lstm, zoo.min_gru, *MODELS.values()]
@@ -160,9 +160,9 @@ def test_module_of_starts_complex_numbers_or_indices_has_what_these_need() -> No
 
 
 def test_statement_that_calls_what_is_absent_is_left_out() -> None:
-    source = embed.parsed("def f(x: int = 2**3) -> int:\n    x += 1\n    note(x)\n    return x\n")
+    source = copied.parsed("def f(x: int = 2**3) -> int:\n    x += 1\n    note(x)\n    return x\n")
     kept = "def f(x=2**3):\n    x += 1\n    note(x)\n    return x"
-    assert [embed.plain(source, "f", frozenset(names)) for names in ((), ("note",), ())] == [
+    assert [copied.plain(source, "f", frozenset(names)) for names in ((), ("note",), ())] == [
         kept, kept.replace("    note(x)\n", ""), kept,
     ]  # fmt: skip
 
@@ -184,8 +184,8 @@ def test_roots_that_a_text_reads_are_carried_in_the_order_of_the_files() -> None
 
 def all_plain(text: str) -> str:
     """The definitions of a text without types."""
-    source = embed.parsed(textwrap.dedent(text))
-    return "\n\n\n".join(embed.plain(source, name) for name in source.nodes if name != "Number")
+    source = copied.parsed(textwrap.dedent(text))
+    return "\n\n\n".join(copied.plain(source, name) for name in source.nodes if name != "Number")
 
 
 def test_text_is_the_file_without_types() -> None:
@@ -262,7 +262,7 @@ def test_every_file_does_the_same_without_types(file: ModuleType) -> None:
             assert node.value is not None
             return ast.Assign([node.target], node.value)
 
-    wanted = [Untyped().visit(node) for node in ast.parse(inspect.getsource(file)).body if embed._defined(node)]
+    wanted = [Untyped().visit(node) for node in ast.parse(inspect.getsource(file)).body if copied.names_defined(node)]
     found = [definition(file, name) for name in names_of(file)]
     written = [ast.unparse(ast.fix_missing_locations(node)) for node in wanted if node is not None]
     assert written == [ast.unparse(ast.parse(d.text)) for d in found]

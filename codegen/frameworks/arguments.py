@@ -1,15 +1,75 @@
 """What modules for torch and for JAX check alike of the arguments of a call; arrays are those of either."""
 
-from symbptt.codegen.frameworks.cell import INDICES, INPUTS, LEAD, PARAMS, SHAPES, STATES
+from functools import partial
+
+from symbptt.codegen.frameworks.arrays import (
+    _broadcast,
+    _constant,
+    _data,
+    _has_values,
+    _is_integer,
+    _is_truth,
+    _mask,
+)
+from symbptt.codegen.frameworks.cell import (
+    ARGUMENTS,
+    INDICES,
+    INPUTS,
+    LEAD,
+    PARAMS,
+    SHAPES,
+    STARTS,
+    STATES,
+    TARGETS,
+    _shapes,
+    _sizes,
+)
 
 
 class ArgumentError(ValueError):
     """An array or a name is not what a call takes."""
 
 
-def _check_names(params, inputs, state):
+def _arguments(groups, steps):
+    """Return the arguments by name, the states that lack among them, T and B; `groups` are dicts by what they hold.
+
+    Raises: ArgumentError for what lacks, is not known, or has another shape or type.
+    """
+    _check_names(groups)
+    given = {name: _data(name, value) for group in groups.values() for name, value in group.items()}
+    T, B = _lead(given, steps)
+    shapes = _shapes(**_sizes(partial(_length, given)))
+    like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
+    for name in STATES:
+        if name not in given:
+            start = STARTS.get(name, 0.0)
+            start = given[start] if isinstance(start, str) else _constant(start, like)
+            given[name] = _broadcast(start, (B, *shapes[name]))
+    _check_arrays(given, like, T, B, shapes)
+    return given, T, B
+
+
+def _masks(lengths, reset, T, B):
+    """Return lengths and resets as arrays.
+
+    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
+    """
+    if lengths is not None:
+        lengths = _mask(lengths)
+        _check_mask("lengths", lengths, (B,), _is_integer(lengths), "integers")
+        if _has_values(lengths) and bool(((lengths < 0) | (lengths > T)).any()):
+            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
+    if reset is not None:
+        reset = _mask(reset)
+        _check_mask("reset", reset, (T, B), _is_truth(reset), "truth values")
+    return lengths, reset
+
+
+def _check_names(groups):
     """Raises: ArgumentError for names that lack or are not known; a state may lack."""
-    for what, found, names in (("parameter", params, PARAMS), ("input", inputs, INPUTS), ("state", state, STATES)):
+    known = {"parameter": PARAMS, "input": INPUTS, "state": STATES, "target": TARGETS}
+    for what, found in groups.items():
+        names = known[what]
         if not hasattr(found, "items"):
             raise ArgumentError(f"a dict by name is expected for {', '.join(names)}, got {type(found).__name__}")
         for name in found:
@@ -60,3 +120,15 @@ def _check_mask(name, value, wanted, is_of_kind, kind):
     if tuple(value.shape) != wanted or not is_of_kind:
         came = f"{value.dtype} of shape {tuple(value.shape)}"
         raise ArgumentError(f"{name}: {kind} of shape {wanted} are expected, got {came}")
+
+
+def _parted(arrays):
+    """Return the arguments of the cell as parameters, inputs and states."""
+    one = len(_weights())
+    two = one + len(INPUTS)
+    return tuple(arrays[:one]), tuple(arrays[one:two]), tuple(arrays[two:])
+
+
+def _weights():
+    """Return the parameters that the cell itself reads."""
+    return tuple(k for k in PARAMS if k in ARGUMENTS)

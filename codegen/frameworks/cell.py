@@ -10,6 +10,9 @@ from typing import Any
 PARAMS: tuple[str, ...] = ("w",)
 INPUTS: tuple[str, ...] = ("x",)
 STATES: tuple[str, ...] = ("h",)
+TARGETS: tuple[str, ...] = ()
+ARGUMENTS: tuple[str, ...] = ("x", "h", "w")
+"""The arguments of the cell itself, without those of a loss."""
 SIZES: tuple[str, ...] = ("n",)
 OUTPUTS: tuple[str, ...] = ("y",)
 LEAD: dict[str, int] = {"x": 2, "h": 1}

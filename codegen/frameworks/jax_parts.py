@@ -1,23 +1,13 @@
 """What each module for JAX carries beside the sweeps of its cell: the scans over steps, and the function with its derivative."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _check_arrays, _check_mask, _check_names, _lead, _length
-from symbptt.codegen.frameworks.cell import (
-    INDICES,
-    INPUTS,
-    OUTPUTS,
-    PARAMS,
-    STARTS,
-    STATES,
-    _backward,
-    _forward,
-    _shapes,
-    _sizes,
-)
+from symbptt.codegen.frameworks.arguments import _arguments, _masks, _parted, _weights
+from symbptt.codegen.frameworks.cell import INPUTS, OUTPUTS, STATES, _backward, _forward
 
 
 def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
@@ -27,68 +17,70 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    given, T, B = _arguments(params, {} if inputs is None else inputs, {} if state is None else state, steps)
+    groups = {"parameter": params, "input": {} if inputs is None else inputs, "state": {} if state is None else state}
+    given, T, B = _arguments(groups, steps)
     lengths, reset = _masks(lengths, reset, T, B)
-    if lengths is None and reset is None:
-        arrays, active, index = [given[k] for k in (*PARAMS, *INPUTS, *STATES)], None, None
-    else:
-        arrays, active, reset, index = _masked(given, T, B, lengths, reset)
-    after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
-    states, outputs = dict(zip(STATES, after, strict=True)), dict(zip(OUTPUTS, outputs, strict=True))
-    if index is not None:
-        # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
-        states = {k: jnp.where(_like(lengths > 0, given[k]), _at(v, index), given[k]) for k, v in states.items()}
-        outputs = {k: jnp.where(_like(active, v), v, 0) for k, v in outputs.items()}
+    states, outputs = _ran(given, T, B, lengths, reset)
+    if lengths is not None:
+        outputs = {k: jnp.where(_like(_steps(T) < lengths, v), v, 0) for k, v in outputs.items()}
     return states, outputs
 
 
-def _arguments(params, inputs, state, steps):
-    """Return the arguments by name, the states that lack among them, T and B.
-
-    Raises: ArgumentError for what lacks, is not known, or has another shape or type.
-    """
-    _check_names(params, inputs, state)
-    given = {name: jnp.asarray(value) for name, value in {**params, **inputs, **state}.items()}
-    T, B = _lead(given, steps)
-    shapes = _shapes(**_sizes(partial(_length, given)))
-    like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
-    for name in STATES:
-        if name not in given:
-            start = STARTS.get(name, 0.0)
-            start = given[start] if isinstance(start, str) else jnp.asarray(start, like.dtype)
-            given[name] = jnp.broadcast_to(start, (B, *shapes[name]))
-    _check_arrays(given, like, T, B, shapes)
-    return given, T, B
+def _ran(given, T, B, lengths, reset):
+    """Return the states after each step, and the outputs, those of a sample that has ended as at its last step."""
+    arrays, active, reset, index = _masked(given, T, B, lengths, reset)
+    after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
+    states = dict(zip(STATES, after, strict=True))
+    if index is not None:
+        # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
+        states = {k: jnp.where(_like(lengths > 0, given[k]), _at(v, index), given[k]) for k, v in states.items()}
+    return states, dict(zip(OUTPUTS, outputs, strict=True))
 
 
-def _masks(lengths, reset, T, B):
-    """Return lengths and resets as arrays.
+def _data(name, value):
+    return jnp.asarray(value)
 
-    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
-    """
-    if lengths is not None:
-        lengths = jnp.asarray(lengths)
-        _check_mask("lengths", lengths, (B,), jnp.issubdtype(lengths.dtype, jnp.integer), "integers")
-        # A program that is traced knows no values.
-        if not isinstance(lengths, jax.core.Tracer) and bool(((lengths < 0) | (lengths > T)).any()):
-            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
-    if reset is not None:
-        reset = jnp.asarray(reset)
-        _check_mask("reset", reset, (T, B), reset.dtype == bool, "truth values")
-    return lengths, reset
+
+def _mask(value):
+    return jnp.asarray(value)
+
+
+def _constant(value, like):
+    return jnp.asarray(value, like.dtype)
+
+
+def _broadcast(x, shape):
+    return jnp.broadcast_to(x, shape)
+
+
+def _is_integer(x):
+    return jnp.issubdtype(x.dtype, jnp.integer)
+
+
+def _is_truth(x):
+    return x.dtype == bool
+
+
+def _has_values(x):
+    """Answer whether values can be looked at: a program that is traced knows none."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def _steps(T):
+    """Return the numbers of the steps, (T, 1)."""
+    return jnp.arange(T)[:, None]
 
 
 def _masked(given, T, B, lengths, reset):
     """Return the arguments, which samples are active and which are reset at each step, and where a sample that has ended reads."""
     arrays, active, index = dict(given), None, None
     if lengths is not None:
-        time = jnp.arange(T)[:, None]
         # A sample that has ended repeats its last step, so that only values are computed that were finite before.
-        active, index = time < lengths, jnp.minimum(time, jnp.maximum(lengths - 1, 0))
+        active, index = _steps(T) < lengths, jnp.minimum(_steps(T), jnp.maximum(lengths - 1, 0))
         arrays.update((k, _at(given[k], index)) for k in INPUTS)
     if reset is not None and active is not None:
         reset = reset & active
-    return [arrays[k] for k in (*PARAMS, *INPUTS, *STATES)], active, reset, index
+    return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
 
 
 def _at(x, index):
@@ -98,17 +90,6 @@ def _at(x, index):
 def _like(mask, x):
     """Return a mask with the axes that it lacks."""
     return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
-
-
-def _parted(arrays):
-    one, two = len(PARAMS), len(PARAMS) + len(INPUTS)
-    return tuple(arrays[:one]), tuple(arrays[one:two]), tuple(arrays[two:])
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _recurrence(lead, active, reset, index, params, inputs, state):
-    """Return the states behind all steps and the outputs; the way back is the derived one."""
-    return _there(lead, active, reset, index, params, inputs, state)[0]
 
 
 def _there(lead, active, reset, index, params, inputs, state):
@@ -126,7 +107,19 @@ def _back(lead, saved, cotangents):
     return (None, None, None, *found)
 
 
-_recurrence.defvjp(_there, _back)
+def _with_derivative(there, back):
+    """Return a function of JAX whose derivative is the way back. What does not depend on values stands first."""
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def values(lead, *arrays):
+        return there(lead, *arrays)[0]
+
+    values.defvjp(there, back)
+    return values
+
+
+_recurrence: Any = _with_derivative(_there, _back)
+"""The states behind all steps and the outputs, of T and B, masks and arguments; the way back is the derived one."""
 
 
 def _before(initial, after, reset, index):

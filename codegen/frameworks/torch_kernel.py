@@ -16,7 +16,9 @@ def recurrence(kernel, module):
                 )
         params, inputs, state = (
             {k: x.detach().numpy() for k, x in zip(names, part, strict=True)}
-            for names, part in zip((module.PARAMS, module.INPUTS, module.STATES), module._parted(arrays), strict=True)
+            for names, part in zip(
+                (module._weights(), module.INPUTS, module.STATES), module._parted(arrays), strict=True
+            )
         )
         lengths = None if active is None else active.sum(0).numpy()
         return (params, inputs, state), {"lengths": lengths, "reset": None if reset is None else reset.numpy()}
@@ -38,7 +40,7 @@ def recurrence(kernel, module):
             names = (*ctx.run.states, *ctx.run.outputs)
             grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents, strict=True)})
             found = {**grads.params, **grads.inputs, **grads.state}
-            every = (*module.PARAMS, *module.INPUTS, *module.STATES)
+            every = (*module._weights(), *module.INPUTS, *module.STATES)
             return (None,) * 5 + tuple(
                 torch.from_numpy(found[k].copy()) if k in found and x.is_floating_point() else None
                 for k, x in zip(every, arrays, strict=True)

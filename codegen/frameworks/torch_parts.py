@@ -4,22 +4,14 @@ from functools import partial
 
 import torch
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _check_arrays, _check_mask, _check_names, _lead, _length
+from symbptt.codegen.frameworks.arguments import ArgumentError, _arguments, _masks, _parted, _weights
 from symbptt.codegen.frameworks.cell import (
-    CONSTS,
-    FIRST,
-    INDICES,
     INPUTS,
     OUTPUTS,
-    PARAMS,
-    SIZES,
-    STARTS,
     STATES,
     _backward,
     _forward,
     _kept,
-    _shapes,
-    _sizes,
 )
 
 
@@ -31,12 +23,18 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    given, T, B = _arguments(params, {} if inputs is None else inputs, {} if state is None else state, steps)
+    given, T, B = _arguments({"parameter": params, "input": inputs or {}, "state": state or {}}, steps)
     lengths, reset = _masks(lengths, reset, T, B)
-    if lengths is None and reset is None:
-        arrays, active, index = [given[k] for k in (*PARAMS, *INPUTS, *STATES)], None, None
-    else:
-        arrays, active, reset, index = _masked(given, T, B, lengths, reset)
+    states, outputs, final = _ran(given, T, B, lengths, reset)
+    if lengths is not None:
+        active = _steps(T, next(iter(states.values()))) < lengths.to(next(iter(states.values())).device)
+        outputs = {k: torch.where(_like(active, v), v, torch.zeros_like(v)) for k, v in outputs.items()}
+    return states, outputs, final
+
+
+def _ran(given, T, B, lengths, reset):
+    """Return the states after each step, the outputs, those of a sample that has ended as at its last step, and the last states."""
+    arrays, active, reset, index = _masked(given, T, B, lengths, reset)
     found = _Recurrence.apply(T, B, active, reset, index, *arrays)
     states = dict(zip(STATES, found, strict=False))
     outputs = dict(zip(OUTPUTS, found[len(STATES) :], strict=False))
@@ -44,131 +42,60 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
         # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
         began = lengths.to(index.device) > 0
         states = {k: torch.where(_like(began, given[k]), _at(v, index), given[k]) for k, v in states.items()}
-        outputs = {k: torch.where(_like(active, v), v, torch.zeros_like(v)) for k, v in outputs.items()}
     return states, outputs, {k: v[-1] if T else given[k] for k, v in states.items()}
 
 
-class Net(torch.nn.Module):
-    """The cell over all steps: the parameters by name, and a forward pass whose derivative is the derived one.
-
-    `outputs, final = net(inputs, state=None, lengths=None, reset=None, steps=None)`: `outputs` has the states after each step and the
-    outputs of the cell by name, (T, B, ...), `final` the states after the last step, (B, ...). Of one input the tensor may stand alone.
-    Under autocast all is computed in the type of autocast.
-    """
-
-    def __init__(self, sizes, seed=0, device=None, dtype=None):
-        super().__init__()
-        for name in SIZES:
-            if name not in sizes:
-                raise ArgumentError(f"the size {name!r} is missing\n  it has {', '.join(SIZES)}")
-        self.sizes = {name: sizes[name] for name in SIZES}
-        shapes = _shapes(**self.sizes)
-        generator = torch.Generator().manual_seed(seed)
-        for name in PARAMS:
-            value = _first(name, shapes[name], generator).to(device, dtype or torch.get_default_dtype())
-            if name in CONSTS:
-                self.register_buffer(_attribute(name), value)
-            else:
-                self.register_parameter(_attribute(name), torch.nn.Parameter(value))
-
-    def weights(self):
-        """Return the parameters by the names that the cell has for them."""
-        return {name: getattr(self, _attribute(name)) for name in PARAMS}
-
-    def forward(self, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
-        if isinstance(inputs, torch.Tensor):
-            if len(INPUTS) != 1:
-                raise ArgumentError(f"inputs: a dict of {', '.join(INPUTS)} is expected, got one tensor")
-            inputs = {INPUTS[0]: inputs}
-        for what, found in (("inputs", inputs), ("state", state)):
-            if found is not None and not hasattr(found, "items"):
-                raise ArgumentError(f"{what}: a dict of tensors by name is expected, got {type(found).__name__}")
-        params, inputs, state = self.weights(), dict(inputs or {}), dict(state or {})
-        device = next(iter([*params.values(), *inputs.values(), *state.values()])).device.type
-        if torch.is_autocast_enabled(device):
-            params, inputs, state = (_cast(x, torch.get_autocast_dtype(device)) for x in (params, inputs, state))
-        with torch.autocast(device, enabled=False):
-            states, outputs, final = run(params, inputs, state, lengths=lengths, reset=reset, steps=steps)
-        return {**states, **outputs}, final
+def _data(name, value):
+    """Return an argument, which is a tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise ArgumentError(
+            f"{name}: a tensor is expected, got {type(value).__name__}\n  write torch.as_tensor({name})"
+        )
+    return value
 
 
-def _attribute(name):
-    """Return the attribute of a parameter: its name, without points, and without those that a module has."""
-    plain = name.replace(".", "_")
-    return f"{plain}_" if hasattr(torch.nn.Module, plain) or plain in ("sizes", "training", "weights") else plain
+def _mask(value):
+    return torch.as_tensor(value)
 
 
-def _cast(tensors, dtype):
-    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+def _constant(value, like):
+    return torch.tensor(value, dtype=like.dtype, device=like.device)
 
 
-def _first(name, shape, generator):
-    """Return a first value: a number everywhere, an orthogonal matrix, or a uniform variable between Glorot's limits."""
-    if FIRST[name] == "orthogonal":
-        q, r = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))
-        return q * torch.sign(torch.diagonal(r, dim1=-2, dim2=-1)).unsqueeze(-2)
-    if FIRST[name] == "uniform":
-        limit = (6 / (shape[-1] + shape[-2])) ** 0.5
-        return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * limit
-    return torch.tensor(FIRST[name], dtype=torch.float64).expand(shape).clone()
+def _broadcast(x, shape):
+    return x.expand(shape)
 
 
-def _arguments(params, inputs, state, steps):
-    """Return the arguments by name, the states that lack among them, T and B.
-
-    Raises: ArgumentError for what lacks, is not known, or has another shape or type.
-    """
-    _check_names(params, inputs, state)
-    given = {**params, **inputs, **state}
-    for name, value in given.items():
-        if not isinstance(value, torch.Tensor):
-            raise ArgumentError(
-                f"{name}: a tensor is expected, got {type(value).__name__}\n  write torch.as_tensor({name})"
-            )
-    T, B = _lead(given, steps)
-    shapes = _shapes(**_sizes(partial(_length, given)))
-    like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
-    for name in STATES:
-        if name not in given:
-            start = STARTS.get(name, 0.0)
-            start = (
-                given[start] if isinstance(start, str) else torch.tensor(start, dtype=like.dtype, device=like.device)
-            )
-            given[name] = start.expand(B, *shapes[name])
-    _check_arrays(given, like, T, B, shapes)
-    return given, T, B
+def _is_integer(x):
+    return not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
 
 
-def _masks(lengths, reset, T, B):
-    """Return lengths and resets as tensors.
+def _is_truth(x):
+    return x.dtype == torch.bool
 
-    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
-    """
-    if lengths is not None:
-        lengths = torch.as_tensor(lengths)
-        kind = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
-        _check_mask("lengths", lengths, (B,), kind, "integers")
-        # A program that is compiled knows no values.
-        if not torch.compiler.is_compiling() and bool(((lengths < 0) | (lengths > T)).any()):
-            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
-    if reset is not None:
-        reset = torch.as_tensor(reset)
-        _check_mask("reset", reset, (T, B), reset.dtype == torch.bool, "truth values")
-    return lengths, reset
+
+def _has_values(x):
+    """Answer whether values can be looked at: a program that is compiled knows none."""
+    return not torch.compiler.is_compiling()
+
+
+def _steps(T, like):
+    """Return the numbers of the steps, (T, 1)."""
+    return torch.arange(T, device=like.device).unsqueeze(1)
 
 
 def _masked(given, T, B, lengths, reset):
     """Return the arguments, which samples are active and which are reset at each step, and where a sample that has ended reads."""
-    arrays, device = dict(given), next(iter(given.values())).device
+    arrays, like = dict(given), next(iter(given.values()))
     active = index = None
     if lengths is not None:
-        lengths, time = lengths.to(device), torch.arange(T, device=device).unsqueeze(1)
+        lengths, time = lengths.to(like.device), _steps(T, like)
         # A sample that has ended repeats its last step, so that only values are computed that were finite before.
         active, index = time < lengths, torch.minimum(time, (lengths - 1).clamp(min=0))
         arrays.update((k, _at(given[k], index)) for k in INPUTS)
     if reset is not None:
-        reset = reset.to(device) if active is None else reset.to(device) & active
-    return [arrays[k] for k in (*PARAMS, *INPUTS, *STATES)], active, reset, index
+        reset = reset.to(like.device) if active is None else reset.to(like.device) & active
+    return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
 
 
 def _at(x, index):
@@ -178,11 +105,6 @@ def _at(x, index):
 def _like(mask, x):
     """Return a mask with the axes that it lacks."""
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - mask.dim()))
-
-
-def _parted(arrays):
-    one, two = len(PARAMS), len(PARAMS) + len(INPUTS)
-    return tuple(arrays[:one]), tuple(arrays[one:two]), tuple(arrays[two:])
 
 
 class _Recurrence(torch.autograd.Function):
@@ -208,8 +130,10 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, *cotangents):
         (T, B), (reset, index, *saved) = ctx.lead, ctx.saved_tensors
         if not T:
-            return (None,) * 5 + tuple(torch.zeros_like(x) for x in saved[: len(PARAMS) + len(INPUTS) + len(STATES)])
-        number, ends = len(PARAMS) + len(INPUTS) + len(STATES), len(STATES) + len(OUTPUTS)
+            return (None,) * 5 + tuple(
+                torch.zeros_like(x) for x in saved[: len(_weights()) + len(INPUTS) + len(STATES)]
+            )
+        number, ends = len(_weights()) + len(INPUTS) + len(STATES), len(STATES) + len(OUTPUTS)
         params, inputs, state = _parted(saved[:number])
         after, outputs = tuple(saved[number:][: len(STATES)]), tuple(saved[number:][len(STATES) : ends])
         before = tuple(_before(x, v, reset, index) for x, v in zip(state, after, strict=True))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import keyword
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -19,12 +17,12 @@ from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept
 from symbptt.codegen.targets.functional.tables import Table
+from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 from symbptt.codegen.targets.python.header import docstring, tables
 from symbptt.codegen.targets.python.text import dict_text, name_tuple, nested_text, shape_text
 from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.ir.shape import Size, names_in
 from symbptt.ir.step import Argument
-from symbptt.syntax import statements
 
 FRAMEWORKS = "symbptt.codegen.frameworks"
 ROOTS = ("run", "Net")
@@ -37,40 +35,30 @@ OWN = {"params", "inputs", "state", "before", "after", "outputs", "kept", "cotan
 """Names that the sweeps of a module, and its tables, use themselves."""
 
 
-@dataclass(frozen=True)
-class Definition:
-    """A statement of a file that modules carry: the names that it defines, none of a call, and its text."""
-
-    names: tuple[str, ...]
-    text: str
-
-
 def source(p: Program, table: Table, version: str, equations: str) -> str:
     """Return the text of the module of a placed program for one framework."""
-    parts = _parts(table)
-    taken = {name for part in parts for name in part.names}
+    parts = _files(table)
+    taken = {name for file in parts for name in names_of(file)}
     sweeps = Sweeps(named(p, {*OWN, *taken, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}), table)
     # What the cell has of its own comes first, for that is what a reader looks for.
     own = "\n\n\n".join(function(sweeps).text for function in (forward, kept, backward))
     imports = [*["import math"] * ("math" in names_read(own, "sweeps")), *table.imports]
     head = "\n".join([docstring(p, version, equations, None), "", *imports, "", tables(p, None, {}, ("STARTS",))])
     more = "\n".join(line for text in _tables(p) for line in wrapped(text))
-    carried = [part.text for part in _carried(parts, f"{own}\n{head}")]
-    return "\n\n\n".join([f"{head}\n\n\n{more}", own, *carried]) + "\n"
+    return "\n\n\n".join([f"{head}\n\n\n{more}", own, _carried(parts, f"{own}\n{head}")])
 
 
 def interface(p: Program, table: Table, version: str, equations: str) -> str:
     """Return the text of a module without sweeps: who loads it gives it `_Recurrence`, or `_recurrence`, a function of all steps."""
-    parts = [part for part in _parts(table) if part.names and part.names[0].lower() != "_recurrence"]
     head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {}, ("STARTS",))])
     own = "\n".join([*(line for text in _tables(p) for line in wrapped(text)), "", "", *_outputs(p)])
-    carried = [part.text for part in _carried(parts, f"{own}\n{head}", OF_KERNELS)]
-    return "\n\n\n".join([f"{head}\n\n\n{own}", *carried]) + "\n"
+    carried = _carried(_files(table), "\n".join([own, head, *OF_KERNELS]), table.recurrence)
+    return "\n\n\n".join([f"{head}\n\n\n{own}", carried])
 
 
-def _parts(table: Table) -> tuple[Definition, ...]:
-    """Return the definitions that modules of a framework carry; a statement that calls comes behind all that it reads."""
-    return (*definitions("arguments.py"), *definitions(f"{table.name}_parts.py"))
+def _files(table: Table) -> tuple[str, ...]:
+    """Return the files of what modules of a framework carry, from callers to callees."""
+    return *table.files, "arguments.py"
 
 
 def _outputs(p: Program) -> list[str]:
@@ -108,32 +96,32 @@ def _first(a: Argument, states: Iterable[Size], p: Program) -> str:
     return '"orthogonal"' if is_recurrent else '"uniform"'
 
 
-def _carried(parts: Iterable[Definition], text: str, roots: tuple[str, ...] = ()) -> list[Definition]:
-    """Return the definitions that a text reads, those that a caller uses, and what these read in turn, in their order."""
-    parts = list(parts)
-    known = {name: part for part in parts for name in part.names}
-    calls = "\n".join(part.text for part in parts if not part.names)
-    found, queue = set[str](), [*ROOTS, *roots, *names_read(f"{text}\n{calls}", "a native module")]
-    while queue:
-        name = queue.pop()
-        if name in known and name not in found:
-            found.add(name)
-            queue += names_read(known[name].text, name)
-    return [part for part in parts if not part.names or not found.isdisjoint(part.names)]
+def _carried(files: Sequence[str], text: str, absent: str = "") -> str:
+    """Return the definitions that a text reads, those that a caller uses, and what these read in turn, in the order of the files. Of a
+    name in several files the first one counts, and one name may be `absent`."""
+    places = {name: file for file in reversed(files) for name in names_of(file) if name != absent}
+
+    def told(name: str) -> Definition | None:
+        return definition(places[name], name) if name in places else None
+
+    found = needed([*ROOTS, *sorted(names_read(text, FILE))], told)
+    order = [(file, name) for file in files for name in names_of(file)]
+    return joined(sorted(found.values(), key=lambda d: order.index((d.file, d.name))))
+
+
+def names_of(file: str) -> tuple[str, ...]:
+    """Return the names that a file which modules carry defines, in their order."""
+    return tuple(_source(file).nodes)
 
 
 @cache
-def definitions(file: str) -> tuple[Definition, ...]:
-    """Return the definitions of a file that modules carry, each as it stands there, without imports and the file's docstring."""
-    text = (files(FRAMEWORKS) / file).read_text(encoding="utf-8")
-    lines = text.splitlines()
-    found = []
-    for node in statements(text, file):
-        if isinstance(node, ast.Import | ast.ImportFrom) or (
-            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        ):
-            continue
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-        names = (node.name,) if isinstance(node, ast.FunctionDef | ast.ClassDef) else ()
-        found.append(Definition(names, "\n".join(lines[first - 1 : node.end_lineno])))
-    return tuple(found)
+def definition(file: str, name: str) -> Definition:
+    """Return what a file that modules carry defines under a name."""
+    text = plain(_source(file), name)
+    return Definition(file, name, text, frozenset(names_read(text, FILE) - {name}))
+
+
+@cache
+def _source(file: str) -> Source:
+    # As text, not as a module: the framework may not be there.
+    return parsed((files(FRAMEWORKS) / file).read_text(encoding="utf-8"))

@@ -20,11 +20,14 @@ class Table:
     """The calls of one framework, as texts with numbered places for their arguments.
 
     `functions` are elementwise, by our names; `array` makes an array of numbers in the type of the data, `cast` brings truths to that
-    type, and so on: each field says what it writes. `algebra` are functions of matrices.
+    type, and so on: each field says what it writes. `recurrence` is what runs all steps in modules, and modules
+    of a cell carry definitions of `files`. `algebra` are functions of matrices.
     """
 
     name: str
     module: str
+    recurrence: str
+    files: tuple[str, ...]
     imports: tuple[str, ...]
     functions: Mapping[str, str]
     array: str
@@ -47,6 +50,8 @@ class Table:
 TORCH = Table(
     name="torch",
     module="torch",
+    recurrence="_Recurrence",
+    files=("torch_weights.py", "torch_cell.py", "torch_parts.py"),
     imports=("from functools import partial", "", "import torch"),
     functions={name: f"torch.{name}" for name in SAME}
     | {
@@ -88,6 +93,8 @@ TORCH = Table(
 JAX = Table(
     name="jax",
     module="jnp",
+    recurrence="_recurrence",
+    files=("jax_parts.py",),
     imports=("from functools import partial", "", "import jax", "import jax.numpy as jnp"),
     functions={name: f"jnp.{name}" for name in SAME}
     | {
