@@ -11,6 +11,7 @@ from typing import Any
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path
 from symbptt.codegen.lower.cell import lower
+from symbptt.codegen.options import check_absent
 from symbptt.codegen.passes import NEUTRAL
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
@@ -119,16 +120,7 @@ def c_source(
             f"the state {begun!r} of {cell.name} begins with what its default says, and in C a state that is not given is zero\n"
             "  leave the default out, and hand the states before the first step over"
         )
-    for option, value, common in (
-        ("truncation", truncation, None),
-        ("clip_adjoint", clip_adjoint, None),
-        ("memory", memory, "all"),
-    ):
-        if value != common:
-            raise ArgumentError(
-                f"the C target does not have {option} yet, got {option}={value!r}\n"
-                f"  leave it out, or write sb.compile({cell.name}, {option}=...) for a NumPy module that has it"
-            )
+    check_absent("C", cell.name, truncation, clip_adjoint, memory)
     cell = cell if consts is None else cell.with_consts(consts)
     program = program_of(derive(in_loops(cell.looped)))
     for step in NEUTRAL:

@@ -13,6 +13,7 @@ from typing import Any
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import compile
 from symbptt.codegen.load import code_of, load
+from symbptt.codegen.options import check_absent
 from symbptt.codegen.passes import NATIVE
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.targets.functional.module import interface, source
@@ -26,23 +27,45 @@ from symbptt.language.model import Model
 from symbptt.version import VERSION
 
 
-def torch_source(cell: Cell, *, consts: Mapping[str, Any] | None = None) -> str:
-    """Return a module that runs a cell and its derived gradient in torch, and imports torch alone.
+def torch_source(
+    cell: Cell,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: None = None,
+    clip_adjoint: None = None,
+    memory: str = "all",
+) -> str:
+    """Return a module that runs a cell and its derived gradient in torch, and imports torch alone. The options of `compile`
+    beside `consts` are taken to be refused by their names.
 
     Example::
 
         pathlib.Path("gru_torch.py").write_text(sb.torch_source(gru))
 
-    Raises: ArgumentError where `cell` is none; CellError for what torch, or the target, does not have.
+    Raises: ArgumentError where `cell` is none, and for an option that torch modules do not have; CellError for what torch, or the
+    target, does not have.
     """
+    check_cell("torch_source", cell)
+    check_absent("torch", cell.name, truncation, clip_adjoint, memory)
     return _source("torch", cell, consts)
 
 
-def jax_source(cell: Cell, *, consts: Mapping[str, Any] | None = None) -> str:
-    """Return a module that runs a cell and its derived gradient in JAX, and imports jax alone.
+def jax_source(
+    cell: Cell,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: None = None,
+    clip_adjoint: None = None,
+    memory: str = "all",
+) -> str:
+    """Return a module that runs a cell and its derived gradient in JAX, and imports jax alone. The options of `compile`
+    beside `consts` are taken to be refused by their names.
 
-    Raises: ArgumentError where `cell` is none; CellError for what JAX, or the target, does not have.
+    Raises: ArgumentError where `cell` is none, and for an option that JAX modules do not have; CellError for what JAX, or the
+    target, does not have.
     """
+    check_cell("jax_source", cell)
+    check_absent("jax", cell.name, truncation, clip_adjoint, memory)
     return _source("jax", cell, consts)
 
 
@@ -128,7 +151,6 @@ def _importable(text: str, file: str) -> ModuleType:
 
 
 def _source(framework: str, cell: Cell, consts: Mapping[str, Any] | None) -> str:
-    check_cell(f"{framework}_source", cell)
     cell = cell if consts is None else cell.with_consts(consts)
     return source(program(cell), TABLES[framework], VERSION, equations_of(cell).as_spelt())
 

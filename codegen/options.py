@@ -28,6 +28,17 @@ def check_options(truncation: Any, clip_adjoint: Any) -> None:
         )
 
 
+def check_absent(target: str, cell: str, truncation: Any, clip_adjoint: Any, memory: Any) -> None:
+    """Raises: ArgumentError for an option of `compile` that a target which has none of these is given, by its name."""
+    given = (("truncation", truncation, None), ("clip_adjoint", clip_adjoint, None), ("memory", memory, "all"))
+    for option, value, common in given:
+        if value != common:
+            raise ArgumentError(
+                f"the {target} target does not have {option} yet, got {option}={value!r}\n"
+                f"  leave it out, or write sb.compile({cell}, {option}=...) for a NumPy module that has it"
+            )
+
+
 def check_monitor(monitor: Any) -> None:
     """Raises: ArgumentError where `monitor` is no truth value."""
     if not isinstance(monitor, bool | np.bool_):

@@ -46,7 +46,11 @@ def named(given: Any) -> Any:
 
 
 def check_constant(name: str, of: str, value: Any) -> None:
-    """Raises: ArgumentError where the value of a constant is none, or a float that is not finite."""
+    """Raises: ArgumentError where the value of a constant is none, a float that is not finite, or has rows of several lengths."""
+    if isinstance(value, list | tuple) and any(isinstance(x, list | tuple) for x in np.asarray(value, object).ravel()):
+        raise ArgumentError(
+            f"the constant {name!r} of {of} has rows of several lengths, got {value}\n  write rows of one length, [[1, 2], [3, 4]]"
+        )
     if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
         raise ArgumentError(
             f"the constant {name!r} of {of} needs a finite number, got {value}\n  write consts={{{name!r}: 0.1}}"

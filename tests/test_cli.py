@@ -11,6 +11,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import __version__
+from symbptt.commands.load_target import load_target
 from symbptt.commands.main import run
 from symbptt.comparison import workers as work
 from symbptt.verification.report import Report
@@ -127,6 +128,59 @@ def test_generate_writes_what_it_prints(capsys, tmp_path):
     printed = capsys.readouterr().out
     assert run(["generate", "rnn", "-o", str(tmp_path / "rnn.py")]) == 0
     assert (tmp_path / "rnn.py").read_text(encoding="utf-8") == printed
+
+
+OPTIONED = """
+import numpy as np
+import symbptt as sb
+from symbptt import Const, Input, Param, State, Target
+
+@sb.cell
+def leaky(x: Input["n"], h: State["n"], U: Param["n n"], dt: Const = 0.1, tau: Const["n"] = 2.0, kind: Const = "tanh"):
+    return h + dt * ((np.tanh(U @ h) if kind == "tanh" else sb.relu(U @ h)) + x - h) / tau
+
+@sb.loss
+def squared(h: State["n"], y: Target["n"]):
+    return sb.sum((h - y) ** 2)
+
+leaky_model = sb.model(leaky, squared)
+"""
+
+
+@pytest.fixture
+def optioned(tmp_path):
+    (tmp_path / "optioned.py").write_text(OPTIONED)
+    return tmp_path / "optioned.py"
+
+
+@pytest.mark.parametrize(("words", "options"), [
+    ("--truncation window=2 --const dt=.05 --const tau=[1,2] --const kind=relu",
+     {"truncation": sb.Window(2), "consts": {"dt": 0.05, "tau": [1, 2], "kind": "relu"}}),
+    ("--truncation chunked=2,4 --clip-adjoint 1.5", {"truncation": sb.Chunked(2, 4), "clip_adjoint": 1.5}),
+    ("--memory sqrt", {"memory": "sqrt"}), ("--memory 100000", {"memory": 100000}), ("--memory all", {}),
+])  # fmt: skip
+@pytest.mark.thinned(2)
+def test_generate_and_plan_take_the_options_of_compile(capsys, optioned, words, options):
+    kernel = sb.compile(load_target(f"{optioned}:leaky_model", models=True), **options)
+    assert run(["generate", f"{optioned}:leaky_model", *words.split()]) == 0
+    assert capsys.readouterr().out == kernel.source
+    assert run(["plan", f"{optioned}:leaky_model", *words.split()]) == 0
+    assert capsys.readouterr().out == f"{kernel.plan}\n"
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ("--truncation window", "window=K or chunked=K1,K2, got 'window'"), ("--truncation window=2,3", "got 'window=2,3'"),
+    ("--truncation chunked=2,", "--truncation window=20"), ("--truncation window=0", "k counts steps"), ("--memory much", "got 'much'"),
+    ("--memory sqrt --truncation window=2", "memory='sqrt' does not go with Window(k=2)"), ("--clip-adjoint 0", "clip_adjoint is a positive number"),
+    ("--const dt", "no value of a constant in 'dt'"), ("--const dt=1 --const dt=2", "'dt' has two values"), ("--const dx=1", "known: dt, tau, kind"),
+    ("--const dt=fast", "'dt' must be a real number"), ("--const tau=[[1],[2,3]]", "rows of several lengths"),
+    ("--target c --truncation window=2", "the C target does not have truncation yet, got truncation=Window(k=2)"),
+    ("--target torch --memory sqrt", "the torch target does not have memory yet"),
+    ("--target jax --clip-adjoint 1", "the jax target does not have clip_adjoint yet"),
+])  # fmt: skip
+@pytest.mark.thinned(2)
+def test_options_that_do_not_go_are_refused(refused, optioned, words, message):
+    assert message in refused("generate", f"{optioned}:leaky", *words.split())
 
 
 @pytest.mark.parametrize(("name", "words"), [

@@ -16,11 +16,13 @@ from rich.text import Text
 
 from symbptt.commands.analyze import analyze
 from symbptt.commands.check import Domain, More, check
+from symbptt.commands.compile_options import ClipAdjoint, Consts, Memory, Truncation, compile_options
+from symbptt.commands.generate import generate
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import FAILED, INTERRUPTED, USER_ERROR, Force, console, say, stage
 from symbptt.commands.trace import trace
 from symbptt.errors import ArgumentError, SymbpttError, TargetError, one_line
-from symbptt.files import check_own, write_text
+from symbptt.files import check_own
 from symbptt.version import VERSION
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -38,7 +40,6 @@ CellTarget = Annotated[
     str,
     typer.Argument(show_default=False, metavar="TARGET", help="A cell of the zoo, or path/to/cells.py:name; no model."),
 ]
-Out = Annotated[Path | None, typer.Option("-o", "--output", show_default=False, help="File to write.")]
 
 
 def main() -> None:
@@ -152,65 +153,7 @@ def graph(
         load("drawing.graph").write_unrolled(unrolled, output, saved=saved, width=width)
 
 
-@app.command()
-def generate(
-    target: Target,
-    language: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            help="numpy: a module; c: a C99 source, with -o its header beside it; torch, jax: a module of native operations.",
-        ),
-    ] = "numpy",
-    output: Out = None,
-    force: Force = False,
-) -> None:
-    """Write the forward and the backward pass of a cell as a NumPy module, as C, or as a module for torch or JAX."""
-    if language == "c":
-        generate_c(target, output, force)
-        return
-    if language in ("torch", "jax"):
-        generate_native(target, language, output, force)
-        return
-    if language != "numpy":
-        raise ArgumentError(f"--target is numpy, c, torch or jax, got {language!r}")
-    module = load("codegen.kernel")
-    if output is not None:
-        # Before the work, so that a refusal costs no time.
-        module.check_ending(output)
-        check_own([output], force)
-    kernel = module.compile(load_target(target, models=True))
-    if output is None:
-        print(kernel.source, end="")
-    else:
-        kernel.save(output, force=force)
-
-
-def generate_c(target: str, output: Path | None, force: bool) -> None:
-    """Write a cell as C: a source and its header, or printed both as one text."""
-    c99 = load("codegen.csource")
-    if output is not None:
-        # Before the work, so that a refusal costs no time.
-        check_own([output, c99.header_beside(output)], force)
-    source = c99.c_source(load_target(target, models=True))
-    if output is None:
-        print(source.single, end="")
-    else:
-        source.save(output, force=force)
-
-
-def generate_native(target: str, framework: str, output: Path | None, force: bool) -> None:
-    """Write a cell as a module for torch or JAX, or print it."""
-    if output is not None:
-        # Before the work, so that a refusal costs no time.
-        load("codegen.kernel").check_ending(output)
-        check_own([output], force)
-    native = load("codegen.native")
-    text = {"torch": native.torch_source, "jax": native.jax_source}[framework](load_target(target, models=True))
-    if output is None:
-        print(text, end="")
-    else:
-        write_text(output, text)
+app.command()(generate)
 
 
 @app.command()
@@ -219,7 +162,10 @@ def plan(
     sizes: Annotated[
         str, typer.Option(show_default=False, help="T,B,n or T,B,m=8,n=64: steps, samples, and the sizes of the cell.")
     ] = "",
-    memory: Annotated[str, typer.Option(help="all, sqrt, or a number of bytes.")] = "all",
+    truncation: Truncation = "",
+    memory: Memory = "all",
+    clip_adjoint: ClipAdjoint = None,
+    const: Consts = None,
     float64: Annotated[bool, typer.Option("--float64", help="In float64 instead of float32.")] = False,
 ) -> None:
     """Print where each product of the module runs, how often, what is kept, and what share of time that takes.
@@ -228,7 +174,8 @@ def plan(
     """
     cell = load_target(target, models=True)
     asked = load("bench.sizes").sizes_of(sizes, cell) if sizes else ()
-    found = load("codegen.kernel").compile(cell, memory=int(memory) if memory.isdecimal() else memory).plan
+    options = compile_options(truncation, memory, clip_adjoint, const)
+    found = load("codegen.kernel").compile(cell, **options).plan
     dtype = "float64" if float64 else "float32"
     texts = [found.table(one.T, one.B, dtype=dtype, **one.dims) for one in asked] or [str(found)]
     print("\n\n".join(texts))
