@@ -52,6 +52,49 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     assert not called & {"eval", "exec", "compile", "open", "__import__", "globals"}
 
 
+NEWER = {"zip": "strict", "isinstance": "|", "issubclass": "|"}
+"""Calls that Python 3.9 has otherwise: with this keyword, or with kinds joined by this sign."""
+
+
+def newer_than_python_3_9(text: str) -> list[str]:
+    """What in a module Python 3.9 does not run, as far as its text tells: its grammar, and calls that came later."""
+    try:
+        tree = ast.parse(text, feature_version=(3, 9))
+    except SyntaxError as error:
+        return [error.msg]
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NEWER
+    ]
+    kinds = [
+        {*(a.arg for a in node.keywords), *("|" for a in node.args[1:] if isinstance(a, ast.BinOp))} for node in found
+    ]
+    return [ast.unparse(node) for node, used in zip(found, kinds, strict=True) if NEWER[node.func.id] in used]
+
+
+@EVERY_CELL
+@pytest.mark.thinned(23, 7)
+def test_modules_run_on_python_3_9(cell: sb.Cell) -> None:
+    assert newer_than_python_3_9(kernel_of(cell).source) == []
+
+
+def test_what_modules_carry_runs_on_python_3_9() -> None:
+    """Types, which newer Python writes in other ways, are left out of modules."""
+    for path in [
+        *Path(sb.__file__).parent.glob("codegen/runtime/*.py"),
+        *Path(sb.__file__).parent.glob("codegen/frameworks/*_parts.py"),
+    ]:
+        assert newer_than_python_3_9(path.read_text(encoding="utf-8")) == [], path
+
+
+@pytest.mark.parametrize(
+    "text", ["zip(a, b, strict=True)", "isinstance(x, int | float)", "match x:\n    case 1:\n        pass"]
+)
+def test_what_is_newer_than_python_3_9_is_seen(text: str) -> None:
+    assert newer_than_python_3_9(text) and newer_than_python_3_9("isinstance(x, (int, float)), zip(a, b), a | b") == []
+
+
 @EVERY_CELL
 @pytest.mark.thinned(13, 2)
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:

@@ -26,7 +26,7 @@ def recurrence(kernel, module):
         call = partial(_gradients, kernel, module, lead[0])
         arrays = _by_name(module, groups)
         told = tuple(jax.ShapeDtypeStruct(arrays[k].shape, arrays[k].dtype) for k in _trained(module))
-        found = dict(zip(_trained(module), _called_back(call, told, active, reset, groups, cotangents), strict=True))
+        found = dict(zip(_trained(module), _called_back(call, told, active, reset, groups, cotangents)))
         return None, None, None, *(tuple(found.get(k) for k in names) for names in _names(module))
 
     of_kernel.defvjp(there, back)
@@ -47,7 +47,7 @@ def _trained(module):
 
 
 def _by_name(module, groups):
-    return {k: x for names, part in zip(_names(module), groups, strict=True) for k, x in zip(names, part, strict=True)}
+    return {k: x for names, part in zip(_names(module), groups) for k, x in zip(names, part)}
 
 
 def _told_of_values(module, lead, groups):
@@ -81,7 +81,7 @@ def _gradients(kernel, module, T, active, reset, groups, cotangents):
     # A callback keeps nothing for another one, so that the steps run again.
     run = _ran(kernel, module, T, active, reset, groups)
     names = (*module.STATES, *module.OUTPUTS)
-    given = dict(zip(names, map(np.asarray, (*cotangents[0], *cotangents[1])), strict=True))
+    given = dict(zip(names, map(np.asarray, (*cotangents[0], *cotangents[1]))))
     grads = kernel.backward(run, given)
     found = {**grads.params, **grads.inputs, **grads.state}
     return tuple(found[k] for k in _trained(module))

@@ -100,7 +100,7 @@ def _there(lead, active, reset, index, params, inputs, state):
 
 def _back(lead, saved, cotangents):
     reset, index, params, inputs, state, after, outputs, kept = saved
-    before = tuple(_before(x, v, reset, index) for x, v in zip(state, after, strict=True))
+    before = tuple(_before(x, v, reset, index) for x, v in zip(state, after))
     scan = partial(_scan_back, cotangents=cotangents[0], state=state, reset=reset)
     T, B = lead
     found = _backward(params, inputs, before, after, outputs, kept, cotangents[1], T, B, scan)
@@ -137,9 +137,9 @@ def _scan(step, initial, given, T, *, active, reset):
         state, start = carry
         active, reset, given = now
         if reset is not None:
-            state = tuple(jnp.where(_like(reset, x), x, v) for x, v in zip(initial, state, strict=True))
+            state = tuple(jnp.where(_like(reset, x), x, v) for x, v in zip(initial, state))
         if active is not None:
-            state = tuple(jnp.where(_like(active, v), v, w) for v, w in zip(state, start, strict=True))
+            state = tuple(jnp.where(_like(active, v), v, w) for v, w in zip(state, start))
         following, sent = step(state, given)
         return (following, state if active is not None else ()), (following, sent)
 
@@ -153,16 +153,16 @@ def _scan_back(step, given, *, cotangents, state, reset):
     def one(carry, now):
         adjoint, first = carry
         direct, reset, given = now
-        adjoint, sent = step(tuple(a + b for a, b in zip(adjoint, direct, strict=True)), given)
+        adjoint, sent = step(tuple(a + b for a, b in zip(adjoint, direct)), given)
         if reset is not None:
-            first = tuple(a + jnp.where(_like(reset, v), v, 0) for a, v in zip(first, adjoint, strict=True))
+            first = tuple(a + jnp.where(_like(reset, v), v, 0) for a, v in zip(first, adjoint))
             adjoint = tuple(jnp.where(_like(reset, v), 0, v) for v in adjoint)
         return (adjoint, first), sent
 
     zeros = tuple(jnp.zeros_like(x) for x in state)
     begin = (zeros, zeros if reset is not None else ())
     (adjoint, first), sent = jax.lax.scan(one, begin, (cotangents, reset, given), reverse=True)
-    return adjoint if reset is None else tuple(a + b for a, b in zip(adjoint, first, strict=True)), sent
+    return adjoint if reset is None else tuple(a + b for a, b in zip(adjoint, first)), sent
 
 
 def _padded(x, spans, shape):

@@ -15,10 +15,8 @@ def recurrence(kernel, module):
                     f'backend="kernel" runs on the CPU, got a tensor on {x.device}\n  use the native backend there'
                 )
         params, inputs, state = (
-            {k: x.detach().numpy() for k, x in zip(names, part, strict=True)}
-            for names, part in zip(
-                (module._weights(), module.INPUTS, module.STATES), module._parted(arrays), strict=True
-            )
+            {k: x.detach().numpy() for k, x in zip(names, part)}
+            for names, part in zip((module._weights(), module.INPUTS, module.STATES), module._parted(arrays))
         )
         lengths = None if active is None else active.sum(0).numpy()
         return (params, inputs, state), {"lengths": lengths, "reset": None if reset is None else reset.numpy()}
@@ -38,12 +36,12 @@ def recurrence(kernel, module):
         def backward(ctx, *cotangents):
             arrays = ctx.saved_tensors
             names = (*ctx.run.states, *ctx.run.outputs)
-            grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents, strict=True)})
+            grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents)})
             found = {**grads.params, **grads.inputs, **grads.state}
             every = (*module._weights(), *module.INPUTS, *module.STATES)
             return (None,) * 5 + tuple(
                 torch.from_numpy(found[k].copy()) if k in found and x.is_floating_point() else None
-                for k, x in zip(every, arrays, strict=True)
+                for k, x in zip(every, arrays)
             )
 
     return KernelRecurrence

@@ -36,8 +36,8 @@ def _ran(given, T, B, lengths, reset):
     """Return the states after each step, the outputs, those of a sample that has ended as at its last step, and the last states."""
     arrays, active, reset, index = _masked(given, T, B, lengths, reset)
     found = _Recurrence.apply(T, B, active, reset, index, *arrays)
-    states = dict(zip(STATES, found, strict=False))
-    outputs = dict(zip(OUTPUTS, found[len(STATES) :], strict=False))
+    states = dict(zip(STATES, found))
+    outputs = dict(zip(OUTPUTS, found[len(STATES) :]))
     if index is not None:
         # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
         began = lengths.to(index.device) > 0
@@ -136,7 +136,7 @@ class _Recurrence(torch.autograd.Function):
         number, ends = len(_weights()) + len(INPUTS) + len(STATES), len(STATES) + len(OUTPUTS)
         params, inputs, state = _parted(saved[:number])
         after, outputs = tuple(saved[number:][: len(STATES)]), tuple(saved[number:][len(STATES) : ends])
-        before = tuple(_before(x, v, reset, index) for x, v in zip(state, after, strict=True))
+        before = tuple(_before(x, v, reset, index) for x, v in zip(state, after))
         kept = tuple(saved[number + ends :])
         if torch.is_grad_enabled():
             # To differentiate the way back, what it reads must depend on arguments and states in the eyes of torch.
@@ -160,9 +160,9 @@ def _scan(step, initial, given, T, *, active, reset):
     carry, start, after, sent = initial, initial, [], []
     for t in range(T):
         if reset is not None:
-            carry = tuple(torch.where(_like(reset[t], x), x, v) for x, v in zip(initial, carry, strict=True))
+            carry = tuple(torch.where(_like(reset[t], x), x, v) for x, v in zip(initial, carry))
         if active is not None:
-            carry = tuple(torch.where(_like(active[t], v), v, w) for v, w in zip(carry, start, strict=True))
+            carry = tuple(torch.where(_like(active[t], v), v, w) for v, w in zip(carry, start))
         start = carry
         carry, found = step(carry, tuple(x[t] for x in rows))
         after.append(carry)
@@ -182,21 +182,21 @@ def _scan_back(step, given, *, cotangents, reset):
     carry, first, sent = (), (), []
     for t in reversed(range(T)):
         arrived = tuple(x[t] for x in direct)
-        carry = arrived if not carry else tuple(a + b for a, b in zip(carry, arrived, strict=True))
+        carry = arrived if not carry else tuple(a + b for a, b in zip(carry, arrived))
         carry, found = step(carry, tuple(x[t] for x in rows))
         sent.append(found)
         if reset is not None:
             nothing = [torch.zeros_like(v) for v in carry]
-            away = tuple(torch.where(_like(reset[t], v), v, w) for v, w in zip(carry, nothing, strict=True))
-            carry = tuple(torch.where(_like(reset[t], v), w, v) for v, w in zip(carry, nothing, strict=True))
-            first = tuple(a + b for a, b in zip(first, away, strict=True)) if first else away
-    total = tuple(a + b for a, b in zip(carry, first, strict=True)) if first else carry
+            away = tuple(torch.where(_like(reset[t], v), v, w) for v, w in zip(carry, nothing))
+            carry = tuple(torch.where(_like(reset[t], v), w, v) for v, w in zip(carry, nothing))
+            first = tuple(a + b for a, b in zip(first, away)) if first else away
+    total = tuple(a + b for a, b in zip(carry, first)) if first else carry
     return total, _stacked(sent[::-1])
 
 
 def _stacked(rows, length=None):
     """Return what steps sent out as tensors of all steps."""
-    return tuple(torch.stack(column)[:length] for column in zip(*rows, strict=True))
+    return tuple(torch.stack(column)[:length] for column in zip(*rows))
 
 
 def _softplus(x):

@@ -84,7 +84,7 @@ def _place(where: Iterable[Any], lead: int, first: int = 0) -> str:
     """Return in words where an entry is: at which step and sample, as far as it has these."""
     where = tuple(int(i) for i in where)
     where = (where[0] + first, *where[1:]) if lead == 2 else where
-    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
+    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where)]
     return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
 
 

@@ -89,12 +89,12 @@ def _adjoints(last: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[list[Arra
 
 def _sent(full: Arrays, adjoints: Sequence[Array], active: Mask) -> list[tuple[Array, Array]]:
     """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
-    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
+    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints) if full[k] is not None]
 
 
 def _wait(active: Array, adjoints: Sequence[Array], waiting: Sequence[Array]) -> None:
     """Set the adjoints of samples that have ended aside."""
-    for d, aside in zip(adjoints, waiting, strict=True):
+    for d, aside in zip(adjoints, waiting):
         aside[...] = _kept(~active, d)
         d[...] = _kept(active, d)
 
@@ -104,10 +104,10 @@ def _leave(
 ) -> None:
     """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
     if active is not None:
-        for d, aside in zip(adjoints, waiting, strict=True):
+        for d, aside in zip(adjoints, waiting):
             d += aside
     if reset is not None:
-        for d, total in zip(adjoints, resets, strict=True):
+        for d, total in zip(adjoints, resets):
             total += _kept(reset[t], d)
             d[...] = _kept(~reset[t], d)
 

@@ -19,7 +19,7 @@ def _data(call: _Call, names: Iterable[str], lo: int, hi: int) -> Arrays:
 
 def _sliced(tape: Any, lo: int, hi: int) -> tuple[Any, ...]:
     """Return a tape of the steps lo to hi."""
-    return tuple(v[lo:hi] if timed else v for v, timed in zip(tape, TIMED, strict=True))
+    return tuple(v[lo:hi] if timed else v for v, timed in zip(tape, TIMED))
 
 
 def _behind_zeros(v: Array, count: int) -> Array:

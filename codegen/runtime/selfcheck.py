@@ -113,7 +113,7 @@ def _some_sizes(random: Any, ones: bool) -> Sizes:
     names = _shapes.__code__.co_varnames[: _shapes.__code__.co_argcount]
     for trial in range(4000):
         drawn = random.permutation(len(names)) + 2 if trial < 9 else random.integers(1, 3 + trial // 99, len(names))
-        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist(), strict=True))
+        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist()))
         for _ in range(2):  # constants tell their sizes, whatever is drawn
             before, sizes = sizes, _told_sizes(sizes)
         if before == sizes and len(sizes) == len(names):

@@ -54,7 +54,7 @@ def _backward(
         if active is not None or reset is not None:
             _leave(t, adjoints, waiting, resets, active, reset)
     params = {"w": (dx * h_prev).sum((0, 1))}
-    return params, {"x": dx}, dict(zip(STATES, adjoints, strict=True)), dict(zip(STATES, resets, strict=True))
+    return params, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
 
 
 def _pull(tape: Any, carry: Arrays, full: Arrays, sums: bool, sizes: Sizes, T: int, B: int, dtype: Any) -> Any:

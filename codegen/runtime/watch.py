@@ -8,5 +8,5 @@ from symbptt.codegen.runtime.norms import _norm
 
 def _watch(flow: Arrays, t: int, adjoints: Sequence[Array]) -> None:
     """Note the norms of the adjoints of the states after step t."""
-    for k, d in zip(STATES, adjoints, strict=True):
+    for k, d in zip(STATES, adjoints):
         flow[k][t] = _norm(d)

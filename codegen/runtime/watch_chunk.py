@@ -7,5 +7,5 @@ from symbptt.codegen.runtime.cell import STATES, Array, Arrays
 
 def _watch(flow: Arrays, t: int, adjoints: Sequence[Array]) -> None:
     """Note the adjoints of the states after step t, by the losses of one chunk."""
-    for k, d in zip(STATES, adjoints, strict=True):
+    for k, d in zip(STATES, adjoints):
         flow[k][t] = d

@@ -85,7 +85,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru be5ad3c9'
+MARK = 'gru ea5ad45e'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -451,12 +451,12 @@ def _adjoints(last, sizes, B, dtype):
 
 def _sent(full, adjoints, active):
     """Return what the loss says of the states of all steps, with the adjoints that it is added to."""
-    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints, strict=True) if full[k] is not None]
+    return [(d, _kept(active, full[k])) for k, d in zip(STATES, adjoints) if full[k] is not None]
 
 
 def _wait(active, adjoints, waiting):
     """Set the adjoints of samples that have ended aside."""
-    for d, aside in zip(adjoints, waiting, strict=True):
+    for d, aside in zip(adjoints, waiting):
         aside[...] = _kept(~active, d)
         d[...] = _kept(active, d)
 
@@ -464,17 +464,17 @@ def _wait(active, adjoints, waiting):
 def _leave(t, adjoints, waiting, resets, active, reset):
     """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
     if active is not None:
-        for d, aside in zip(adjoints, waiting, strict=True):
+        for d, aside in zip(adjoints, waiting):
             d += aside
     if reset is not None:
-        for d, total in zip(adjoints, resets, strict=True):
+        for d, total in zip(adjoints, resets):
             total += _kept(reset[t], d)
             d[...] = _kept(~reset[t], d)
 
 
 def _watch(flow, t, adjoints):
     """Note the norms of the adjoints of the states after step t."""
-    for k, d in zip(STATES, adjoints, strict=True):
+    for k, d in zip(STATES, adjoints):
         flow[k][t] = _norm(d)
 
 
@@ -562,7 +562,7 @@ def _place(where, lead, first=0):
     """Return in words where an entry is: at which step and sample, as far as it has these."""
     where = tuple(int(i) for i in where)
     where = (where[0] + first, *where[1:]) if lead == 2 else where
-    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where, strict=False)]
+    places = [f"{axis} {i}" for axis, i in zip(("step", "sample")[2 - lead :], where)]
     return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
 
 
@@ -971,7 +971,7 @@ def _some_sizes(random, ones):
     names = _shapes.__code__.co_varnames[: _shapes.__code__.co_argcount]
     for trial in range(4000):
         drawn = random.permutation(len(names)) + 2 if trial < 9 else random.integers(1, 3 + trial // 99, len(names))
-        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist(), strict=True))
+        sizes = dict(zip(names, [1] * len(names) if ones and not trial else drawn.tolist()))
         for _ in range(2):  # constants tell their sizes, whatever is drawn
             before, sizes = sizes, _told_sizes(sizes)
         if before == sizes and len(sizes) == len(names):
