@@ -30,11 +30,11 @@ def _ran(given, T, B, lengths, reset):
     """Return the states after each step, and the outputs, those of a sample that has ended as at its last step."""
     arrays, active, reset, index = _masked(given, T, B, lengths, reset)
     after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
-    states = dict(zip(STATES, after, strict=True))
+    states = dict(zip(STATES, after))
     if index is not None:
         # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
         states = {k: jnp.where(_like(lengths > 0, given[k]), _at(v, index), given[k]) for k, v in states.items()}
-    return states, dict(zip(OUTPUTS, outputs, strict=True))
+    return states, dict(zip(OUTPUTS, outputs))
 
 
 def _data(name, value):
