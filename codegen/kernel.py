@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.autodiff.bptt import derive
-from symbptt.checks import check_path, named
+from symbptt.checks import check_mapping, check_path, named
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
 from symbptt.codegen.origin import origin_of
@@ -25,6 +25,7 @@ from symbptt.codegen.program.at_once import program_at_once
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
+from symbptt.codegen.reverse import Order, ReversedRun
 from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.targets.python.header import certified, digest_of_module
@@ -91,6 +92,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reverse: bool = False,
     ) -> Any:
         """Return a run: `.states` and `.outputs` by name, after every step.
 
@@ -99,10 +101,18 @@ class Kernel:
         initial one before that step. A cell without inputs takes `steps`. The run refers to params, inputs and state, it
         holds no copies: `backward` reads them, so they must not change in place before it is done.
 
+        With `reverse` the steps are taken from the last to the first, of each sample its own; states and outputs stand at their
+        steps, and `.final` has the states at the first ones. A reset then is where the next sequence begins.
+
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
         params, inputs, state = map(self._named, (params, inputs, state))
         self._check_memory(params, inputs, state, steps, trains=False)
+        if reverse:
+            order, reset = self._order(params, inputs, state, steps, lengths, reset)
+            inputs = order.of(inputs, self._over_steps)
+            masks = {"steps": steps, "lengths": lengths, "reset": reset}
+            return ReversedRun(self._checked(self.module.forward, params, inputs, state, **masks), order)
         run = self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
         # References, as the tape has them: `sb.trace_gradient` computes values anew that the tape does not keep.
         run.given = params, inputs, state, steps
@@ -122,6 +132,10 @@ class Kernel:
         Raises: ArgumentError for an unknown name or another shape, and where `monitor` is no bool.
         """
         check_monitor(monitor)
+        if isinstance(run, ReversedRun):
+            check_mapping("cotangents", cotangents, 'kernel.backward(run, {"h": ...})')
+            sent = run.cotangents(self._named(cotangents))
+            return self._turned(self._checked(self.module.backward, run.inner, sent, monitor=monitor), run.order)
         return self._checked(self.module.backward, run, self._named(cotangents), monitor=monitor)
 
     def value_and_grad(
@@ -135,11 +149,13 @@ class Kernel:
         lengths: Any = None,
         reset: Any = None,
         monitor: bool = False,
+        reverse: bool = False,
     ) -> Any:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
         `.final` holds the states after the last step of each sample: the state with which the next part of a stream
-        begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients.
+        begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients. With
+        `reverse` the steps are taken from the last to the first, as by `forward`: a loss at the last step is one at the first.
 
         Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
 
@@ -149,17 +165,15 @@ class Kernel:
         check_monitor(monitor)
         params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
         self._check_memory(params, inputs, state, steps, trains=True)
-        return self._checked(
-            self.module.value_and_grad,
-            params,
-            inputs,
-            targets,
-            state,
-            steps=steps,
-            lengths=lengths,
-            reset=reset,
-            monitor=monitor,
+        masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        order = None
+        if reverse:
+            order, masks["reset"] = self._order(params, inputs, state, **masks)
+            inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
+        value, grads = self._checked(
+            self.module.value_and_grad, params, inputs, targets, state, **masks, monitor=monitor
         )
+        return value, grads if order is None else self._turned(grads, order)
 
     def value(
         self,
@@ -171,6 +185,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reverse: bool = False,
     ) -> Any:
         """Return the loss of a model alone. Steps are run piece by piece, and nothing is kept of them but the states behind each.
 
@@ -181,6 +196,9 @@ class Kernel:
         self._model()
         params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        if reverse:
+            order, masks["reset"] = self._order(params, inputs, state, **masks)
+            inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
         return self._checked(self.module.value, params, inputs, targets, state, **masks)
 
     def predict(
@@ -192,6 +210,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reverse: bool = False,
     ) -> dict[str, Any]:
         """Return what the loss of a model returns beside its value, by name: it ends with return {"loss": ..., "logits": z}.
 
@@ -200,14 +219,41 @@ class Kernel:
 
         Raises: ArgumentError where the loss returns its value alone, and as `forward` does.
         """
-        loss = self._model().loss
+        model = self._model()
+        loss = model.loss
         if loss.predicted is None:
             raise ArgumentError(
                 f"the loss {loss.name} returns its value alone, and so predicts nothing by name\n"
                 '  end it with return {"loss": value, "logits": z}'
             )
         params, inputs, state = map(self._named, (params, inputs, state))
-        return self._checked(self.module.predict, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        if not reverse:
+            found: dict[str, Any] = self._checked(self.module.predict, params, inputs, state, **masks)
+            return found
+        order, masks["reset"] = self._order(params, inputs, state, **masks)
+        found = self._checked(self.module.predict, params, order.of(inputs, self._over_steps), state, **masks)
+        return order.of(found, found) if model.at == "every" else found
+
+    @cached_property
+    def _over_steps(self) -> frozenset[str]:
+        """The arguments that have a value for each step."""
+        target = self.target
+        is_every = isinstance(target, Model) and target.at == "every"
+        roles = ("input", "index", "target") if is_every else ("input", "index")
+        return frozenset(a.name for a in target.arguments if a.role in roles)
+
+    def _order(self, params: Any, inputs: Any, state: Any, steps: Any, lengths: Any, reset: Any) -> tuple[Order, Any]:
+        """Return the order of steps from the last to the first, and the resets in it."""
+        _, _, T, B, _, batched = self.read(params, inputs, state, steps)
+        active, reset = self._checked(self.module._masks, lengths, reset, T, B)
+        order = Order(None if active is None else active.sum(0), batched)
+        return order, order.resets(reset)
+
+    def _turned(self, grads: Any, order: Order) -> Any:
+        """Return gradients with those of inputs at their own steps."""
+        grads.inputs = order.of(grads.inputs, grads.inputs)
+        return grads
 
     def _model(self) -> Model:
         """Raises: ArgumentError where the kernel is that of a cell without a loss."""

@@ -104,6 +104,8 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt.stability.spectra.transient import transient_growth
     from symbptt.training.adam import Adam
     from symbptt.training.batches import last, pad, unpad
+    from symbptt.training.bidirectional import Bidirectional, bidirectional
+    from symbptt.training.encoder_decoder import EncoderDecoder, encoder_decoder
     from symbptt.training.flat import Flat, flat
     from symbptt.verification.checks import check_backward, verify
     from symbptt.verification.gradient_trace import GradientTrace, trace_gradient
@@ -144,13 +146,13 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = _VERSION
 
 __all__ = [
-    "Adam", "ArgumentError", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const",
-    "Derivation", "Equation", "Flat", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss",
+    "Adam", "ArgumentError", "Bidirectional", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const",
+    "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss",
     "Model", "Output", "Param", "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError",
-    "Target", "TargetError", "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "c_source", "cell",
+    "Target", "TargetError", "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "bidirectional", "c_source", "cell",
     "certified_rate", "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs",
     "compile", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag",
-    "diagonal", "dot", "dropout_mask", "einsum", "elu", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye",
+    "diagonal", "dot", "dropout_mask", "einsum", "elu", "encoder_decoder", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye",
     "fixed_point", "fixed_points", "flat", "full", "function", "gaussian_weights", "gelu", "grad", "gradient_flow",
     "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu",
     "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max",
@@ -205,6 +207,8 @@ _HOME = {
         "symbptt.drawing.unrolled": "unroll",
         "symbptt.training.adam": "Adam",
         "symbptt.training.batches": "last pad unpad",
+        "symbptt.training.bidirectional": "Bidirectional bidirectional",
+        "symbptt.training.encoder_decoder": "EncoderDecoder encoder_decoder",
         "symbptt.training.flat": "Flat flat",
         "symbptt.verification.checks": "check_backward verify",
         "symbptt.verification.gradient_trace": "GradientTrace trace_gradient",

@@ -1,0 +1,73 @@
+"""Arrays of nets that are put together: the name of a part, a dot, and the name that the array has in that part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symbptt.checks import check_mapping
+from symbptt.codegen.kernel import Kernel, compile
+from symbptt.errors import ArgumentError
+from symbptt.ir.shape import names_in
+from symbptt.language.cell import Cell, nearest
+from symbptt.language.model import Model
+
+Arrays = Mapping[str, Any]
+
+
+def joined(parts: Mapping[str, Arrays]) -> dict[str, Any]:
+    """Return arrays of parts in one dict: "encoder.W" for W of the part "encoder"."""
+    return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
+
+
+def parted(what: str, given: Arrays | None, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the arrays of each part under the names that they have there.
+
+    Raises: ArgumentError for a name that begins with none of the parts.
+    """
+    example = f'{{"{parts[0]}.NAME": ...}}'
+    check_mapping(what, given or {}, example)
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for key, value in (given or {}).items():
+        part, dot, name = key.partition(".")
+        if part not in found or not dot:
+            wanted = " or ".join(f"{part}." for part in parts)
+            raise ArgumentError(f"{what}: a name that begins with {wanted} is expected, got {key!r}\n  write {example}")
+        found[part][name] = value
+    return found
+
+
+def read_by(what: str, given: Arrays | None, kernels: Mapping[str, Kernel]) -> dict[str, dict[str, Any]]:
+    """Return of arrays that all parts share those that each of them reads.
+
+    Raises: ArgumentError for a name that none of them reads.
+    """
+    check_mapping(what, given or {}, '{"x": x}')
+    known = {part: [a.name for a in k.cell.arguments if a.role in ("input", "index")] for part, k in kernels.items()}
+    every = list(dict.fromkeys(name for names in known.values() for name in names))
+    for name in given or {}:
+        if name not in every:
+            raise ArgumentError(f"{what}: {', '.join(every) or 'none'} are read, got {name!r}" + nearest(name, every))
+    return {part: {k: v for k, v in (given or {}).items() if k in names} for part, names in known.items()}
+
+
+def kernel_of(what: str, target: Any) -> Kernel:
+    """Return a kernel as it is, and a cell or a model compiled.
+
+    Raises: ArgumentError for what is none of these.
+    """
+    if isinstance(target, Kernel):
+        return target
+    if not isinstance(target, Cell | Model):
+        raise ArgumentError(
+            f"{what}: a cell or a kernel is expected, got {type(target).__name__}\n  decorate the function with @sb.cell"
+        )
+    return compile(target)
+
+
+def sizes_of(target: Cell | Model, part: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the sizes of one part: those of its own, "encoder.n", go before those of all, "n"."""
+    shapes = [*(a.shape for a in target.arguments), tuple(a.limit for a in target.arguments if a.limit is not None)]
+    names = {name for shape in shapes for name in names_in(shape)}
+    own = {k.partition(".")[2]: v for k, v in sizes.items() if k.startswith(f"{part}.")}
+    return {k: v for k, v in sizes.items() if k in names} | own
