@@ -13,11 +13,13 @@ import numpy as np
 
 import symbptt as sb
 from tests import brute
+from tests.convolution_page import convolutions_of
+from tests.loops_page import HOLDS
 from tests.page import RELATIONS, START, Page, Value, constants_of, families_of, sections_of, symbol_of
-from tests.readback import begun, close
+from tests.readback import Spelt, as_text, begun, close, complexified
 
-ENTERING = re.compile(r"([^\W_]+)_(\{[^{}]*\})\^\{\((\w)\)\}")
-SUM = re.compile(r"Σ_\{(\w): ([^{}]*)\} (.*?\^\{\(\w\)\})")
+ENTERING = re.compile(r"((?:[^\W_]|[\u0300-\u036f′])+)_(\{[^{}]*\})\^\{\((\w+)\)\}")
+SUM = re.compile(r"Σ_\{(\w+): ([^{}]*)\} (.*?\^\{\(\w+\)\})")
 BATCH = "T'"
 
 
@@ -32,7 +34,7 @@ class MaskedPage(Page):
     def plain(self, text: str) -> str:
         """A line without what says of which window a value is; the state that enters a step has a name of its own."""
         text = ENTERING.sub(lambda m: m[0] if m[3] not in self.ahead else f"{m[1]}enter_{m[2]}", text)
-        return re.sub(r"\^\{\(\w\)\}", "", text).replace(BATCH, "Tall")
+        return re.sub(r"\^\{\(\w+\)\}", "", text).replace(BATCH, "Tall")
 
     def value(self, symbol: Any) -> Value:
         if symbol.name == "t" and symbol.time is None:
@@ -52,7 +54,17 @@ class MaskedPage(Page):
         return all(RELATIONS[sign](a, b) for sign, a, b in zip(rest[::2], values[:-1], values[1:], strict=True))
 
     def total(self, text: str, at: int) -> None:
-        """A sum over windows."""
+        """A sum over windows, or one for each round."""
+        rounds = HOLDS.search(text)
+        if rounds is None:
+            self.one_total(text, at)
+            return
+        for k in range(self.reader.size(rounds["limit"])):
+            self.reader.rounds.now[rounds["letter"]] = k
+            self.one_total(HOLDS.sub("", text, count=1), at)
+        self.reader.rounds.now.pop(rounds["letter"])
+
+    def one_total(self, text: str, at: int) -> None:
         text, _, among = text.partition(" ∈ ")
         text, _, letter = text.rpartition(",  ") if among else (text, "", "")
         for member in among.strip().strip("{}").split(", ") if among else [""]:
@@ -61,8 +73,8 @@ class MaskedPage(Page):
             match = SUM.match(right)
             assert match is not None, text
             self.reader.family = family
-            symbol = symbol_of(left.strip())
-            names, start = self.names(symbol), symbol.time == START
+            symbol, which = self.of_round(symbol_of(left.strip()))
+            names, start = [name + which for name in self.names(symbol)], symbol.time == START
             found: Any = 0.0
             for end, window in self.windows.items():
                 self.once[match[1]] = np.asarray(float(end))
@@ -77,6 +89,12 @@ class MaskedPage(Page):
             for name in names:
                 self.timed.setdefault(name, {})[0 if start else at] = np.asarray(found)
             self.reader.family = {}
+
+    def takes_from(self, page: MaskedPage) -> None:
+        """Take what a page knows of its own signs."""
+        mine, other = self.reader, page.reader
+        mine.families, mine.functions, mine.convolutions = other.families, other.functions, other.convolutions
+        mine.rounds, self.starts = other.rounds, page.starts
 
     def has(self, names: list[str], at: int) -> bool:
         return any(at in self.timed.get(name, {}) for name in names)
@@ -112,7 +130,7 @@ def worked_windows(page: MaskedPage, title: str, lines: list[str], timed: dict[s
     def window_of(end: int, begin: int, until: int) -> MaskedPage:
         once = page.once | {letter: np.asarray(float(end))}
         window = MaskedPage(page.sizes, begin, once, dict(timed), limits=page.limits, ahead=page.ahead)
-        window.reader.families, window.reader.functions = page.reader.families, page.reader.functions
+        window.takes_from(page)
         window.section(lines, range(begin, until - 1, -1))
         return window
 
@@ -141,6 +159,7 @@ def assert_masked(
     batch = len(lead)
     lengths = None if lengths is None else np.array(lengths)
     data = brute.data_of(target, steps, batch, sizes, lengths=lengths, reset=reset)
+    complexified(target, data)
     kernel = sb.compile(target, truncation=truncation)
     d = sb.derive(target, truncation=truncation, lengths=lengths is not None, reset=reset is not None)
     run = kernel.forward(data.params, data.inputs, data.state, steps=None if data.inputs else steps, **data.masks)
@@ -151,23 +170,26 @@ def assert_masked(
     else:
         random = np.random.default_rng(3)
         cotangents = {k: random.standard_normal(v.shape) for k, v in values.items()}
+        cotangents |= {k: v + 1j * v[::-1] for k, v in cotangents.items() if np.iscomplexobj(values[k])}
         grads = kernel.backward(run, cotangents)
-    text, found = d.as_spelt(style), []
+    text, names, found = d.text(style=style), as_text(style)(d)[1], []
     for b in range(batch):
-        found.append(read_sample(target, d, text, data, b, sizes, cotangents))
+        found.append(read_sample(target, d, text, names, data, b, sizes, cotangents))
     for b, (page, _) in enumerate(found):
         for name, value in values.items():
             for t in range(steps):
-                got = page.timed[name][t + 1] if name in page.timed else page.once[name]
+                got = page.timed[names[name]][t + 1] if names[name] in page.timed else page.once[names[name]]
                 close(f"{name} at {t + 1} of sample {b}", got, value[t, b])
         for name, value in grads.inputs.items():
             for t in range(steps):
-                close(f"gradient of {name} at {t + 1}", page.timed[d.mark + name][t + 1], value[t, b])
+                close(f"gradient of {name} at {t + 1}", page.timed[d.mark + names[name]][t + 1], value[t, b])
         for name, value in grads.state.items():
-            close(f"gradient of {name} at the start", page.timed[d.mark + name][0], value[b])
+            close(f"gradient of {name} at the start", page.timed[d.mark + names[name]][0], value[b])
     for name, value in grads.params.items():
         whole = sum(
-            np.zeros(np.squeeze(value).shape) + np.squeeze(page.once[d.mark + name]) for page, own in found if own
+            np.zeros(np.squeeze(value).shape) + np.squeeze(page.once[d.mark + names[name]])
+            for page, own in found
+            if own
         )
         close(f"gradient of {name}", whole, value)
     if is_model:
@@ -175,7 +197,14 @@ def assert_masked(
 
 
 def read_sample(
-    target: sb.Cell | sb.Model, d: Any, text: str, data: Any, b: int, sizes: dict[str, int], cotangents: Any
+    target: sb.Cell | sb.Model,
+    d: Any,
+    text: str,
+    names: Spelt,
+    data: Any,
+    b: int,
+    sizes: dict[str, int],
+    cotangents: Any,
 ) -> tuple[MaskedPage, bool]:
     """The page of one sample, worked through; whether it has a step."""
     one = brute.Data(
@@ -185,29 +214,30 @@ def read_sample(
         data.steps,
         1,
     )
-    plain, length = begun(target, one, sizes), data.length(b)
-    letters = tuple(re.findall(r"^  (\w)_t: 1 where the sample begins", text, re.MULTILINE))
+    plain, length = begun(target, one, sizes, names), data.length(b)
+    marks = re.findall(r"^  (\S+): 1 where the sample begins", text, re.MULTILINE)
+    letters = tuple(symbol_of(mark).name for mark in marks)
     page = MaskedPage(sizes, length, plain.once, plain.timed, limits=plain.limits, ahead=letters)
     page.once |= {"T": np.asarray(float(length)), "Tall": np.asarray(float(data.steps))}
     if letters:
         flags = {t + 1: np.asarray(float(data.reset[t, b])) for t in range(data.steps)} | {1: np.asarray(1.0)}
         page.timed[letters[0]] = flags
     sections = sections_of(text)
-    page.reader.families = families_of(text)
+    page.reader.families, page.reader.convolutions = families_of(text), convolutions_of(text)
     page.once |= constants_of(text)
     page.begin(sections)
     steps = range(1, length + 1)
     page.section(sections["Forward, t = 1, …, T"], steps or range(1, 2))  # of an empty sample: for shapes alone
-    shapes = {k: np.shape(page.timed[k][1]) for k in (*target_cell(target).step.next, *target_cell(target).step.outputs)
-              if k in page.timed}  # fmt: skip
+    shapes = {k: np.shape(page.timed[names[k]][1]) for k in (*stepped(target).next, *stepped(target).outputs)
+              if names[k] in page.timed}  # fmt: skip
     sent = {
         k: {0: np.zeros(shapes[k])} | {t + 1: v[t, b].reshape(shapes[k]) for t in range(data.steps)}
         for k, v in cotangents.items()
     }
     if isinstance(target, sb.Model):
-        sent = loss_of(target, page, sections, data, b, shapes)
+        sent = loss_of(target, page, sections, data, b, shapes, names)
     for name, given in sent.items():
-        page.timed[f"dL/d{name}"] = given
+        page.timed[f"dL/d{names[name]}"] = given
     for line in sections.get("Cotangents, which behind the end belong to the last step", []):
         page.behind(line, data.steps)
     primal = dict(page.timed)
@@ -216,8 +246,8 @@ def read_sample(
             worked_windows(page, title, lines, primal)
         elif title.startswith("Backward, "):
             for name, given in sent.items():
-                is_output = name in target_cell(target).step.outputs
-                page.timed[f"{d.mark}{name}"] = dict(given) if is_output else {length: given[length]}
+                is_output = name in stepped(target).outputs
+                page.timed[f"{d.mark}{names[name]}"] = dict(given) if is_output else {length: given[length]}
             page.section(lines, reversed(steps))  # type: ignore[arg-type]
     for line in sections.get("Sums over the windows", []):
         for at in steps or range(1):
@@ -228,12 +258,12 @@ def read_sample(
         page.section(sections.get("Gradients of the initial state", []), range(1))
         page.section(sections.get("Gradients of the inputs", []), reversed(steps))  # type: ignore[arg-type]
     else:
-        started(page, sections, d.mark, [a.name for a in target_cell(target).step.of_role("state")], shapes)
+        started(page, sections, d.mark, [names[a.name] for a in stepped(target).of_role("state")])
     page.section(sections.get(f"Behind the end, t = T + 1, …, {BATCH}", []), range(length + 1, data.steps + 1))
     return page, length > 0
 
 
-def started(page: MaskedPage, sections: dict[str, list[str]], mark: str, states: list[str], shapes: Any) -> None:
+def started(page: MaskedPage, sections: dict[str, list[str]], mark: str, states: list[str]) -> None:
     """Of a sample without a step: what is sent to its initial states; all else on these lines is of step 1, and zero."""
     for line in sections.get("Gradients of the initial state", []):
         left, relation, right = re.split(r"\s+(\+?=)\s+", line.strip(), maxsplit=1)
@@ -245,19 +275,20 @@ def started(page: MaskedPage, sections: dict[str, list[str]], mark: str, states:
             page.timed[name] = {0: given}
 
 
-def target_cell(target: sb.Cell | sb.Model) -> sb.Cell:
-    return target.cell if isinstance(target, sb.Model) else target
+def stepped(target: sb.Cell | sb.Model) -> Any:
+    """The step of a cell, with its loops as such."""
+    return (target.cell if isinstance(target, sb.Model) else target).looped
 
 
 def loss_of(
-    model: sb.Model, page: MaskedPage, sections: dict[str, list[str]], data: Any, b: int, shapes: Any
+    model: sb.Model, page: MaskedPage, sections: dict[str, list[str]], data: Any, b: int, shapes: Any, names: Spelt
 ) -> dict[str, dict[int, Any]]:
     every, length = model.at == "every", data.length(b)
     count = next((line.strip()[0] for line in sections.get("Legend", []) if ": how many" in line), "N")
     ends = [data.length(i) for i in range(data.batch)]
     page.once[count] = np.asarray(float(sum(ends) if every else sum(end > 0 for end in ends)))
     for name, value in data.targets.items():
-        page.timed[name] = {t + 1: v[b] for t, v in enumerate(value)} if every else {length: value[b]}
+        page.timed[names[name]] = {t + 1: v[b] for t, v in enumerate(value)} if every else {length: value[b]}
     *lines, whole = sections["Loss, t = 1, …, T" if every else "Loss, t = T"]
     zero = {name: dict.fromkeys(range(data.steps + 1), np.zeros(shape)) for name, shape in shapes.items()}
     if not length:
@@ -267,6 +298,6 @@ def loss_of(
     page.section(sections["Backward from the loss"], range(length, 0, -1))
     page.section(sections.get("Gradients of the loss's parameters", []), range(1))
     for name, given in zero.items():
-        found = page.timed.get(f"dL/d{name}", {})
+        found = page.timed.get(f"dL/d{names[name]}", {})
         zero[name] = {t: v + found.get(t, 0) for t, v in given.items()}
     return zero

@@ -566,6 +566,8 @@ class Reader:
         token = self.peek()
         if token in ("if", "otherwise"):
             return False
+        if token == "|":  # behind a space, an absolute value begins where no space follows
+            return self.tokens[self.pos + 1 : self.pos + 2] != [] and not self.tokens[self.pos + 1][1]
         return token in "‖([{¬⌊√⟨" or token[0].isalnum() or (token.startswith("Σ") is False and token in NUMBERS)
 
     def power(self) -> Value:
@@ -981,8 +983,12 @@ class Page:
         lines = [line for lines in sections.values() for line in lines]
         self.of_page = set(re.findall(r"∇_(?:\{.*?\}|\w) *(\w+) ?\(", "\n".join(lines)))
         self.define(sections.get("Functions", []))
-        self.reader.rounds.see(lines, self.members)
+        self.reader.rounds.see([self.plain(line) for line in lines], self.members)
         self.starts = {symbol_of(name).name: start for name, start in starts_of(sections.get("Legend", [])).items()}
+
+    def plain(self, text: str) -> str:
+        """A line as it is read."""
+        return text
 
     def members(self, name: str, line: str) -> list[str]:
         """The names that the name of a line's family stands for."""
@@ -1217,9 +1223,8 @@ class Page:
         for i in range(first, len(items)):
             item = items[i]
             for line in [item] if isinstance(item, str) else item.lines:
-                symbol, which = self.of_round(
-                    symbol_of(re.sub(r"^\((.*)\)_.*$", r"\1", line.partition(" = ")[0].strip()))
-                )
+                left = re.sub(r"^\((.*)\)_.*$", r"\1", self.plain(line).partition(" = ")[0].strip())
+                symbol, which = self.of_round(symbol_of(left))
                 if isinstance(missing, Symbol) and Symbol(symbol.name + which, symbol.time) == missing:
                     return i + 1
         raise KeyError(missing)

@@ -82,6 +82,15 @@ def read_latex(d: sb.Derivation, latex: str) -> Read:
     return sections, Spelt(), {}, {f"constant{i}": column(value) for i, value in enumerate(constants.values())}
 
 
+def complexified(target: sb.Cell | sb.Model, data: brute.Data) -> None:
+    """Give complex arguments imaginary parts."""
+    are_complex = {a.name for a in target.arguments if a.complex}
+    for arrays in (data.params, data.inputs, data.state):
+        arrays.update(
+            {k: v + 0.6j * v[::-1] if v.ndim else v * (1 + 0.6j) for k, v in arrays.items() if k in are_complex}
+        )
+
+
 def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int], names: Spelt | None = None) -> Page:
     """A page with what is given to it."""
     names = names or Spelt()

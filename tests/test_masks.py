@@ -131,7 +131,7 @@ def test_short_sequences_and_sizes_of_one_are_no_exception(steps: int, truncatio
     ],
 )
 def test_reader_catches_a_line_that_is_wrong(right: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = sb.Derivation.as_spelt
+    text = sb.Derivation.text
     assert_masked(zoo.rnn, sizes_of(zoo.rnn), Chunked(3, 2), **MASKS["both"])
 
     def planted(self: sb.Derivation, style: str) -> str:
@@ -139,7 +139,7 @@ def test_reader_catches_a_line_that_is_wrong(right: str, wrong: str, monkeypatch
         assert right in page, page
         return page.replace(right, wrong)
 
-    monkeypatch.setattr(sb.Derivation, "as_spelt", planted)
+    monkeypatch.setattr(sb.Derivation, "text", planted)
     with pytest.raises((AssertionError, KeyError, ValueError)):
         assert_masked(zoo.rnn, sizes_of(zoo.rnn), Chunked(3, 2), **MASKS["both"])
 

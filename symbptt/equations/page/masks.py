@@ -7,7 +7,7 @@ dh_t = Σ_{s: s - 2 < t ≤ s} dh_t^(s). Since the recursion is linear in the ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -267,7 +267,8 @@ def _kept(line: Line, letter: str) -> tuple[Line, Expr | None]:
     def is_sent(e: Expr) -> bool:
         if before:
             return not isinstance(e, Outside)
-        return any(x.adjoint and x.time == NEXT for x in e.labels)
+        # An adjoint, what solves for one, or a name for what lines read of several: no value of a step alone is of the next.
+        return any(x.time == NEXT for x in e.labels)
 
     back = [(sign, e) for sign, e in _terms(line.right) if is_sent(e)]
     if not back:
@@ -358,7 +359,8 @@ def _windowed(
     if loop:
         lines = [*_begun(setting, r, mark, letter), *lines]
     later = sections[at + 1 :]
-    totals = list(_totals(later, setting, letter, names))
+    rounds = {_label(line.left).full: line.note for line in backward.lines if _label(line.left).round and line.note}
+    totals = list(_totals(later, setting, letter, names, rounds))
     if loop:
         totals += _started(setting, r, mark, letter, is_model)
     words = "; terms of step " + (f"min({letter}, T)" if _ends_early(setting) else letter) + " + 1 are zero"
@@ -440,8 +442,11 @@ def _begun(setting: Setting, r: Recursion, mark: str, letter: str) -> Iterator[L
         yield Line(left, Times((_has(setting, letter), Outside(Symbol(Label(name, 0), shape)))), BACKWARD, note=note)
 
 
-def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: set[str]) -> Iterator[Line]:
-    """Yield the sums over windows of all that the gradients read and a window has; what a loss has itself is whole."""
+def _totals(
+    sections: Iterable[Section], setting: Setting, letter: str, names: set[str], rounds: Mapping[str, str]
+) -> Iterator[Line]:
+    """Yield the sums over windows of all that the gradients read and a window has; what a loss has itself is whole. `rounds`:
+    those in which the line of a value holds, by its name."""
     found: dict[Expr, tuple[str, tuple[str, ...]] | None] = {}
     for line in (line for section in sections for line in section.lines):
         inner = [*walk(line.right)]
@@ -453,7 +458,10 @@ def _totals(sections: Iterable[Section], setting: Setting, letter: str, names: s
                 if names & {x.label.full, *(_members(x.label, *own) if own is not None else ())}:
                     found.setdefault(_at(x, 0), own)
     for x, family in found.items():
-        yield Line(x, OverWindows(letter, _k(setting), Raised(x, letter)), BACKWARD, family=family)
+        note = rounds.get(x.label.full, "")
+        of_each = note and x.label.round.startswith(note.partition(" < ")[0])
+        total = OverWindows(letter, _k(setting), Raised(x, letter))
+        yield Line(x, total, BACKWARD, family=family, note=note if of_each else "")
 
 
 def _members(label: Label, letter: str, values: Iterable[str]) -> Iterator[str]:
