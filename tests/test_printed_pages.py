@@ -77,3 +77,17 @@ def test_a_sum_over_steps_stands_last_and_needs_no_brackets() -> None:
     text = sb.derive(masked).text()
     assert "dU = [U > 0] ⊙ Σ_t da_t h_{t-1}ᵀ Mᵀ\n" in text
     assert "dτ = -Δt Σ_t dh_tᵀ (tanh(a_t) - h_{t-1}) / τ²\n" in text
+
+
+@sb.cell
+def addressing(x: Input["m"], h: State["n"], c: State["n"], M: State["s n"], W: Param["n m"], g: Param["n"]):
+    w = sb.softmax(M @ h / (np.linalg.norm(M, axis=1) * np.linalg.norm(h)))
+    centred = c + W @ x - c.mean()
+    return M.T @ w, g * centred / np.sqrt((centred**2).mean() + 0.1), M + np.outer(w, h)
+
+
+def test_sizes_lead_and_rows_are_divided_inside_of_a_diagonal() -> None:
+    text = sb.derive(addressing).text()
+    assert "_t n)" not in text and " (n " in text
+    assert "M_0 /" not in text and "diag(" in text
+    assert_read(addressing, sizes_of(addressing))

@@ -47,6 +47,7 @@ from symbptt.equations.algebra.expressions import (
     Total,
     Transposed,
     Unit,
+    Word,
     is_one,
     is_zero,
     keep,
@@ -214,7 +215,8 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
         else:
             if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
                 continue  # a condition that holds twice
-            (counts if isinstance(factor, Count) else arrays if factor.shape else others).append(factor)
+            is_count = isinstance(factor, Count | Word) and factor != EYE
+            (counts if is_count else arrays if factor.shape else others).append(factor)
     # (xᵀ x) I, never I xᵀ x, which would be read as a product of matrices.
     others.sort(key=lambda factor: factor == EYE)
     rest = _sum_last(_as_powers([*counts, *others, *arrays]))
@@ -250,8 +252,9 @@ def _as_powers(factors: list[Expr]) -> list[Expr]:
 
 def _over(e: Over) -> Expr:
     """Move the sign before the quotient, and join a quotient in the numerator with the denominator."""
-    e = _without_modulus(_rows_divided(e))
+    e = _without_modulus(e)
     (sign, above), (other, below) = signed(e.above), signed(e.below)
+    above, below = _rows_divided(above, below)
     # (a / b) / c = a / (b c).
     if isinstance(above, Over):
         quotient = above
@@ -343,20 +346,20 @@ def _without_modulus(e: Over) -> Over:
     return e
 
 
-def _rows_divided(e: Over) -> Over:
-    """Return diag(v) A / (u 1ᵀ), rows that are multiplied and divided by numbers, as diag(v / u) A above one."""
-    above, below = e.above, e.below
+def _rows_divided(whole: Expr, below: Expr) -> tuple[Expr, Expr]:
+    """Return diag(v) A over u 1ᵀ, rows that are multiplied and divided by numbers, as diag(v / u) A over one."""
+    numbers, above = _numbers_apart(whole)
     if not (isinstance(above, Matmul) and isinstance(above.factors[0], Diagonal) and isinstance(below, Matmul)):
-        return e
+        return whole, below
     column, *row = below.factors
     is_column = (
         len(column.shape) == 1 and len(row) == 1 and isinstance(row[0], Transposed) and isinstance(row[0].inner, Ones)
     )
     if not is_column:
-        return e
+        return whole, below
     first, *rest = above.factors
     assert isinstance(first, Diagonal)
-    return Over(matmul([Diagonal(_over(Over(first.inner, column))), *rest]), ONE)
+    return times([*numbers, matmul([Diagonal(_over(Over(first.inner, column))), *rest])]), ONE
 
 
 def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:

@@ -149,7 +149,9 @@ def _count(e: Count, n: Notation) -> Written:
 
 
 def _word(e: Word, n: Notation) -> Written:
-    return (_formula_of_size(e.text, n), SUM) if e.is_formula else (n.word(e.text), ATOM)
+    if not e.is_formula:
+        return n.word(e.text), ATOM
+    return _formula_of_size(e.text, n), SUM if set(e.text) & set("+-") else MATRIX
 
 
 def _formula_of_size(text: str, n: Notation) -> str:
@@ -196,7 +198,7 @@ def signed_factors(e: Times, n: Notation) -> list[tuple[str, Expr, int]]:
     for i, factor in enumerate(e.factors):
         last = i == len(e.factors) - 1 and arrays < 2
         # A product of matrices at the end, behind numbers: 2 W h and 2 aᵀ b need no brackets, W h ⊙ x would be ambiguous.
-        least = MATRIX if last or isinstance(factor, Number) else POWER
+        least = MATRIX if last or isinstance(factor, Number | Count | Word) else POWER
         if i and i == len(e.factors) - 1 and _is_open(factor):
             least = PRODUCT  # at the end a Σ has no end that a bracket would have to show
         both = factor.shape and i and e.factors[i - 1].shape

@@ -234,7 +234,8 @@ def mean_of(loss: Loss | None) -> tuple[Note, ...]:
     if loss is None or loss.reduction == "sum":
         return ()
     what = "steps of all samples" if loss.at == "every" else "samples that have a last step"
-    return ((f"{loss.count}: how many {what} there are; L and gradients of parameters are sums over the samples",),)
+    words = f": how many {what} there are; "
+    return ((Word(loss.count), words, Word("L"), " and gradients of parameters are sums over the samples"),)
 
 
 def _shapes(lines: Lines, loss: LossLines | None) -> Note:
@@ -421,20 +422,16 @@ def _of_parts(found: list[Expr], own: Callable[[], Letters]) -> Iterable[Note]:
     along = {x.name for x in found if isinstance(x, Along)}
     for part in ALONG.values():
         if any(over == part for _, over in pairs):
-            each = f": {own().f.text} of each {part.removesuffix('s')} of "
-            yield (
-                Call(f"{own().f.text}_{part}", (own().A,), own().A.shape),
-                ", of a function ",
-                own().f,
-                each,
-                own().A,
-            )
+            row = part.removesuffix("s")
+            whole = Call(f"{own().f.text}_{part}", (own().A,), own().A.shape)
+            f = own().f.text  # a letter that is a function is upright, as words are
+            yield (whole, f", of a function {f}: {f} of each {row} of ", own().A)
     if along:
-        f, i = own().f.text, own().i.text
-        words = (f", of a function {f} and an index {i}: {f} of the numbers ", own().v, f" that {i} gives")
-        yield (Call(f"{f}_{i}", (own().v,), ()), *words)
+        f, i = own().f.text, own().i
+        whole = Call(f"{f}_{i.text}", (own().v,), ())
+        yield (whole, f", of a function {f} and an index ", i, f": {f} of the numbers ", own().v, " that ", i, " gives")
     if "norm" in along | {name for name, _ in pairs}:
-        yield (f"norm({own().v.text}) = ", Call("norm", (own().v,), ()), ", the root of the sum of squares")
+        yield ("norm(", own().v, ") = ", Call("norm", (own().v,), ()), ", the root of the sum of squares")
 
 
 def received(lines: Lines, sections: Iterable[Section]) -> tuple[Note, ...]:

@@ -146,7 +146,7 @@ def _names(setting: Setting, taken: set[str]) -> Names:
 
 def _legend(setting: Setting, names: Names) -> Iterator[Note]:
     if setting.lengths:
-        yield "T: the steps of this sample, its length; ", Word(BATCH), ": those of the batch"
+        yield T, ": the steps of this sample, its length; ", Word(BATCH), ": those of the batch"
     if setting.reset:
         yield from notes_on_resets(names.reset)
     if setting.truncation is not None:
