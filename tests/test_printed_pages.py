@@ -91,3 +91,12 @@ def test_sizes_lead_and_rows_are_divided_inside_of_a_diagonal() -> None:
     assert "_t n)" not in text and " (n " in text
     assert "M_0 /" not in text and "diag(" in text
     assert_read(addressing, sizes_of(addressing))
+
+
+def test_a_transposed_adjoint_has_its_marks_above_each_other() -> None:
+    mathml = sb.derive(addressing).mathml()
+    assert (
+        '<mrow><mi mathvariant="normal">d</mi><msubsup><mi>c</mi><mrow><mi>t</mi></mrow><mrow><mo>⊤</mo></mrow></msubsup>'
+        in mathml
+    )
+    assert "</mrow></msub></mrow></mrow><mrow><mo>⊤</mo>" not in mathml

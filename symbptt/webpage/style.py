@@ -24,7 +24,7 @@ table{border-collapse:collapse;font-size:.92rem;overflow-wrap:normal}
 .pairs td{overflow-wrap:anywhere}
 th,td{text-align:left;padding:.15em .8em .15em 0;border-bottom:1px solid var(--rule);vertical-align:top}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.routes{margin:.2em 0 .8em .5em}.routes td{vertical-align:middle}
+.routes{margin:.2em 0 .8em .5em}.routes td{vertical-align:middle}.routes math{math-style:normal}
 .row{display:block;margin:.2em 0}
 .scroll{overflow-x:auto;max-width:100%}
 .columns{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 32px}

@@ -39,6 +39,8 @@ _WORDS = {
     "angle": "arg",
     "normal_density": "φ",
 }
+_MARKS = {"d": '<mi mathvariant="normal">d</mi>', "δ": "<mi>δ</mi>"}
+"""The signs of an adjoint."""
 _BRACKETS = {"abs": "||", "floor": "⌊⌋", "norm": "‖‖"}
 
 
@@ -143,6 +145,10 @@ def _bold(letter: str) -> str:
 def _above(base: str, above: str) -> str:
     """Return a power or a transpose; what is below a letter and what is above it stand under each other."""
     # One msubsup sets both scripts above each other; msup around msub would set the exponent behind the subscript.
+    marked = next((mark for mark in _MARKS.values() if base.startswith(f"<mrow>{mark}<msub>")), "")
+    if marked and base.endswith("</msub></mrow>") and base.count("<msub>") == 1:
+        inner = base.removeprefix(f"<mrow>{marked}").removesuffix("</mrow>")
+        return _row(marked + _above(inner, above))
     if base.startswith("<msub>") and base.endswith("</msub>") and base.count("<msub>") == 1:
         return f"<msubsup>{base.removeprefix('<msub>').removesuffix('</msub>')}{_row(above)}</msubsup>"
     return f"<msup>{_row(base)}{_row(above)}</msup>"
@@ -241,7 +247,7 @@ def _function(name: str) -> str:
 def _symbol(label: Label, names: Names) -> str:
     of = names.spelling.get(label.name) or spelling(label.name)
     time = "" if label.time is None else _COMMA.join(map(_time, when_of(label).split(",")))
-    mark = {"d": '<mi mathvariant="normal">d</mi>', "δ": "<mi>δ</mi>"}[label.mark] if label.adjoint else ""
+    mark = _MARKS[label.mark] if label.adjoint else ""
     symbol = _spelt(of, time)
     return _row(mark + symbol) if mark else symbol
 
