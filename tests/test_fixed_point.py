@@ -343,17 +343,12 @@ def test_what_has_no_fixed_points_refuses_them_by_name() -> None:
     def target(h: State["n"], y: Target["n"]):
         return np.sum((sb.fixed_point(lambda z: 0.3 * np.sin(z) + h, h) - y) ** 2)
 
-    params, inputs, _ = case(equilibrium, 6, 2, SIZES)
     d = sb.derive(equilibrium)
     for use in (
-        lambda: d.jacobian("h", "h"),
         d.explain,
         lambda: d.paths("h", "h"),
-        lambda: d.linearity("h"),
-        d.unrolled,
         d.to_sympy,
         lambda: sb.unroll(equilibrium, 2),
-        lambda: sb.analyze(equilibrium, params, inputs),
         lambda: sb.c_source(equilibrium),
         lambda: sb.compile(sb.model(equilibrium, sb.loss(target))),
     ):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from symbptt.autodiff.entrywise import Calculus, substituted
+from symbptt.autodiff.entrywise import Calculus, behind, substituted
 from symbptt.autodiff.term import Inner, Term, Terms, legs, out
+from symbptt.ir.graph import Graph
 
 Stop = tuple[int, int]
 """A value on a route: its node, and how many steps before the last one."""
@@ -20,11 +21,13 @@ LONGEST = 12
 @dataclass(frozen=True)
 class Chain:
     """Derivatives with respect to one source, by value: sums of terms, each with one derivative of a value before it, which
-    is the source itself or another value of the chain. What does not depend on the source is absent."""
+    is the source itself or another value of the chain. What does not depend on the source is absent. Of the leaves `told`, which
+    stand for what goes through the rounds of a loop inside the step, or for a fixed point, other lines tell the derivatives."""
 
     calculus: Calculus
     source: int
     of: Mapping[int, Terms]
+    told: frozenset[int] = frozenset()
 
 
 def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iterable[int] = ()) -> Chain:
@@ -34,6 +37,7 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
     gone = frozenset(without) - {*targets}
     g = calculus.graph
     found: dict[int, Terms] = {}
+    told = moving(g, source)
     for id in g.ancestors(targets):
         if id not in calculus.kept or id == source or id in gone:
             continue
@@ -41,7 +45,7 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
         for term in calculus.local(id):
             inner = term.inner
             assert inner is not None
-            if inner.id == source:
+            if inner.id == source or inner.id in told:
                 terms.append(term)
             # Without an entry the inner value does not depend on the source, and its term is zero.
             elif inner.id in found:
@@ -49,7 +53,26 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
         collected = calculus.collected(terms, g.shape(id))
         if collected:
             found[id] = collected
-    return Chain(calculus, source, found)
+    return Chain(calculus, source, found, told)
+
+
+def moving(g: Graph, source: int) -> frozenset[int]:
+    """Return the leaves of loops on a page, behind the last round and in each, and of fixed points that depend on a source."""
+    loops = {node.args: node for node in g if node.family in ("repeat", "point")}
+    moved, found = {*g.descendants([source])} if loops else set(), set[int]()
+    again = bool(loops)
+    while again:
+        again = False
+        for node in loops.values():
+            n = node.attrs.carried
+            # A fixed point does not depend on where its rounds begin.
+            starts = node.args[:n] if node.family == "repeat" else ((),) * n
+            for start, leaf, last in zip(starts, node.args[n : 2 * n], node.args[-n:], strict=True):
+                if leaf not in found and (start in moved or last in moved):
+                    found |= {leaf, behind(g, leaf)} if node.family == "repeat" else {leaf}
+                    moved.update(g.descendants([leaf]))
+                    again = True
+    return frozenset(found)
 
 
 def _put_in(c: Calculus, term: Term, inner: Inner, terms: Terms) -> Term:

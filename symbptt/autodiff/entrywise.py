@@ -778,6 +778,23 @@ def _down_to(c: Calculus, id: int, source: int) -> Iterator[Term]:
             yield substituted(c, other, term)
 
 
+def _repeat(c: Calculus, node: Node) -> Iterator[Term]:
+    """Yield the derivative of what a loop inside the step carries, behind its last round."""
+    last = behind(c.graph, node.args[node.attrs.carried + node.attrs.out])
+    yield Term(sp.S.One, ((Inner(last, legs(node.shape, out)), 1),))
+
+
+def behind(g: Graph, leaf: int) -> int:
+    """Return a leaf that stands for what a loop on a page carries, behind its last round; `leaf` is that of all other rounds."""
+    return build.leaf(g, "behind", g[leaf].attrs.name, g.shape(leaf))
+
+
+def _point(c: Calculus, node: Node) -> Iterator[Term]:
+    """Yield the derivative of a fixed point: that of the leaf under whose name its equation reads it."""
+    leaf = node.args[node.attrs.carried + node.attrs.out]
+    yield Term(sp.S.One, ((Inner(leaf, legs(node.shape, out)), 1),))
+
+
 LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "map": _map,
     "contract": _contract,
@@ -787,4 +804,6 @@ LOCAL: dict[str, Callable[[Calculus, Node], Iterator[Term]]] = {
     "gather": _gather,
     "cumulate": _cumulate,
     "algebra": _algebra,
+    "repeat": _repeat,
+    "point": _point,
 }

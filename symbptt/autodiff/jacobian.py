@@ -9,14 +9,16 @@ Example: c_next = f ⊙ c + i ⊙ g and h_next = o ⊙ tanh(c_next), where f = s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from symbptt import ops
 from symbptt.autodiff import algebra
-from symbptt.autodiff.guard import FREE, Flow, Guard, Guards, chosen, merged
+from symbptt.autodiff.block import IDENTITY, KINDS, ZERO, Block
+from symbptt.autodiff.guard import Guard, Guards, chosen, merged
+from symbptt.autodiff.inner_blocks import of_point, of_rounds
 from symbptt.autodiff.partials import VALUE, partials
 from symbptt.autodiff.subexpressions import formula, values
 from symbptt.autodiff.vjp import known_functions
@@ -29,24 +31,7 @@ from symbptt.ir.node import Node, Product, placeholder
 from symbptt.ir.shape import Shape
 from symbptt.ir.step import Step
 
-KINDS = ("zero", "identity", "scalar", "diagonal", "dense")
-
-
-@dataclass(frozen=True)
-class Block:
-    """The derivative of a value v with respect to a leaf s.
-
-    `kind` is "zero"; "identity"; "scalar" (`id` times the identity); "diagonal" (`id`, of the shape of s: each entry of
-    v depends on its own entry of s only); or "dense" (`id`, of shape v.shape + s.shape). `flow` is what is known of it.
-    """
-
-    kind: str
-    id: int = -1
-    flow: Flow = FREE
-
-
 Labels = tuple[int, ...]
-ZERO, IDENTITY = Block("zero"), Block("identity")
 
 
 @dataclass(frozen=True)
@@ -73,10 +58,9 @@ def jacobian(step: Step, pairs: Sequence[tuple[str, str]], held: Sequence[str] =
     found: dict[str, dict[int, Block]] = {}
     # Forward mode: one sweep for each source gives its blocks for all targets.
     for of in dict.fromkeys(of for _, of in pairs):
-        sweep = _Sweep(g, step.leaves[of], kept)
-        for id in forward:
-            if id in kept and g[id].family not in held:
-                sweep.blocks[id] = IDENTITY if id == sweep.source else _block(sweep, g[id])
+        source = step.leaves[of]
+        sweep = _Sweep(g, g.shape(source), kept, frozenset(held), {source: IDENTITY})
+        sweep.run(forward)
         found[of] = sweep.blocks
     blocks = {(to, of): found[of].get(targets[to], ZERO) for to, of in pairs}
     return Jacobian(step, blocks, frozenset(kept))
@@ -92,8 +76,7 @@ def direct(step: Step, values_: Sequence[int]) -> tuple[Step, dict[tuple[int, in
     found: dict[tuple[int, int], int] = {}
     # One forward sweep for each source; chosen values between count as zero, so that only direct paths contribute.
     for source in sorted(chosen_):
-        sweep = _Sweep(g, source, kept)
-        sweep.blocks[source] = IDENTITY
+        sweep = _Sweep(g, g.shape(source), kept, frozenset(), {source: IDENTITY})
         for id in forward:
             if id in kept and id > source:
                 block = _block(sweep, g[id])
@@ -105,16 +88,40 @@ def direct(step: Step, values_: Sequence[int]) -> tuple[Step, dict[tuple[int, in
 
 
 class _Sweep:
-    """The blocks found so far."""
+    """The blocks found so far in a source of the shape `own`, that of the source itself among them; values of the families `held`
+    have none."""
 
-    def __init__(self, g: Graph, source: int, kept: set[int]) -> None:
-        self.g, self.source, self.kept = g, source, kept
-        self.blocks: dict[int, Block] = {}
+    def __init__(self, g: Graph, own: Shape, kept: set[int], held: frozenset[str], blocks: Mapping[int, Block]) -> None:
+        self.g, self.own, self.kept, self.held = g, own, kept, held
+        self.blocks = dict(blocks)
         self.guards = Guards(g, forward=True)
 
-    @property
-    def own(self) -> Shape:
-        return self.g.shape(self.source)
+    def run(self, ids: Iterable[int]) -> None:
+        """Find the blocks of values, arguments first."""
+        for id in ids:
+            if id in self.kept and id not in self.blocks and self.g[id].family not in self.held:
+                self.blocks[id] = _block(self, self.g[id])
+
+    def whole(self, id: int) -> int:
+        return dense(self, id, self.blocks.get(id, ZERO))
+
+    def within(self, g: Graph, own: Shape, blocks: Mapping[int, Block], following: Sequence[int]) -> _Sweep:
+        found = _Sweep(g, own, values(g, following) | {*blocks}, self.held, blocks)
+        found.run(_behind(g, following, blocks))
+        return found
+
+
+def _behind(g: Graph, ids: Iterable[int], known: Iterable[int]) -> list[int]:
+    """Return the values that some values are computed from, arguments first, as far as those that are known."""
+    open_, seen = [*ids], {*known}
+    found = set[int]()
+    while open_:
+        id = open_.pop()
+        if id not in seen:
+            seen.add(id)
+            found.add(id)
+            open_ += g[id].args
+    return sorted(found)
 
 
 def _block(s: _Sweep, node: Node) -> Block:
@@ -371,4 +378,6 @@ RULES: dict[str, Callable[[_Sweep, Node], Block]] = {
     "gather": _gather,
     "cumulate": _cumulate,
     "algebra": _algebra,
+    "rounds": of_rounds,
+    "settled": of_point,
 }

@@ -22,6 +22,7 @@ from symbptt.autodiff.partials import VALUE, partials
 from symbptt.ir.algebra import RECORDS, is_linear
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
+from symbptt.ir.rounds import graph_of
 from symbptt.ir.scalar import NAME_OF, as_sympy, expanded
 
 CONSTANT, LINEAR, AFFINE, NONE = "constant", "linear", "affine", "not shown"
@@ -168,6 +169,8 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
             kind, why = (LINEAR, "") if carried == [0] else (NONE, "an index")
         case "cumulate" | "total":
             kind, why = LINEAR, ""
+        case "rounds" | "settled":
+            kind, why = _of_rounds(node, carried)
         case "algebra" if is_linear(node, carried):
             kind, why = LINEAR, ""
         case "algebra":
@@ -176,6 +179,22 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
             name = getattr(node.attrs, "name", node.family)
             kind, why = (LINEAR, "") if name == "mean" else (NONE, name)
     return max((kind, worst), key=KINDS.index), why
+
+
+def _of_rounds(node: Node, carried: list[int]) -> tuple[str, str]:
+    """Classify what a loop inside the step makes, or a fixed point: rounds of an affine map are affine, and so is its fixed point."""
+    loop, g = node.attrs, graph_of(node.attrs.inner)
+    # A fixed point does not depend on where its rounds begin.
+    given = carried if node.family == "rounds" else [i for i in carried if i >= loop.carried]
+    if not given:
+        return CONSTANT, ""
+    sources = {*given, *range(loop.carried)}
+    found = [degree(g, id, sources) for id in loop.inner.following]
+    worst = max(found, key=lambda x: KINDS.index(x.kind))
+    # Of a constant start a linear map makes a constant part.
+    begins = LINEAR if node.family == "settled" or all(i in carried for i in range(loop.carried)) else AFFINE
+    why = worst.through[0][1] if worst.through else ""
+    return max((worst.kind, begins), key=KINDS.index), why
 
 
 def _of_map(node: Node, carried: list[int]) -> tuple[str, str]:

@@ -50,7 +50,7 @@ class Unrolled:
         lines = [*map(pen.words, self._sums(s, name)), *self._step(ascii)]
         if self.T is None:
             k, w = self._letters.step, self._letters.window
-            ys = [pen.symbol(Label(y, 0)) for y in self.cell.step.outputs]
+            ys = [pen.symbol(Label(y, 0)) for y in self.cell.closed.outputs]
             outputs = [f"a loss of an output {y} acts on {s.at(name, 't-1')} by (∂ℓ_t/∂{y}) (∂{y}/∂{s.at(name, 't-1')}), and on "
                        f"{self._letters.parameter} by (∂ℓ_t/∂{y}) (∂⁺{y}/∂{self._letters.parameter})"
                        for y in ys]  # fmt: skip

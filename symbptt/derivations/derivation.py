@@ -97,7 +97,7 @@ class Derivation(Equations):
                 f"two names are expected, or none, got {to or of!r} alone\n"
                 '  write d.jacobian("h", "h"), or d.jacobian() for all states'
             )
-        step = self.cell.step
+        step = self.cell.closed
         results = [*step.next, *step.outputs]
         sources = [a.name for a in step.of_role("state", "input", "param", "const")]
         for name, known in ((to, results), (of, sources)):
@@ -128,7 +128,7 @@ class Derivation(Equations):
 
         Raises: ArgumentError for a name that is no next state and no output.
         """
-        self.cell.check_rounds()
+        self.cell.check_real()
         return linearity(self.cell, self, as_read(to))
 
     def unrolled(self, T: int | None = None) -> Unrolled:
@@ -138,7 +138,9 @@ class Derivation(Equations):
         Raises: ArgumentError where T is no integer of at least 0, or too large to be written out.
         """
         # through=(): only states count as stops, so that a route of two names passes by no other state.
-        return unrolled(self.cell, self, T, [self.paths(name, name, through=()) for name in self.cell.step.next])
+        # Routes are those of a step with each round of its loops written out.
+        routes = self.cell.closed.next if self.cell.has_numbers_of_rounds else ()
+        return unrolled(self.cell, self, T, [self.paths(name, name, through=()) for name in routes])
 
     def to_sympy(self) -> dict[str, Basic]:
         """Return the forward lines as SymPy expressions by the names that `text(ascii=True)` has for them: values as matrix

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symbptt.autodiff.block import Block
 from symbptt.autodiff.chain import Chain, chain
 from symbptt.autodiff.entrywise import Calculus
-from symbptt.autodiff.jacobian import Block, jacobian
+from symbptt.autodiff.jacobian import jacobian
 from symbptt.autodiff.labels import Label
 from symbptt.derivations.tables import (
     equation,
@@ -32,6 +33,15 @@ from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import lines
+from symbptt.equations.page.derivatives_in_rounds import (
+    RoundNotes,
+    in_last_round,
+    line_of,
+    of_rounds,
+    of_what_rounds_make,
+    said_of_equations,
+    solved,
+)
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.ir.naming import free_letters
@@ -53,9 +63,11 @@ class _Derivatives:
 
     def __init__(self, page: Equations) -> None:
         self.step, self.labels = page.recursion.step, {id: x for id, x in page.labels.items() if not x.adjoint}
-        self.targets = self.step.next | self.step.outputs
         graph = self.step.graph.copy()
         graph.locate = lambda: ""
+        self.labels |= in_last_round(graph, self.labels) | of_what_rounds_make(graph, self.labels)
+        results = self.step.next | self.step.outputs
+        self.targets = {name: line_of(graph, id, self.labels) for name, id in results.items()}
         shown = frozenset(self.labels) | frozenset(self.step.leaves.values())
         self.calculus = Calculus(graph, tuple(dict.fromkeys(self.targets.values())), shown)
 
@@ -79,7 +91,13 @@ class _Derivatives:
                 ids.setdefault(self.targets[name], Label(name, 0))
         twice = [self._same(name, of, ids[self.targets[name]]) for name in to
                  if self.targets[name] != leaf and ids[self.targets[name]].name != name]  # fmt: skip
-        return (*own, *twice, *(lines(found, self.labels, self.label(of), ids, made, letters) if ids else ()))
+        ends = of_rounds(self.calculus.graph, found.told, self.labels, ids.keys()) if ids else {}
+        told = lines(found, self.labels, self.label(of), ids | ends, made, letters) if ids else ()
+        return (*own, *twice, *(self.notes.told(solved(line)) for line in told))
+
+    @cached_property
+    def notes(self) -> RoundNotes:
+        return RoundNotes.of(self.calculus.graph, self.labels)
 
     def name(self, to: Label, of: str) -> Derivative:
         g, label = self.calculus.graph, self.label(of)
@@ -101,7 +119,7 @@ class StepJacobian:
 
     def __init__(self, cell: Cell, page: Equations, to: str, of: str) -> None:
         self.cell, self.page, self.to, self.of = cell, page, to, of
-        self._jacobian = jacobian(cell.step, [(to, of)])
+        self._jacobian = jacobian(cell.closed, [(to, of)])
         self._block = self._jacobian.blocks[to, of]
 
     def __reduce__(self) -> Any:
@@ -134,6 +152,7 @@ class StepJacobian:
     def _notes(self) -> Iterator[Note]:
         left = _Derivatives(self.page).name(Label(self.to, 0), self.of)
         yield from said_of_a_step(self.page, [(left, self.to, self.of)])
+        yield from said_of_equations(self.definitions)
         yield from said_of_constants(self.definitions, self.page)
 
     def text(self, *, ascii: bool = False) -> str:
@@ -214,9 +233,9 @@ class StateJacobian:
 
     def __init__(self, cell: Cell, page: Equations) -> None:
         self.cell, self.page = cell, page
-        self.states = tuple(cell.step.next)
+        self.states = tuple(cell.closed.next)
         pairs = [(to, of) for to in self.states for of in self.states]
-        self._jacobian = jacobian(cell.step, pairs)
+        self._jacobian = jacobian(cell.closed, pairs)
 
     def __reduce__(self) -> Any:
         return StateJacobian, (self.cell, self.page)
@@ -243,12 +262,17 @@ class StateJacobian:
         # `made` and `letters` are shared by all columns, so that one name means one value on the whole page.
         whole = [line for name in self.states for line in of.lines(name, self.states, made, letters)]
         if self.page.setting.reset:
-            whole = [Definition(entering(x.left, self.page), entering(x.right, self.page)) for x in whole]
+            whole = [replace(x, left=entering(x.left, self.page), right=entering(x.right, self.page)) for x in whole]
         # Zero and identity blocks stand in the matrix itself.
-        return lines_by_name(dict.fromkeys(x for x in whole if x.right not in (ZERO, EYE, ONE)), self.page)
+        blocks = {of.name(Label(to, 0), name) for to in self.states for name in self.states}
+        simple = (ZERO, EYE, ONE)
+        return lines_by_name(
+            dict.fromkeys(x for x in whole if x.right not in simple or x.left not in blocks), self.page
+        )
 
     def _notes(self) -> Iterator[Note]:
         yield from said_of_a_step(self.page)
+        yield from said_of_equations(self.definitions)
         yield from said_of_constants(self.definitions, self.page)
 
     @cached_property
@@ -258,7 +282,7 @@ class StateJacobian:
         names |= set() if self.page.setting.is_plain else {self.page.letters.window, self.page.letters.reset}
         arguments = self.cell.arguments
         sizes = {name for a in arguments for name in names_in(a.shape)}
-        return frozenset(names | {*self.states, *self.cell.step.outputs} | {a.name for a in arguments} | sizes)
+        return frozenset(names | {*self.states, *self.cell.closed.outputs} | {a.name for a in arguments} | sizes)
 
     @property
     def letter(self) -> str:

@@ -13,6 +13,7 @@ from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
 from symbptt.ir.step import Step
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.folding import folded
 
 SIGNS = {"sigmoid": "σ", "abs": "|·|", "greater": "[· > ·]", "less": "[· < ·]", "where": "a choice", "maximum": "max", "minimum": "min",
          "greater_equal": "[· ≥ ·]", "less_equal": "[· ≤ ·]", "equal": "[· = ·]", "floor": "⌊·⌋", "norm": "‖·‖",
@@ -90,7 +91,9 @@ class Linearity:
 
 def linearity(cell: Cell, page: Equations, to: str) -> Linearity:
     """Return how a next state or an output depends on each argument and on all states together."""
-    step, labels = page.recursion.step, page.labels
+    # Loops with bodies of their own are proved round by round.
+    is_page = cell.has_numbers_of_rounds
+    step, labels = (page.recursion.step, page.labels) if is_page else (folded(cell.closed), {})
     results = step.next | step.outputs
     if not isinstance(to, str) or to not in results:
         raise ArgumentError(f"{cell.name} has no next state or output by the name {to!r}" + nearest(str(to), results))

@@ -57,7 +57,8 @@ def _key(e: Expr) -> object:
 
 def equation(line: Definition, pen: Pen) -> str:
     """Return a line in the notation of a pen."""
-    behind = pen.words(ranges(line.left, line.right, pen.notation))
+    note = pen.notation.when(line.note) if line.note else ""
+    behind = pen.words(ranges(line.left, line.right, pen.notation) + note)
     return f"{pen.expression(line.left)} = {pen.expression(line.right)}{behind}"
 
 

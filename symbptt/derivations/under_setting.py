@@ -47,7 +47,7 @@ def of_a_step(lines: Sequence[Definition], page: Equations, of: str) -> tuple[De
     """Return the lines of a derivative of one step where states may be reset: in a state, 1 - r_t times that in what enters."""
     if not page.setting.reset:
         return tuple(lines)
-    found = [Definition(entering(x.left, page), entering(x.right, page)) for x in lines]
+    found = [replace(x, left=entering(x.left, page), right=entering(x.right, page)) for x in lines]
     if of not in page.recursion.step.next or lines[0].right == ZERO:
         return tuple(found)
     # ∂h_t/∂h_{t-1} = (1 - r_t) ∂h_t/∂h_{t-1}^(r): where r_t = 1 the step reads the initial state, and the derivative is 0.

@@ -99,6 +99,27 @@ def written_out(step: Step) -> Step:
     return replace(step, graph=writing.new, leaves=leaves, next=following, outputs=outputs)
 
 
+def with_few_rounds(step: Step, count: int) -> Step:
+    """Return a step with each round written out, as many as `count` where their number is a size, or nobody knows it; those to a fixed
+    point, which does not depend on its start, begin at zero. What feeds what, through which products, is the same in all rounds."""
+    roots = [*step.leaves.values(), *step.next.values(), *step.outputs.values()]
+
+    def rewrite(g: Graph, node: Node, args: tuple[int, ...]) -> int:
+        if node.family != "repeat" or (isinstance(node.attrs.count, int) and not isinstance(node.attrs, Settling)):
+            return copy_node(g, node, args)
+        n = node.attrs.carried
+        starts = args[:n]
+        if isinstance(node.attrs, Settling):
+            starts = tuple(build.expand(g, build.number(g, 0.0), g.shape(id)) for id in starts)
+        return g.add("repeat", (*starts, *args[n:]), node.shape, Repeat(count, n, node.attrs.out))
+
+    g, new = rewritten(step.graph, roots, rewrite)
+    leaves, following, outputs = (
+        {name: new[id] for name, id in found.items()} for found in (step.leaves, step.next, step.outputs)
+    )
+    return written_out(replace(step, graph=g, leaves=leaves, next=following, outputs=outputs))
+
+
 def as_loops(step: Step) -> Step:
     """Return a step whose repetitions are none inside of another: these are written out, and those whose body reads what it
     carries at the number of the round, or has a fixed point.

@@ -24,7 +24,7 @@ from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need, needs_of, unmet
 from symbptt.ir.node import Node, Settling
-from symbptt.ir.rounds import written_out
+from symbptt.ir.rounds import as_loops, with_closed_bodies, written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
@@ -130,6 +130,19 @@ class Cell:
         """
         self.check_real()
         return self.written
+
+    @functools.cached_property
+    def closed(self) -> Step:
+        """The traced step as its derivatives are evaluated: each round written out where all repetitions have integers as their numbers
+        of rounds, else each repetition, and each fixed point, with a body of its own.
+
+        Raises: CellError for a cell of complex numbers.
+        """
+        return self.step if self.has_numbers_of_rounds else self._with_bodies()
+
+    def _with_bodies(self) -> Step:
+        self.check_real()
+        return with_closed_bodies(as_loops(self.looped))
 
     @functools.cached_property
     def written(self) -> Step:

@@ -77,10 +77,12 @@ from symbptt.ir.shape import Shape, Size
 
 @dataclass(frozen=True)
 class Definition:
-    """A line: a derivative, or a value that stands in one, and its formula."""
+    """A line: a derivative, or a value that stands in one, and its formula; `note` says in which rounds of a loop inside the step it
+    holds."""
 
     left: Expr
     right: Expr
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class _Drafts:
                  taken: Iterable[Label]) -> None:  # fmt: skip
         self.chain, self.labels, self.of, self.targets = chain, labels, of, targets
         self.taken = tuple(taken)
-        self.named: dict[int, Label | None] = {}
+        # What goes through the rounds of a loop stands under its name in all lines.
+        self.named: dict[int, Label | None] = dict.fromkeys(chain.told)
         self.of_letter: dict[Label, int] = {}
         self.drafts: dict[int, _Draft] = {}
         self.writer = Derivatives(chain, labels, of, self.named)
@@ -199,7 +200,7 @@ def _uses(chain: Chain, ids: Iterable[int], stops: Collection[int]) -> dict[int,
     while open_:
         for term in chain.of.get(open_.pop(), ()):
             inner = term.inner
-            if inner is None or inner.id == chain.source:
+            if inner is None or inner.id == chain.source or inner.id in chain.told:
                 continue
             found[inner.id] = found.get(inner.id, 0) + 1
             if inner.id not in seen and inner.id not in stops:

@@ -32,6 +32,8 @@ def _keeps(of: Local, node: Node) -> bool:
             return bool(node.attrs.kind == "sum")
         case "algebra":
             return is_linear(node, carried)
+        case "rounds" | "settled":
+            return False
         case "gather":
             # The table may depend on the state, the index may not: a value read at another place is a jump.
             return carried == [0]

@@ -15,7 +15,8 @@ import numpy as np
 import sympy as sp
 
 from symbptt import ops
-from symbptt.autodiff.jacobian import Block, jacobian
+from symbptt.autodiff.block import Block
+from symbptt.autodiff.jacobian import jacobian
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.step import Step
 from symbptt.language.cell import Cell
@@ -126,7 +127,7 @@ def curvature(
     """Return the second derivative of a cell under constant inputs; None where it is too large, or where a function's derivative
     is declared and not its own, so that the Jacobian is none of the step. Shapes: inputs as annotated."""
     size = sum(int(np.prod(shape)) for shape in shapes.values())
-    if size**3 > LARGEST or _is_declared(folded(cell.step)):
+    if size**3 > LARGEST or _is_declared(folded(cell.closed)):
         return None
     of, first, second = _derivatives(cell)
     known = {a.name: a.default for a in cell.arguments if a.role == "const" and a.default is not None}
@@ -139,8 +140,8 @@ def curvature(
 
 @lru_cache(maxsize=16)
 def _derivatives(cell: Cell) -> tuple[Local, dict[tuple[str, str], Block], dict[tuple[str, str, str], Block]]:
-    names = list(cell.step.next)
-    once = jacobian(with_held_maxima(cell.step), [(to, of) for to in names for of in names])
+    names = list(cell.closed.next)
+    once = jacobian(with_held_maxima(cell.closed), [(to, of) for to in names for of in names])
     nodes = {f"{to} {of}": block.id for (to, of), block in once.blocks.items() if block.id >= 0}
     twice = jacobian(replace(once.step, outputs=nodes), [(value, by) for value in nodes for by in names])
     second = {(*_pair(value), by): block for (value, by), block in twice.blocks.items()}

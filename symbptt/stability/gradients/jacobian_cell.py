@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.jacobian import Block, jacobian
+from symbptt.autodiff.block import Block
+from symbptt.autodiff.jacobian import jacobian
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.ir.step import Step

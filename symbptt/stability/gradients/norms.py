@@ -17,13 +17,15 @@ WINDOW = 100
 
 
 def gradient_norms(of: Setting, seed: int) -> Any:
-    """Return norms (draws,) of the joint gradient of all parameters, each of one sample in a window of at most 100 steps.
+    """Return norms (draws,) of the joint gradient of all parameters, each of one sample in a window of at most 100 steps, of a quarter
+    of that where a step goes through the rounds to a fixed point, which are tens forward and as many backward.
 
     For a model the loss of the window; for a cell a random loss of its last state, whose gradient there has length 1.
     """
     random, run = np.random.default_rng([seed, 2]), of.tail
     # With few samples the draws must differ in time: windows then take half of the run at the most.
-    length = max(1, min(WINDOW, run.steps if run.batch >= DRAWS else run.steps // 2))
+    most = WINDOW // 4 if run.of.cell.tolerances else WINDOW
+    length = max(1, min(most, run.steps if run.batch >= DRAWS else run.steps // 2))
     states = np.concatenate([run.start[None], run.of.run(run.inputs, run.of.by_name(run.start), run.steps)])
     kernel = kernel_of(of.target)
     norms = []

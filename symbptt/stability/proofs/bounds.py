@@ -21,7 +21,7 @@ from symbptt.ir.node import Node
 from symbptt.ir.shape import Size, broadcast_axes, prod, sign_of, size
 from symbptt.stability.algebra.interval import Interval
 from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
-from symbptt.stability.proofs.enclosure import MONOTONE, Enclosure, largest
+from symbptt.stability.proofs.enclosure import Enclosure, is_unbounded, largest
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def _tree(of: Local, norm: str, node: Node, found: dict[int, Tree]) -> Tree:
         case "cumulate":
             # The lower triangle of ones has the max-norm n and a 2-norm of about 2n/π: n bounds both.
             return times(found[args[0]], Count(node.shape[node.attrs.axis], sp.S.One))
-        case "algebra":
-            return found[args[0]] if node.attrs.name in MONOTONE else Count(2, sp.oo)
+        case "algebra" | "rounds" | "settled":
+            return Count(2, sp.oo) if is_unbounded(node) else found[args[0]]
         case "reduce" if node.attrs.kind == "sum":
             count = prod(g.shape(args[0])[axis] for axis in node.attrs.axes)
             return times(found[args[0]], _count(count, norm, sp.S.One))

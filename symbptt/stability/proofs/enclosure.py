@@ -118,7 +118,7 @@ def _node(of: Local, found: Enclosure, node: Node, leaves: Mapping[str, Interval
                 return Interval(*(np.broadcast_to(np.expand_dims(end, node.attrs.axis), shape) for end in both))
             ends = table.lo.min(node.attrs.axis), table.hi.max(node.attrs.axis)
             return Interval(*(np.broadcast_to(end, shape) for end in ends))
-    if node.family == "algebra" and node.attrs.name not in MONOTONE:
+    if is_unbounded(node):
         return everything(shape)
     parts = [found.nodes[arg] for arg in node.args]
     lo = rearranged(node, [part.lo for part in parts], found.sizes)
@@ -254,6 +254,12 @@ def einsum_of(a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...]) -> s
 
 MONOTONE = ("tril", "halved", "diag", "diagonal")
 """The functions of matrices that move elements, or halve them: the ends of intervals go through them as they are."""
+
+
+def is_unbounded(node: Node) -> bool:
+    """Answer whether no bound of a value, or of its derivatives, is known: of functions of whole matrices, and of what loops inside a
+    step make in a number of rounds that is a size, or that nobody knows."""
+    return node.family in ("rounds", "settled") or (node.family == "algebra" and node.attrs.name not in MONOTONE)
 
 
 def rearranged(node: Node, parts: list[Any], sizes: Mapping[sp.Symbol, int]) -> Any:

@@ -38,7 +38,7 @@ from symbptt.stability.algebra.interval import Interval, between, evaluate, exac
 from symbptt.stability.algebra.interval import add as plus
 from symbptt.stability.algebra.polynomials import Local, plain_terms, value
 from symbptt.stability.algebra.scalar_functions import X
-from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, rearranged
+from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, is_unbounded, rearranged
 from symbptt.stability.proofs.jacobian_entries import COLUMN
 from symbptt.stability.proofs.quadratic_metric import norm_of
 
@@ -163,7 +163,7 @@ class _Algebra:
         # variables.
         if node.id in of.softmaxes or node.family == "gather" or getattr(node.attrs, "kind", "sum") == "max":
             raise _TooLong
-        if node.family == "algebra":
+        if node.family == "algebra" or is_unbounded(node):
             raise _TooLong
         if node.family == "map":
             return self._sum(plain_terms(of, node.id), shape, found)
@@ -223,7 +223,7 @@ class _Algebra:
         elif node.family == "contract":
             p = node.attrs
             found = self._product(einsum_of(p.a, p.b, p.out), *(self.value(symbol(arg)) for arg in node.args))
-        elif node.family in ("gather", "algebra") or getattr(node.attrs, "kind", "sum") == "max":
+        elif node.family in ("gather", "algebra") or is_unbounded(node) or getattr(node.attrs, "kind", "sum") == "max":
             return self._made(known)
         else:
             found = rearranged(node, [self.value(symbol(arg)) for arg in node.args], self.within.sizes)

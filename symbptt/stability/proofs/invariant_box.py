@@ -73,7 +73,7 @@ def _widened(box: Mapping[str, Interval], factor: float) -> dict[str, Interval]:
 @lru_cache(maxsize=64)
 def local_of(cell: Cell) -> Local:
     """Return the elementwise parts of a cell, found once, of its step with regrouped products."""
-    found = local(cell.step)
+    found = local(cell.closed)
     step = regrouped(found.step, found.alone)
     return found if step is found.step else local(step)
 

@@ -14,7 +14,7 @@ from symbptt.ir.node import Node
 from symbptt.stability.algebra.factors import factors_of
 from symbptt.stability.algebra.interval import Interval, add, between, common, exactly, multiply, outwards
 from symbptt.stability.algebra.polynomials import Local, Normed, Softmax, terms
-from symbptt.stability.proofs.enclosure import EPS, MONOTONE, Enclosure, einsum_of, extent, product_of, rearranged
+from symbptt.stability.proofs.enclosure import EPS, Enclosure, einsum_of, extent, is_unbounded, product_of, rearranged
 
 COLUMN = 25
 """The label of the axis of states in a product."""
@@ -130,7 +130,7 @@ def _node(of: Local, within: Enclosure, node: Node, found: dict[int, Interval], 
             return row.each(lambda end: np.broadcast_to(end, (*shape, total)))
         case "reduce" if node.attrs.kind != "sum":
             return _hull(found[node.args[0]], node.attrs.axes)
-    if node.family == "algebra" and node.attrs.name not in MONOTONE:
+    if is_unbounded(node):
         return between(-np.inf, np.inf, (*shape, total))
     parts = [found.get(arg, exactly(np.zeros((*within.nodes[arg].lo.shape, total)))) for arg in node.args]
     if node.family in ("reduce", "cumulate"):

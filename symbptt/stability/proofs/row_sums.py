@@ -13,7 +13,7 @@ import numpy as np
 
 from symbptt.ir.node import Node
 from symbptt.stability.algebra.polynomials import Local, Normed, terms
-from symbptt.stability.proofs.enclosure import MONOTONE, Enclosure, einsum_of, largest_within, rearranged
+from symbptt.stability.proofs.enclosure import Enclosure, einsum_of, is_unbounded, largest_within, rearranged
 
 
 def row_sums(of: Local, within: Enclosure, weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _rows(of: Local, within: Enclosure, node: Node, rows: dict[int, Any]) -> Any
                 once = rows[node.args[0]].sum(tuple(range(rank)))
                 return np.broadcast_to(np.expand_dims(once, node.attrs.axis), shape)
             return np.broadcast_to(rows[node.args[0]].max(node.attrs.axis), shape)
-    if node.family == "algebra" and node.attrs.name not in MONOTONE:
+    if is_unbounded(node):
         return np.full(shape, np.inf)
     own = [rows.get(arg, np.zeros(within.nodes[arg].lo.shape)) for arg in node.args]
     return rearranged(node, own, within.sizes)

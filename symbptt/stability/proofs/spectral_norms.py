@@ -108,7 +108,7 @@ def _rule(c: _Chains, node: Node, left: Any, depth: int) -> float:
             return float(
                 _times(left.max(initial=0.0), _norm(c, node.args[0], np.ones(c.shape(node.args[0])), depth + 1))
             )
-        case "algebra":
+        case "algebra" | "rounds" | "settled":
             return np.inf
         case "reduce":
             kept = with_ones(c.shape(node.args[0]), node.attrs.axes)

@@ -69,7 +69,7 @@ class VanishingCondition:
         return found[0]
 
     def _matrix(self, within: Enclosure) -> Any:
-        names = list(self.cell.step.next)
+        names = list(self.cell.closed.next)
         columns = names if self.norm == "2" else [""]
         of = local_of(self.cell)
         return np.array(

@@ -163,7 +163,7 @@ def report_of(
         parallel(of.run, found.exponent), surrogates(local_of(of.cell)), clocks(local_of(of.cell)),
         mixing(local_of(of.cell)),
         bool(knobs(of.cell, of.own, {k: v[:1] for k, v in of.run.inputs.items()}, of.run.of.by_name(of.run.start))),
-        finite_growth(of.run) if jumps(local_of(of.cell)) else None, design, letters_of(of.cell.step),
+        finite_growth(of.run) if jumps(local_of(of.cell)) else None, design, letters_of(of.cell.closed),
     )  # fmt: skip
 
 

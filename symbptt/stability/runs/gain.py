@@ -12,6 +12,7 @@ from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
+from symbptt.ir.rounds import with_few_rounds
 from symbptt.ir.step import Step
 from symbptt.language.cell import Cell
 from symbptt.language.custom_function import evaluate
@@ -33,7 +34,9 @@ def recurrent_weights(cell: Cell) -> tuple[str, ...]:
     """
     if not isinstance(cell, Cell):
         raise ArgumentError(f"recurrent weights are those of a cell, got {type(cell).__name__}\n  give model.cell")
-    step = cell.step
+    cell.check_real()
+    # Two rounds: what one makes of the state enters the products of the next.
+    step = cell.step if cell.has_numbers_of_rounds else with_few_rounds(cell.looped, 2)
     found = {name for names in _multipliers(step) for name in names}
     return tuple(a.name for a in cell.arguments if a.name in found and _has_length(step, a.name))
 

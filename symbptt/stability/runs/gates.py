@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
+from symbptt.autodiff.block import Block
+from symbptt.autodiff.jacobian import Jacobian, jacobian
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.targets.numpy.pointwise import evaluator
 from symbptt.equations.notation.formula import Writer
@@ -71,7 +72,7 @@ class Carries:
 @cache
 def carries(cell: Cell, held: tuple[str, ...] = HELD) -> Carries:
     """Return the elementwise factors of the states of a cell; families of nodes `held` are constants."""
-    return Carries(cell, jacobian(cell.step, [(a.name, a.name) for a in cell.step.of_role("state")], held), held)
+    return Carries(cell, jacobian(cell.closed, [(a.name, a.name) for a in cell.closed.of_role("state")], held), held)
 
 
 def moved(cell: Cell) -> Carries | None:
@@ -167,10 +168,11 @@ def _named(found: Carries, name: str) -> str:
 
 def mixing(of: Local) -> dict[str, str]:
     """Return in words how the elements of each state enter each other; nothing for a state of which none does."""
+    inner = {"rounds": "through the rounds of a loop", "settled": "through a fixed point"}
     g, found = of.graph, {}
     for name, id in of.step.next.items():
         way = {g[i].family for i in {*g.ancestors([id])} & {*g.descendants([of.step.leaves[name]])} & {*of.recurrent}}
-        words = {"contract": "through products", "reduce": "through sums", "cumulate": "through sums"}
+        words = inner | {"contract": "through products", "reduce": "through sums", "cumulate": "through sums"}
         said = next((text for family, text in words.items() if family in way), None)
         if said or way & {"view", "gather"}:
             found[name] = said or "from element to element"

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.jacobian import Block, Jacobian, jacobian
+from symbptt.autodiff.block import Block
+from symbptt.autodiff.jacobian import Jacobian, jacobian
 from symbptt.checks import named
 from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.codegen.targets.numpy.pointwise import evaluator
@@ -62,7 +63,7 @@ class Linear:
         """The inputs that the state's Jacobian depends on, by itself or through the states that it depends on."""
         found = _jacobian(self.cell)
         read = _leaves(found.step.graph, [block.id for block in found.blocks.values() if block.id >= 0])
-        step = self.cell.step
+        step = self.cell.closed
         while True:
             # A fixed point: an input drives the Jacobian also through a state that is itself driven by it.
             wider = read | _leaves(step.graph, [step.next[name] for name in sorted(read & step.next.keys())])
@@ -159,7 +160,7 @@ def _fill(target: Any, block: Block, value: Any, rank: int, own: int) -> None:
 @lru_cache(16)
 def _jacobian(cell: Cell) -> Jacobian:
     names = [a.name for a in cell.arguments if a.role == "state"]
-    return jacobian(cell.step, [(to, of) for to in names for of in names])
+    return jacobian(cell.closed, [(to, of) for to in names for of in names])
 
 
 @lru_cache(16)
