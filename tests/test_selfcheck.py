@@ -124,6 +124,11 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (min_gru, {}, "{k: v[:, 0] for k, v in inputs.items()}", "{k: v[:, 0] / 2 for k, v in inputs.items()}"),
     (read_out, {}, "dy = np.zeros((T, B, k), dtype) if", "dy = np.full((T, B, k), 1e-4, dtype) if"),
     (read_out, {}, "    for name, value in given.items():\n        wanted", "    for name, value in (run.states | given).items():\n        wanted"),
+    (lstm, {}, "_sharpened(s_b, _sigmoid_rest, ", "(s_b, _sigmoid_rest, "),
+    (lstm, {}, "        rest[tiny] = of(e)", "        of(e)"),
+    (lstm, {}, "LEAST = {4: 3e-5, 8: 8e-6}", "LEAST = {4: 3e-5, 8: 8e-9}"),
+    (LOSS, {}, "value, found, final = _trained(call, plan, flow)", "value, found, final = _trained(call, plan, None)"),
+    (LOSS, {"truncation": Window(2)}, "grads = _grads(*found, flow, batched, final, not call.T)", "grads = _grads(*found, {k: v / 2 for k, v in flow.items()} if flow else flow, batched, final, not call.T)"),
     (LOSS, {}, "return params | {k: params[k] + v if k in params else v for k, v in own.items()}", "return params | own | {k: 0 * v for k, v in own.items()}"),
 ]  # fmt: skip
 

@@ -31,6 +31,8 @@ COMPLEX: tuple[str, ...] = ()
 """Arguments whose entries are complex numbers."""
 STARTS: dict[str, Any] = {}
 """What states begin with where a call omits them: numbers, or the name of a parameter; zero of those that are not here."""
+ACCURATE: int = 0
+"""The remainders of functions near one that are computed again from their arguments."""
 FIXED: tuple[str, ...] = ()
 """Arguments without a gradient: constants that a call gives."""
 DECLARED: tuple[str, ...] = ()

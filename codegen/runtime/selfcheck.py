@@ -27,6 +27,7 @@ from symbptt.codegen.runtime.cell import (
 )
 from symbptt.codegen.runtime.driver import backward, forward
 from symbptt.codegen.runtime.errors import ArgumentError
+from symbptt.codegen.runtime.forms import _check_forms
 from symbptt.codegen.runtime.full import _reaches
 from symbptt.codegen.runtime.masks import _kept, _stopped
 from symbptt.codegen.runtime.part import _part
@@ -83,11 +84,15 @@ class _Draw:
         """Return the arguments of some names."""
         return {k: self.a[k] for k in names}
 
+    def call(self, a: Arrays, dtype: Any) -> _Call:
+        """Return a call with these arguments."""
+        return _Call(a, self.sizes, self.T, self.B, dtype, *_masks(**self.masks, T=self.T, B=self.B), Workspace(0))
+
     def objective(self, score: Callable[..., Any], changed: Arrays) -> Any:
         """Return the sum of scores over all steps by the sweep forward, with some arguments changed."""
         dtype = np.result_type(float, *changed.values())
         a = {k: v if k in INDICES else v.astype(dtype) for k, v in (self.a | changed).items()}
-        call = _Call(a, self.sizes, self.T, self.B, dtype, *_masks(**self.masks, T=self.T, B=self.B), Workspace(0))
+        call = self.call(a, dtype)
         total = dtype.type(0)
         for lo, hi, first in _reaches(self.T):
             start = {k: self.run.states[k][first - 1].astype(dtype) if first else a[k] for k in STATES}
@@ -131,7 +136,7 @@ def _told_sizes(sizes: Sizes) -> Sizes:
 
 
 def _of_values(draw: _Draw) -> Any:
-    """Return the gradients of Σ cotangent · value, the arguments that have one, and the score of some steps."""
+    """Return the gradients of Σ cotangent · value, the arguments that have one, the score of some steps, and the cotangents."""
     sent = {k: v[-1] if draw.last and k in STATES else v for k, v in draw.sent.items() if k not in draw.absent}
     moved = {k: v.copy() for k, v in draw.sent.items()}
     for k, b in [(k, b) for k in STATES for b in draw.ends.nonzero()[0]]:
@@ -143,12 +148,13 @@ def _of_values(draw: _Draw) -> Any:
         rest = sum(np.sum(moved[k][:, idle] * call.a[k][idle]) for k in STATES) if hi == draw.T else 0
         return rest + sum(np.sum(_kept(active, moved[k][lo:hi] * v)) for k, v in values.items())
 
-    return backward(draw.run, sent, monitor=draw.monitor), ARGUMENTS, score
+    return backward(draw.run, sent, monitor=draw.monitor), ARGUMENTS, score, sent
 
 
-def _other_forms(draw: _Draw, found: Any, what: Callable[..., Any]) -> dict[str, tuple[float, str]]:
-    """Return what is wrong in other forms of the call: norms of adjoints, and one sample without its axis, which has what `found` has."""
-    wrong = dict.fromkeys(_wrong_norms(draw) if draw.monitor else [], "norms of monitor=True")
+def _other_forms(draw: _Draw, found: Any, sent: Arrays, what: Callable[..., Any]) -> dict[str, tuple[float, str]]:
+    """Return what is wrong in other forms of the call: norms of adjoints, which `found` has of all cotangents together, and one sample
+    without its axis, which has what `found` has."""
+    wrong = dict.fromkeys(_wrong_norms(draw, found.flow, sent) if draw.monitor else [], "norms of monitor=True")
     if draw.B == 1:
         alone = draw.alone()
         one, told = what(alone)[0], alone.run.states | alone.run.outputs
@@ -160,10 +166,12 @@ def _other_forms(draw: _Draw, found: Any, what: Callable[..., Any]) -> dict[str,
     return {k: (np.inf, words) for k, words in wrong.items()}
 
 
-def _wrong_norms(draw: _Draw) -> list[str]:
-    """Return the states whose norms are wrong where a step of one state alone has a cotangent: there its norm, and zero behind."""
+def _wrong_norms(draw: _Draw, given: Arrays, all_sent: Arrays) -> list[str]:
+    """Return the states whose norms are wrong where a step of one state alone has a cotangent: there its norm, and zero behind; or whose
+    `given` norms are not those of all cotangents."""
+    whole: Any = backward(draw.run, all_sent, monitor=True).flow
+    wrong = [f"flow of {k}" for k in STATES if not _is_same(given[k], whole[k])]
     counts = [t for lo, hi, _ in _reaches(draw.T) for t in range(lo, hi)]
-    wrong = []
     for k, t in [(k, t) for k in STATES for t in counts]:
         sent = np.zeros_like(draw.sent[k])
         sent[t, draw.ends > t] = draw.random.standard_normal(sent[t, draw.ends > t].shape)
@@ -184,7 +192,7 @@ def _blocks_of(names: Any) -> dict[str, str]:
     return {f"d{k}_0" if k in STATES else f"d{k}": k for k in names if k not in (*FIXED, *INDICES, *TARGETS)}
 
 
-def _errors(draw: _Draw, found: Any, names: Any, score: Callable[..., Any]) -> dict[str, tuple[float, str]]:
+def _errors(draw: _Draw, found: Any, names: Any, score: Callable[..., Any], sent: Arrays) -> dict[str, tuple[float, str]]:
     """Return the error of each block along a random direction, and how that was found; none where the forward pass has no
     finite value or derivative."""
     given: Arrays = found.params | found.inputs | found.state
@@ -228,7 +236,7 @@ def _of_case(case: Mapping[str, int], seed: int, what: Callable[..., Any], modul
             module.update({k: small[k] for k in own})
             draw = _Draw(case, seed, kind)
             parts = what(draw)
-            others = _other_forms(draw, parts[0], what)
+            others = _other_forms(draw, parts[0], parts[3], what)
             # The other side takes one step after the other: a scan is part of what is checked.
             module.update(own | {k: lambda T, states, least: 0 for k in own if k == "_window"})
             errors = _errors(draw, *parts)
@@ -257,6 +265,7 @@ def _selfchecked(
                 proves = case["T"] and "absent" not in case
                 rows.setdefault(block, []).extend([row] if proves or not _is_right(row) else [])
             rows |= {} if found else {" ".join(f"{k}={v}" for k, v in case.items()): []}
+    _check_forms(rows, lines)
     verdicts = {block: _verdict(found) for block, found in rows.items()}
     wrong = any(v.startswith("WRONG") for v in verdicts.values())
     others = [v for v in verdicts.values() if not v.startswith((*ALLOWED,))]

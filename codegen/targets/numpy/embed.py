@@ -26,6 +26,7 @@ from symbptt.codegen.runtime import (
     errors,
     evaluation,
     every,
+    forms,
     full,
     gather,
     last,
@@ -62,7 +63,7 @@ from symbptt.codegen.targets.python.copied import FILE, Definition, Source, join
 RUNTIME: tuple[ModuleType, ...] = (
     driver, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts, part,
     located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments,
-    starts, types, real_types, results, workspace, errors, full, selfcheck,
+    starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

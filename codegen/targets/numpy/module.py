@@ -18,6 +18,7 @@ from symbptt.codegen.runtime import (
     checked_reach,
     chunked,
     every,
+    forms,
     full,
     last,
     limit,
@@ -35,6 +36,7 @@ from symbptt.codegen.runtime import (
     whole,
     window,
 )
+from symbptt.codegen.runtime.forms import _forms_in
 from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded, names_of
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
@@ -58,6 +60,7 @@ MAIN = """if __name__ == "__main__":
     sys.exit(_selfchecked(lines, hashlib.sha256, globals(), WHAT))"""
 """The lines by which a module that is run checks itself, at its end: there alone it needs more than NumPy, of Python's own library."""
 WORDS = {
+    "ACCURATE": "remainders of functions near one that are computed again from their arguments",
     "FIXED": "arguments without a gradient",
     "DECLARED": "functions whose derivative is declared, which no forward pass shows",
     "SHOWN": "states that nothing reaches through one of these in a step",
@@ -98,17 +101,18 @@ def source(
         for text, more in cells.loss_texts(head, "T" in _lead(head, truncation)):
             sweeps.append(text)
             constants |= more
+    accurate = _forms_in([line for text in sweeps for line in text.splitlines()])
     quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 2 if head is None else 4 if head.predicted is None else 5]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
     carried, read = embedded(
-        "\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory), _absent(p, head)
+        "\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory), _absent(p, head, accurate > 0)
     )
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
     given = (
         _settings(head, truncation, memory)
-        | {"TIMED": timed, "PARTS": repr(parts_of_number([p] if head is None else [p, head.program]))}
+        | {"ACCURATE": repr(accurate), "TIMED": timed, "PARTS": repr(parts_of_number([p] if head is None else [p, head.program]))}
         | _told(p, head)
     )
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
@@ -137,7 +141,7 @@ def _files(
     """Return the files of the runtime that define the functions in which modules differ."""
     run = whole if memory == "all" else pieces
     found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
-    found |= dict.fromkeys(("_of_loss", "_loss_score"), checked_reach if truncation else checked_loss)
+    found |= dict.fromkeys(names_of(checked_loss), checked_reach if truncation else checked_loss)
     found["_part"] = located if any(node.family in ("algebra", "settled") for node in with_bodies(p.graph)) else part
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
@@ -158,14 +162,14 @@ def _files(
     )
 
 
-def _absent(p: Program, head: Head | None) -> frozenset[str]:
+def _absent(p: Program, head: Head | None, is_accurate: bool) -> frozenset[str]:
     """Return the functions of the runtime that have nothing to do in a module: it has no state that begins with something else than
-    zero, or no index."""
+    zero, no index, or no accurate form."""
     every = arguments_of(p, head)
     begins, counts = (
         any(x is not None for x in found) for found in zip(*[(a.start, a.limit) for a in every], strict=True)
     )
-    return frozenset([*names_of(starts)] * (not begins) + ["_check_indices"] * (not counts))
+    return frozenset([*names_of(starts)] * (not begins) + ["_check_indices"] * (not counts) + [*names_of(forms)] * (not is_accurate))
 
 
 def _told(p: Program, head: Head | None) -> dict[str, str]:
