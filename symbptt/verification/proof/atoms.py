@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from symbptt.verification.proof.field import P, character, inverse, reduced, roo
 
 ONE_HALF = (P + 1) // 2
 SIX = 3
+"""Whole numbers that two exponents of one base may differ by."""
+MARKS = 2**17
+"""Remainders by which it is told that a number is no key: so many that a few of a hundred look-ups are in vain."""
 MULTIPLES = ((2, pow(2, -1, (P - 1) // 2)), (3, pow(3, -1, (P - 1) // 2)), (pow(3, -1, P), 3))
 """Factors of an exponent, and the powers that undo them on squares, of which there are (P - 1) / 2: neither 2 nor 3 divides that."""
-"""Whole numbers that two exponents of one base may differ by."""
 
 
 class NoRootError(ArithmeticError):
@@ -36,6 +39,35 @@ class NoRootError(ArithmeticError):
         self.value, self.count = value, count
 
 
+class Keys:
+    """The keys of a table as an array beside it, so that one with a known partner is found by a few operations on all of them."""
+
+    def __init__(self, table: dict[int, int]) -> None:
+        self.table, self.count = table, 0
+        self.keys = np.empty(64, np.int64)
+        # Of each remainder whether a key may have it: what a bit says of a key that is forgotten is only asked again.
+        self.marks = np.zeros(MARKS, bool)
+
+    def _grow(self) -> None:
+        """Take in what came to the table since."""
+        fresh = [*islice(reversed(self.table), len(self.table) - self.count)][::-1]
+        if self.count + len(fresh) > len(self.keys):
+            self.keys = np.concatenate([self.keys, np.empty(len(self.keys) + len(fresh), np.int64)])
+        self.keys[self.count : self.count + len(fresh)] = fresh
+        self.marks[self.keys[self.count : self.count + len(fresh)] % MARKS] = True
+        self.count += len(fresh)
+
+    def shorten(self) -> None:
+        """Leave out what the table has forgotten."""
+        self.count = min(self.count, len(self.table))
+
+    def one(self, partner: Callable[[Any], Any]) -> int | None:
+        """Return the first partner of a key that is a key itself."""
+        self._grow()
+        partners = partner(self.keys[: self.count]) % P
+        return next((a for a in partners[self.marks[partners % MARKS]].tolist() if a in self.table), None)
+
+
 class Atoms:
     """The memory of the values that were drawn for one case."""
 
@@ -44,6 +76,7 @@ class Atoms:
         self.strict = False
         self.exponentials: dict[int, int] = {0: 1, 1: EULER, P - 1: pow(EULER, -1, P)}
         self.logarithms: dict[int, int] = {1: 0, EULER: 1, pow(EULER, -1, P): P - 1}
+        self.exponents, self.arguments = Keys(self.exponentials), Keys(self.logarithms)
         self.memory: dict[tuple[Any, ...], int] = {}
         self.powers: dict[int, list[tuple[int, int]]] = {}
         for n, of in LOGARITHMS.items():
@@ -59,6 +92,8 @@ class Atoms:
         for table, count in zip(tables, lengths, strict=True):
             while len(table) > count:
                 table.popitem()
+        self.exponents.shorten()
+        self.arguments.shorten()
 
     def _anything(self) -> int:
         return self.random.randrange(1, P)
@@ -86,7 +121,8 @@ class Atoms:
 
     def _from_known(self, x: int) -> int | None:
         """Return exp(x) by those of two numbers of which x is the sum, or of 2 x, 3 x or x / 3, where these are known."""
-        for a in self.exponentials.keys() & {(x - a) % P for a in self.exponentials}:
+        a = self.exponents.one(lambda keys: x - keys)
+        if a is not None:
             return self.exponentials[a] * self.exponentials[(x - a) % P] % P
         for of, exponent in MULTIPLES:
             found = self.exponentials.get(of * x % P)
@@ -117,9 +153,8 @@ class Atoms:
     def _of_product(self, y: int) -> int | None:
         """Return log(y), where y is the product of two numbers whose logarithms are known."""
         # 1 / b is known with every b.
-        for a in self.logarithms.keys() & {y * b % P for b in self.logarithms}:
-            return (self.logarithms[a] - self.logarithms[pow(y, -1, P) * a % P]) % P
-        return None
+        a = self.arguments.one(lambda keys: y * keys)
+        return None if a is None else (self.logarithms[a] - self.logarithms[pow(y, -1, P) * a % P]) % P
 
     def sqrt(self, x: int) -> int:
         """Return the root of x that is a square itself."""
