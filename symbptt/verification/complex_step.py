@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt import ops
+from symbptt import ops, special
 from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, of_method
 
@@ -134,6 +134,13 @@ class Analytic(np.ndarray):
 
     def __getitem__(self, key: Any) -> Any:
         return analytic(super().__getitem__(key))
+
+    def erf(self) -> Any:
+        """Return the error function, as one operation: on such arrays its series would be a hundred of them."""
+        plain = self.view(np.ndarray)
+        result = np.array(special.erf(plain))
+        result.real = special.erf(plain.real)
+        return analytic(_rounded(result))
 
 
 def _solved(func: Any, args: Any, kwargs: Any) -> Any:
