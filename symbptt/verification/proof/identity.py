@@ -64,22 +64,26 @@ def parts(moving: dict[Group, Any], block: Block) -> dict[Group, Any]:
     return {(group, name): alone}
 
 
+def are_equal(gradients: dict[Group, Any], moving: dict[Group, Any], wanted: float) -> bool:
+    """Answer whether both sides are the same in all blocks together; `wanted` is <u, J v>."""
+    return all(_is_shaped(gradients, moving, place) for place in moving) and inner(gradients, moving) == wanted
+
+
+def _is_shaped(gradients: dict[Group, Any], moving: dict[Group, Any], place: Group) -> bool:
+    return place in gradients and np.shape(gradients[place]) == moving[place].shape
+
+
 def wrong_blocks(
     point: Point,
     target: Cell | Model,
     gradients: dict[Group, Any],
     moving: dict[Group, Any],
-    wanted: float,
     along: Callable[..., float],
 ) -> list[str]:
-    """Return the labels of the blocks that differ; `wanted` is <u, J v> for all of them together, `along` tells it for a part
-    of the direction."""
-    shaped = {place: place in gradients and np.shape(gradients[place]) == v.shape for place, v in moving.items()}
-    if all(shaped.values()) and inner(gradients, moving) == wanted:
-        return []
+    """Return the labels of the blocks that differ; `along` tells <u, J v> for a part of the direction."""
     found = []
     for label, block in oracle.blocks(point, oracle.differentiable(target)).items():
         alone = parts(moving, block)
-        if not shaped[block[:2]] or inner(gradients, alone) != along(alone):
+        if not _is_shaped(gradients, moving, block[:2]) or inner(gradients, alone) != along(alone):
             found.append(label)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ from symbptt.verification import oracle
 from symbptt.verification.proof.cases import Case, Cases
 from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
-from symbptt.verification.proof.identity import wrong_blocks
+from symbptt.verification.proof.identity import are_equal, wrong_blocks
 from symbptt.verification.proof.loops import as_derived
 from symbptt.verification.proof.residues import elements, functions_of
 from symbptt.verification.proof.results import Line, Proof
@@ -62,39 +64,65 @@ def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
     """Return the comparison of one subject in one setting: where square roots are anything and both sides differ, once more at
     arguments at which all of them exist."""
     case = cases.at(subject.target, setting)
-    line = _compared(subject, setting, cases, case)
-    if isinstance(case, str) or not case.free or not (line.wrong or line.note):
-        return line
-    rooted = cases.at(subject.target, setting, rooted=True)
-    return line if isinstance(rooted, str) else _compared(subject, setting, cases, rooted)
+    if not isinstance(case, str) and case.free and not _agrees(subject, setting, case):
+        rooted = cases.at(subject.target, setting, rooted=True)
+        case = case if isinstance(rooted, str) else rooted
+    elif not isinstance(case, str) and case.free:
+        return _line(subject, setting, case, [])
+    return _compared(subject, setting, cases, case)
+
+
+def _agrees(subject: Subject, setting: Setting, case: Case) -> bool:
+    """Answer whether both sides are the same, without a search for the blocks in which they are not."""
+    with functions_of(case.atoms), np.errstate(all="ignore"):
+        try:
+            return not _differing(subject, setting, case, named=False)
+        except Exception:  # what it raises is told of where it is compared block by block
+            return False
 
 
 def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str) -> Line:
-    few = setting.size.ones or setting.size.steps < 2
-    line = partial(Line, subject.words, setting.path, setting.sizes, few=few)
     if isinstance(case, str):
-        return line(note=case)
-    blocks = (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
+        return replace(_line(subject, setting), note=case)
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
             differing = _differing(subject, setting, case)
         except Exception as error:  # a difference is found where both sides are there
             if raises_in_floats(subject, setting, cases.seed, cases.asked):
-                return line(blocks=blocks, wrong=blocks)
-            return line(note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
+                blocks = _blocks(subject, case)
+                return replace(_line(subject, setting), blocks=blocks, wrong=blocks)
+            return replace(_line(subject, setting), note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
-        return line(note=FLOATS)
+        return replace(_line(subject, setting), note=FLOATS)
+    return _line(subject, setting, case, differing)
+
+
+def _line(subject: Subject, setting: Setting, case: Case | None = None, differing: Sequence[str] = ()) -> Line:
+    """Return the line of a comparison; without a case one in which nothing was compared."""
+    few = setting.size.ones or setting.size.steps < 2
+    line = Line(subject.words, setting.path, setting.sizes, few=few)
+    if case is None:
+        return line
     norms = case.squares(subject.truncation) if _is_monitored(subject, setting) else {}
-    return line(blocks=(*blocks, *norms), wrong=tuple(differing))
+    return replace(line, blocks=(*_blocks(subject, case), *norms), wrong=tuple(differing))
 
 
-def _differing(subject: Subject, setting: Setting, case: Case) -> list[str]:
-    """Return the labels of the values and blocks that are not the same on both sides."""
+def _blocks(subject: Subject, case: Case) -> tuple[str, ...]:
+    return (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
+
+
+def _differing(subject: Subject, setting: Setting, case: Case, named: bool = True) -> list[str]:
+    """Return the labels of the values and blocks that are not the same on both sides; of blocks not `named` one word for all."""
     values, gradients = subject.on_elements(setting)(case.point, case.sent)
     wanted = case.wanted | (case.squares(subject.truncation) if _is_monitored(subject, setting) else {})
     found = [k for k, v in wanted.items() if not _same(v, values.get(k))]
     slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
-    return found + wrong_blocks(case.point, subject.target, gradients, case.moving, slope, along)
+    if are_equal(gradients, case.moving, slope):
+        return found
+    return [
+        *found,
+        *(wrong_blocks(case.point, subject.target, gradients, case.moving, along) if named else ("gradients",)),
+    ]
 
 
 def _is_monitored(subject: Subject, setting: Setting) -> bool:
