@@ -28,6 +28,7 @@ from symbptt.codegen.program.regions import place
 from symbptt.codegen.reverse import Order, ReversedRun
 from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.module import source
+from symbptt.codegen.targets.numpy.stepping import stepping
 from symbptt.codegen.targets.python.header import certified, digest_of_module
 from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
@@ -255,6 +256,26 @@ class Kernel:
         grads.inputs = order.of(grads.inputs, grads.inputs)
         return grads
 
+    def stepper(self, params: Mapping[str, Any]) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+        """Return what runs the cell one step at a time: `state, outputs = stepper(inputs, state)`, for generation and control.
+
+        Weights are packed and turned once, here: the stepper holds a copy of the parameters, so make a new one when they change.
+        Among the outputs is what the loss of a model returns beside its value. Each call has arrays of its own.
+
+        Shapes: inputs (B, ...) or (...); state likewise, what it begins with where omitted.
+
+        Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
+        """
+        step = self._checked(self.module.stepper, self._named(params))
+
+        def stepper(
+            inputs: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None
+        ) -> tuple[dict[str, Any], dict[str, Any]]:
+            """Return the states after one step, and its outputs, by name."""
+            return self._checked(step, self._named(inputs), self._named(state))  # type: ignore[no-any-return]
+
+        return stepper
+
     def _model(self) -> Model:
         """Raises: ArgumentError where the kernel is that of a cell without a loss."""
         if not isinstance(self.target, Model):
@@ -380,6 +401,7 @@ class Shared:
         self.program = cache(_program)
         self.equations = cache(_equations)
         self.sweeps = cache(self._sweeps)
+        self.stepping = cache(lambda cell, is_sparing: stepping(self.program(cell, is_sparing)))
 
     def _sweeps(self, cell: Cell, is_sparing: bool, limit: float | None, is_pulled: bool) -> Printed:
         return printed(self.program(cell, is_sparing), limit, is_pulled)
@@ -414,7 +436,8 @@ def compiled(
     program = shared.program(cell, is_sparing)
     parts = shared.sweeps(cell, is_sparing, clip_adjoint, isinstance(truncation, Window))
     origin = origin_of(target, truncation, clip_adjoint, memory)
-    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line)
+    steppings = shared.stepping(cell, is_sparing)
+    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory)
 

@@ -23,7 +23,7 @@ from symbptt.codegen.runtime import (
 )
 from symbptt.codegen.targets.numpy.embed import OWN, definition, embedded, names_of
 
-PUBLIC = ("forward", "backward", "value_and_grad", "value", "predict")
+PUBLIC = ("forward", "backward", "stepper", "value_and_grad", "value", "predict")
 RUNS = {
     "whole": dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), whole),
     "root": {**dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), pieces), "_pieces": root},
@@ -45,7 +45,7 @@ def source(run: str = "whole", at: str = "every") -> str:
     files: dict[str, ModuleType] = {
         **RUNS[run],
         **dict.fromkeys(("_Loss", "_counted"), last if at == "last" else every),
-        **dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at == "last" else told_every),
+        **dict.fromkeys(names_of(told_every), told_last if at == "last" else told_every),
     }
     own = "\n\n\n".join(definition(file, name).text for file in OWN for name in names_of(file))
     return f"import numpy as np\n{own}\n\n\n{embedded(own, PUBLIC, files)[0]}"

@@ -113,7 +113,9 @@ def test_module_carries_what_it_reads_and_no_more(target: sb.Cell | sb.Model, op
     assert free_names(text) == set()
     names = top_names(text)
     quiet = [
-        f"_{sweep}" for sweep in ("forward", "pull", "backward", "loss") if f"\n_{sweep} = _quiet(_{sweep}, " in text
+        f"_{sweep}"
+        for sweep in ("forward", "pull", "backward", "settled", "step", "loss")
+        if f"\n_{sweep} = _quiet(_{sweep}, " in text
     ]
     assert sorted(name for name, count in Counter(names).items() if count > 1) == sorted(quiet)
     read = {

@@ -26,7 +26,7 @@ def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -
     """
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
     # The last step is another one for each sample with lengths, and no loop tells it.
-    w, given = _at_once(p, lead, of_all_steps, reserved)
+    w, given = written_at_once(p, lead, of_all_steps, reserved)
     m = w.module
     # One function computes both sweeps: without a loop nothing needs to be stored between them.
     back = Sweep("backward", m, w.storage, w.lowering)
@@ -52,7 +52,7 @@ def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str
     """Return a function of the arguments of a step at all steps, states before each step among them, whose results are some
     values by name; one that is the same for all samples comes without their axes. No buffer has a `reserved` name."""
     lead: Shape = (STEPS, BATCH)
-    w, given = _at_once(p, lead, False, reserved)
+    w, given = written_at_once(p, lead, False, reserved)
     results: list[Port] = []
     for name, id in values.items():
         shape = (*(lead if id in w.module.varying else ()), *p.graph.shape(id))
@@ -60,16 +60,22 @@ def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str
     return w.function(given, results)
 
 
-def _at_once(p: Program, lead: Shape, tells_steps: bool, reserved: Collection[str]) -> tuple[Sweep, list[Port]]:
+def written_at_once(p: Program, lead: Shape, tells_steps: bool, reserved: Collection[str]) -> tuple[Sweep, list[Port]]:
     """Return the sweep forward of a program without a loop for values with axes of samples, and its arguments."""
+    w, given = begun_at_once(p, lead, tells_steps, reserved)
+    w.write(ONCE)
+    w.write(AFTER)
+    return w, given
+
+
+def begun_at_once(p: Program, lead: Shape, tells_steps: bool, reserved: Collection[str]) -> tuple[Sweep, list[Port]]:
+    """Return such a sweep before its statements are written, and its arguments."""
     m = named(p, {*SYMBOLS, *reserved})
     storage, given = storage_at_once(m, lead)
     storage.taken |= {*reserved}
     w = sweep_of(m, storage, "forward")
     w.lowering.frame = Frame(lead, FRAMES[AFTER].part)
     w.lowering.tells_steps = tells_steps
-    w.write(ONCE)
-    w.write(AFTER)
     return w, given
 
 
@@ -77,7 +83,7 @@ def lower_told(p: Program, values: Mapping[str, int], of_all_steps: bool, reserv
     """Return a function of what a loss reads whose results are some of its values by name, of all steps and samples, or of all
     samples. No buffer has a `reserved` name."""
     lead: Shape = (STEPS, BATCH) if of_all_steps else (BATCH,)
-    w, given = _at_once(p, lead, of_all_steps, reserved)
+    w, given = written_at_once(p, lead, of_all_steps, reserved)
     results: list[Port] = []
     for name, id in values.items():
         results.append(Port("outputs", name, w.result(id, "value", (*lead, *p.graph.shape(id)), results)))
@@ -108,7 +114,7 @@ def storage_at_once(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
                 m.variables[id],
                 lead if id in m.varying else (),
                 p.graph.shape(id),
-                False,
+                id in p.front,
                 space,
                 dtype=type_of_value(m, id),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from symbptt.autodiff.labels import Label
 from symbptt.autodiff.subexpressions import values
@@ -40,3 +41,31 @@ def program_at_once(step: Step, roots: Mapping[str, int]) -> Program:
         frozenset(kept),
     )
     return place(program)
+
+
+NEXT, OUTPUT = "next", "output"
+"""What the outputs of a program of one step are called after: the state that follows, and an output of the cell."""
+
+
+def one_step(p: Program) -> Program:
+    """Return the program of one step alone, whose outputs are the states that follow and the outputs of the cell, by pairs of what
+    they are and their name. Packed products, and weights that are turned for them, stay as they are in the loop."""
+    nothing: dict[str, int] = {}
+    told = {f"{NEXT} {name}": id for name, id in p.next.items()} | {
+        f"{OUTPUT} {name}": id for name, id in p.outputs.items()
+    }
+    return place(
+        replace(
+            p,
+            next=nothing,
+            outputs=told,
+            carry=nothing,
+            cotangent=nothing,
+            recurrent=nothing,
+            inputs=nothing,
+            params=nothing,
+            whole=nothing,
+            places={},
+            joined=frozenset(),
+        )
+    )

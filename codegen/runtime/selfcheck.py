@@ -31,6 +31,7 @@ from symbptt.codegen.runtime.forms import _check_forms
 from symbptt.codegen.runtime.full import _reaches
 from symbptt.codegen.runtime.masks import _kept, _stopped
 from symbptt.codegen.runtime.part import _part
+from symbptt.codegen.runtime.stepping import stepper
 from symbptt.codegen.runtime.workspace import Workspace
 
 CASES: tuple[dict[str, int], ...] = (
@@ -61,6 +62,7 @@ class _Draw:
         self.ends = np.array([T, 0, T // 2, 1])[:B] if "lengths" in case else np.full(B, T)
         reset = random.random((T, B)) < 0.4 if "reset" in case else None
         self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
+        self.whole = "lengths" not in case and reset is None
         self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
         self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
         for v in self.sent.values() if self.last else ():
@@ -152,9 +154,10 @@ def _of_values(draw: _Draw) -> Any:
 
 
 def _other_forms(draw: _Draw, found: Any, sent: Arrays, what: Callable[..., Any]) -> dict[str, tuple[float, str]]:
-    """Return what is wrong in other forms of the call: norms of adjoints, which `found` has of all cotangents together, and one sample
-    without its axis, which has what `found` has."""
+    """Return what is wrong in other forms of the call: norms of adjoints, which `found` has of all cotangents together, single steps, and
+    one sample without its axis, which has what `found` has."""
     wrong = dict.fromkeys(_wrong_norms(draw, found.flow, sent) if draw.monitor else [], "norms of monitor=True")
+    wrong |= dict.fromkeys(_wrong_steps(draw) if draw.T and draw.whole else [], "one step at a time")
     if draw.B == 1:
         alone = draw.alone()
         one, told = what(alone)[0], alone.run.states | alone.run.outputs
@@ -181,6 +184,16 @@ def _wrong_norms(draw: _Draw, given: Arrays, all_sent: Arrays) -> list[str]:
     return wrong
 
 
+def _wrong_steps(draw: _Draw) -> list[str]:
+    """Return the states and outputs that a stepper gives wrong."""
+    step, state, rows = stepper(draw.of(PARAMS)), draw.of(STATES), []
+    for t in range(draw.T):
+        state, outputs = step({k: draw.a[k][t] for k in INPUTS}, state)
+        rows.append(state | outputs)
+    told = draw.run.states | draw.run.outputs
+    return [k for k, v in told.items() if not _is_same(np.stack([row[k] for row in rows]), v)]
+
+
 def _is_same(found: Array, wanted: Array) -> bool:
     """Answer whether numbers are those that are wanted, but for rounding."""
     near = 1e-9 * np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
@@ -192,7 +205,9 @@ def _blocks_of(names: Any) -> dict[str, str]:
     return {f"d{k}_0" if k in STATES else f"d{k}": k for k in names if k not in (*FIXED, *INDICES, *TARGETS)}
 
 
-def _errors(draw: _Draw, found: Any, names: Any, score: Callable[..., Any], sent: Arrays) -> dict[str, tuple[float, str]]:
+def _errors(
+    draw: _Draw, found: Any, names: Any, score: Callable[..., Any], sent: Arrays
+) -> dict[str, tuple[float, str]]:
     """Return the error of each block along a random direction, and how that was found; none where the forward pass has no
     finite value or derivative."""
     given: Arrays = found.params | found.inputs | found.state

@@ -85,3 +85,15 @@ def _predicted(a: Arrays, read: Arrays, sizes: Sizes, T: int, B: int, dtype: Any
 def _needed(steps: int, T: int, B: int, item: int, sizes: Sizes, trains: bool, masks: int) -> int:
     """Return the bytes that a call holds beside its arguments where a piece has so many steps."""
     return item * B * sizes["n"] * (4 * steps + T + 4)
+
+
+def _settled(a: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[Any, ...]:
+    """Return what each step needs of the parameters alone."""
+    return (a["w"],)
+
+
+def _step(tape: Any, given: Any, sizes: Sizes, B: int, dtype: Any) -> tuple[Arrays, Arrays]:
+    """Return the states after one step, and its outputs."""
+    (w,), (x, h) = tape, given
+    after = w * h + x
+    return {"h": after}, {"y": after * after}

@@ -52,3 +52,10 @@ class _Prediction:
 def _alone(v: Array) -> Array:
     """Return what is predicted of the one sample of a call without a batch axis."""
     return v[:, 0]
+
+
+def _tell(stepper: Any, states: Arrays, outputs: Arrays) -> None:
+    """Add to the outputs of a step what the loss predicts there."""
+    read, B = {k: v[None] for k, v in (states | outputs).items()}, stepper.B
+    for k, v in _predicted(stepper.a, read, stepper.sizes, 1, B, stepper.dtype).items():
+        outputs[k] = v[0] if v.shape[:2] == (1, B) else np.broadcast_to(v, (1, B, *v.shape[2:]))[0].copy()

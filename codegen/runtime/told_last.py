@@ -48,3 +48,9 @@ class _Prediction:
 def _alone(v: Array) -> Array:
     """Return what is predicted of the one sample of a call without a batch axis."""
     return v[0]
+
+
+def _tell(stepper: Any, states: Arrays, outputs: Arrays) -> None:
+    """Add to the outputs of a step what the loss predicts where that is the last one."""
+    for k, v in _predicted(stepper.a, states | outputs, stepper.sizes, 1, stepper.B, stepper.dtype).items():
+        outputs[k] = v if len(v) == stepper.B else np.broadcast_to(v, (stepper.B, *v.shape[1:])).copy()

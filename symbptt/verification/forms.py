@@ -132,6 +132,8 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
             partial(_called, kernel, point, whole),
             SAME,
         )
+    if not point.masks:
+        yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
     if isinstance(kernel.target, Cell):
         yield "a second backward pass of a run", partial(run, again=True), lambda: base, SAME
@@ -236,6 +238,22 @@ def _norms_of_loops(kernel: Kernel, point: Point, sent: Arrays) -> Results:
         for k, adjoints in adjoints_of_loops(loops, cell, near, part, floats()).items():
             total[k][span.first : span.hi] += adjoints[span.first : span.hi]
     return {"norms": {k: np.sqrt(np.sum(np.square(v), tuple(range(1, v.ndim)))) for k, v in total.items()}}
+
+
+def _run(kernel: Kernel, point: Point) -> Results:
+    """Return states and outputs of all steps by one call."""
+    run = kernel.forward(point.params, point.inputs, point.state or None, steps=point.steps)
+    return {"values": {**run.states, **run.outputs}}
+
+
+def _stepped(kernel: Kernel, point: Point) -> Results:
+    """Return states and outputs of all steps by a stepper, and what a loss predicts there."""
+    stepper, state = kernel.stepper(point.params), point.state or None
+    found: list[Arrays] = []
+    for t in range(point.steps):
+        state, outputs = stepper({k: v[t] for k, v in point.inputs.items()}, state)
+        found.append({**state, **outputs})
+    return {"values": {k: np.stack([values[k] for values in found]) for k in found[0]}}
 
 
 def _ends(kernel: Kernel, point: Point) -> Results:

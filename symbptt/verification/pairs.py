@@ -100,6 +100,11 @@ class PairedKernel(Kernel):
         ranks = {k: len(predicted.graph.shape(id)) - 1 for k, id in predicted.outputs.items()}
         return {k: in_parts(v, v.ndim - ranks[k]) if np.iscomplexobj(v) else v for k, v in found.items()}
 
+    def stepper(self, params: Any) -> Callable[..., tuple[Arrays, Arrays]]:
+        """Return what runs the cell one step at a time, with complex numbers as their parts."""
+        step = super().stepper(self.whole(params))
+        return lambda inputs, state: tuple(map(self.parts, step(*map(self.whole, (inputs, state)))))  # type: ignore[return-value]
+
     def _grads(self, grads: Any) -> PairedGrads:
         params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))
         return PairedGrads(params, inputs, state, grads.flow, self.parts(grads.final))

@@ -48,6 +48,7 @@ from symbptt.codegen.runtime import (
     selfcheck,
     settling,
     starts,
+    stepping,
     sweeps,
     told_every,
     told_last,
@@ -61,9 +62,9 @@ from symbptt.codegen.runtime import (
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts, part,
-    located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms, arguments,
-    starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
+    driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts,
+    part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms,
+    arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

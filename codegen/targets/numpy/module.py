@@ -40,6 +40,7 @@ from symbptt.codegen.runtime.forms import _forms_in
 from symbptt.codegen.targets.numpy import cells
 from symbptt.codegen.targets.numpy.embed import embedded, names_of
 from symbptt.codegen.targets.numpy.needed import functions_of, needed_text
+from symbptt.codegen.targets.numpy.stepping import Steppings, stepping
 from symbptt.codegen.targets.python.header import UNVERIFIED, arguments_of, docstring, tables
 from symbptt.codegen.targets.python.text import name_tuple, tuple_text
 from symbptt.ir.graph import Graph
@@ -48,7 +49,7 @@ from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
 from symbptt.ir.rounds import graph_of, with_bodies
 from symbptt.language.truncation import Chunked, Window
 
-PUBLIC = ("forward", "backward", "value_and_grad", "value", "predict")
+PUBLIC = ("forward", "backward", "stepper", "value_and_grad", "value", "predict")
 MAIN = """if __name__ == "__main__":
     import hashlib
     import sys
@@ -86,33 +87,42 @@ def source(
     memory: str | int = "all",
     parts: cells.Printed | None = None,
     origin: str = "",
+    steppings: Steppings | None = None,
 ) -> str:
-    """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head, `parts` are its
-    sweeps where they are there already.
+    """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head, `parts` and
+    `steppings` are its functions where they are there already.
 
     Raises: CellError where no argument tells a size.
     """
     pulled = isinstance(truncation, Window)
     parts = cells.printed(p, None, pulled) if parts is None else parts
-    found, sweeps = parts.sweeps, [*parts.texts]
+    steppings = stepping(p) if steppings is None else steppings
+    found, sweeps = parts.sweeps, [*parts.texts, *steppings.texts]
     tape = found.tape
-    constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape}
+    constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape} | steppings.constants
     if head is not None:
         for text, more in cells.loss_texts(head, "T" in _lead(head, truncation)):
             sweeps.append(text)
             constants |= more
     accurate = _forms_in([line for text in sweeps for line in text.splitlines()])
     quiet = _quiet(p, head, pulled)
-    public = PUBLIC[: 2 if head is None else 4 if head.predicted is None else 5]
+    public = PUBLIC[: 3 if head is None else 5 if head.predicted is None else 6]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
     carried, read = embedded(
-        "\n".join([*sweeps, quiet, selfcheck]), public, _files(p, head, truncation, memory), _absent(p, head, accurate > 0)
+        "\n".join([*sweeps, quiet, selfcheck]),
+        public,
+        _files(p, head, truncation, memory),
+        _absent(p, head, accurate > 0),
     )
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
     timed = tuple_text([*(str(b.shape[:1] == (STEPS,)) for b in tape), "False"])
     given = (
         _settings(head, truncation, memory)
-        | {"ACCURATE": repr(accurate), "TIMED": timed, "PARTS": repr(parts_of_number([p] if head is None else [p, head.program]))}
+        | {
+            "ACCURATE": repr(accurate),
+            "TIMED": timed,
+            "PARTS": repr(parts_of_number([p] if head is None else [p, head.program])),
+        }
         | _told(p, head)
     )
     lines = [f"{name} = {given[name]}  # {words}" for name, words in WORDS.items() if name in read]
@@ -158,18 +168,24 @@ def _files(
         found
         | {"_pieces": limit if isinstance(memory, int) else root}
         | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
-        | dict.fromkeys(("_Value", "_Prediction", "_alone"), told_last if at_last else told_every)
+        | dict.fromkeys(names_of(told_every), told_last if at_last else told_every)
     )
 
 
 def _absent(p: Program, head: Head | None, is_accurate: bool) -> frozenset[str]:
     """Return the functions of the runtime that have nothing to do in a module: it has no state that begins with something else than
-    zero, no index, or no accurate form."""
+    zero, no index, no accurate form, or no loss that predicts."""
     every = arguments_of(p, head)
     begins, counts = (
         any(x is not None for x in found) for found in zip(*[(a.start, a.limit) for a in every], strict=True)
     )
-    return frozenset([*names_of(starts)] * (not begins) + ["_check_indices"] * (not counts) + [*names_of(forms)] * (not is_accurate))
+    predicts = head is not None and head.predicted is not None
+    return frozenset(
+        [*names_of(starts)] * (not begins)
+        + ["_check_indices"] * (not counts)
+        + [*names_of(forms)] * (not is_accurate)
+        + ["_tell"] * (not predicts)
+    )
 
 
 def _told(p: Program, head: Head | None) -> dict[str, str]:
@@ -218,7 +234,13 @@ def _lead(head: Head, truncation: Window | Chunked | None) -> tuple[str, ...]:
 def _quiet(p: Program, head: Head | None, pulled: bool) -> str:
     """Return the lines that make sweeps pass over errors which are expected and come to nothing; they are the last of a
     module, for they call what it defines."""
-    kinds = {"_forward": _hidden(p, "forward"), "_pull" if pulled else "_backward": _hidden(p, "backward")}
+    forward = _hidden(p, "forward")
+    kinds = {
+        "_forward": forward,
+        "_settled": forward,
+        "_step": forward,
+        "_pull" if pulled else "_backward": _hidden(p, "backward"),
+    }
     if head is not None:
         kinds["_loss"] = max((_hidden(head.program, sweep) for sweep in ("forward", "backward")), key=len)
     lines = [f"{sweep} = _quiet({', '.join([sweep, *found])})" for sweep, found in kinds.items() if found]

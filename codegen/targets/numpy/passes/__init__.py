@@ -5,6 +5,7 @@ from symbptt.codegen.loop_ir.in_place import in_place
 from symbptt.codegen.loop_ir.nodes import Function
 from symbptt.codegen.memory.workspace import shared
 from symbptt.codegen.targets.numpy.passes.inner_products import inner_products
+from symbptt.codegen.targets.numpy.passes.own_bases import own_bases
 from symbptt.codegen.targets.numpy.passes.own_parts import own_parts
 from symbptt.codegen.targets.numpy.passes.straight import straight
 from symbptt.codegen.targets.numpy.passes.temporaries import numbered
@@ -27,5 +28,13 @@ PASSES = (
 def ready(f: Function) -> Function:
     """Return a function as it is printed."""
     for step in PASSES:
+        f = step(f)
+    return f
+
+
+def as_expressions(f: Function) -> Function:
+    """Return a function without loops as it is printed where it shall have few lines: a value is an expression of those that one
+    other reads, not written in place of it."""
+    for step in (own_bases, *(step for step in PASSES if step is not in_place)):
         f = step(f)
     return f
