@@ -114,7 +114,7 @@ def test_module_carries_what_it_reads_and_no_more(target: sb.Cell | sb.Model, op
     names = top_names(text)
     quiet = [
         f"_{sweep}"
-        for sweep in ("forward", "pull", "backward", "settled", "step", "loss")
+        for sweep in ("forward", "pull", "backward", "once", "step", "loss")
         if f"\n_{sweep} = _quiet(_{sweep}, " in text
     ]
     assert sorted(name for name, count in Counter(names).items() if count > 1) == sorted(quiet)
@@ -124,6 +124,11 @@ def test_module_carries_what_it_reads_and_no_more(target: sb.Cell | sb.Model, op
     # The check of a module by itself calls its public functions.
     assert set(names) - read == set()
     assert {"forward", "backward", *["value_and_grad"] * isinstance(target, sb.Model)} <= set(names)
+
+
+def test_no_file_of_the_runtime_defines_what_modules_have_of_their_own() -> None:
+    own, carried = ({name for file in files for name in names_of(file)} for files in (OWN, RUNTIME))
+    assert own & carried == set()
 
 
 def test_missing_definition_is_seen() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _array, _check_data, _names
 from symbptt.codegen.runtime.cell import INDICES, INPUTS, PARAMS, SHAPES, STATES, Array, Arrays, _shapes
-from symbptt.codegen.runtime.sweeps import _settled, _step
+from symbptt.codegen.runtime.sweeps import _once, _step
 from symbptt.codegen.runtime.told_every import _tell
 
 
@@ -62,7 +62,7 @@ class Stepper:
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):
             self.a, self.sizes, self.B, self.dtype, self.known = a, sizes, B, dtype, (sizes, B, dtype)
-            self.tape = _settled(a, sizes, B, dtype)
+            self.tape = _once(a, sizes, B, dtype)
         self.batched = batched
         moving = {k: a[k][0] for k in INPUTS} | {k: a[k] for k in STATES}
         self.forms = [(k, v.shape[0 if batched else 1 :], v.dtype, self._limit(k)) for k, v in moving.items()]

@@ -87,7 +87,7 @@ def _needed(steps: int, T: int, B: int, item: int, sizes: Sizes, trains: bool, m
     return item * B * sizes["n"] * (4 * steps + T + 4)
 
 
-def _settled(a: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[Any, ...]:
+def _once(a: Arrays, sizes: Sizes, B: int, dtype: Any) -> tuple[Any, ...]:
     """Return what each step needs of the parameters alone."""
     return (a["w"],)
 

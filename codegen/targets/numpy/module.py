@@ -237,7 +237,7 @@ def _quiet(p: Program, head: Head | None, pulled: bool) -> str:
     forward = _hidden(p, "forward")
     kinds = {
         "_forward": forward,
-        "_settled": forward,
+        "_once": forward,
         "_step": forward,
         "_pull" if pulled else "_backward": _hidden(p, "backward"),
     }

@@ -1,4 +1,4 @@
-"""The functions `_settled` and `_step` of a module: one step of its cell, and what that needs of the parameters alone."""
+"""The functions `_once` and `_step` of a module: one step of its cell, and what that needs of the parameters alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import as_expressions, ready
 from symbptt.codegen.targets.python.text import dict_text, listed, tuple_text
 
-SETTLED = "def _settled(a, sizes, B, dtype):"
+ONCE = "def _once(a, sizes, B, dtype):"
 STEP = "def _step(tape, given, sizes, B, dtype):"
 FIXED, MOVING = ("param", "const"), (("input", "index"), ("state",))
 """The roles of what stays over all steps, and of what each step is given, in order."""
@@ -38,14 +38,14 @@ def stepping(p: Program) -> Steppings:
     read = _read(step)
     fixed = [q.view.buffer for q in step.arguments if q.group in FIXED and q.view.buffer in read]
     kept = [*fixed, *(q.view.buffer for q in step.arguments if q.group == "residual" and q.view.buffer in read)]
-    return Steppings((_settled_text(once, fixed, kept, text), _step_text(step, kept, text)), constants)
+    return Steppings((_once_text(once, fixed, kept, text), _step_text(step, kept, text)), constants)
 
 
-def _settled_text(f: Function, fixed: list[Buffer], kept: list[Buffer], text: Text) -> str:
+def _once_text(f: Function, fixed: list[Buffer], kept: list[Buffer], text: Text) -> str:
     read = _read(f).union(fixed)
     first = taken("a", [q for q in f.arguments if q.group in FIXED and q.view.buffer in read])
     returned = f"return {tuple_text(b.name for b in kept)}"
-    return function_text(SETTLED, f, text, first, lambda _: [returned])
+    return function_text(ONCE, f, text, first, lambda _: [returned])
 
 
 def _step_text(f: Function, kept: list[Buffer], text: Text) -> str:
