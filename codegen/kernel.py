@@ -30,6 +30,7 @@ from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.targets.numpy.stepping import stepping
 from symbptt.codegen.targets.python.header import certified, digest_of_module
+from symbptt.codegen.wanted import Wanted, restricted, wanted
 from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
@@ -51,13 +52,14 @@ class Kernel:
         truncation: Window | Chunked | None = None,
         clip_adjoint: float | None = None,
         memory: str | int = "all",
+        wanted: Wanted = None,
     ) -> None:
-        self.target, self.program, self.source = target, program, text
+        self.target, self.program, self.source, self.wanted = target, program, text, wanted
         self.truncation, self.clip_adjoint, self.memory = truncation, clip_adjoint, memory
         self.cell = target if isinstance(target, Cell) else target.cell
 
     def __reduce__(self) -> Any:
-        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory)
+        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory, self.wanted)
 
     def __repr__(self) -> str:
         return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
@@ -65,7 +67,7 @@ class Kernel:
     @cached_property
     def plan(self) -> Plan:
         """What is computed where, what is stored, and what that takes in bytes."""
-        head = _head(self.target) if isinstance(self.target, Model) else None
+        head = _head(self.target, self.wanted) if isinstance(self.target, Model) else None
         written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
         whole = written
         if self.truncation is not None:
@@ -151,8 +153,12 @@ class Kernel:
         reset: Any = None,
         monitor: bool = False,
         reverse: bool = False,
+        wrt: Any = None,
     ) -> Any:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
+
+        With `wrt`, "params" or a tuple of names, gradients of these parameters and inputs alone, and of the states: the call is one of
+        `sb.compile(model, wrt=wrt)`, which is made at the first such call and kept.
 
         `.final` holds the states after the last step of each sample: the state with which the next part of a stream
         begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients. With
@@ -162,6 +168,15 @@ class Kernel:
 
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
         """
+        if wrt is not None:
+            call: dict[str, Any] = {
+                "steps": steps,
+                "lengths": lengths,
+                "reset": reset,
+                "monitor": monitor,
+                "reverse": reverse,
+            }
+            return self._for(wanted(self._model(), wrt)).value_and_grad(params, inputs, targets, state, **call)
         self._model()
         check_monitor(monitor)
         params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
@@ -175,6 +190,11 @@ class Kernel:
             self.module.value_and_grad, params, inputs, targets, state, **masks, monitor=monitor
         )
         return value, grads if order is None else self._turned(grads, order)
+
+    @cached_property
+    def _for(self) -> Callable[[Wanted], Kernel]:
+        """The kernels of this one's target and options with some gradients alone, each compiled once."""
+        return cache(lambda names: _again(self.target, self.truncation, self.clip_adjoint, self.memory, names))
 
     def value(
         self,
@@ -377,6 +397,7 @@ def compile(
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
     memory: str | int = "all",
+    wrt: Any = None,
 ) -> Kernel:
     """Return the kernel of a cell or a model.
 
@@ -386,11 +407,13 @@ def compile(
     are run again; a number of bytes is what a call may hold beside its arguments: the fastest schedule that fits. Little
     more than the least runs each step up to T/2 times again (`kernel.plan.recomputed` tells); the bytes of "sqrt", once.
     `forward` returns the states and outputs of all steps, which count; `value_and_grad` holds checkpoints alone.
+    `wrt`: "params", or the names of the parameters and inputs whose gradients are wanted: what the others alone need is not computed,
+    and `kernel.plan` is that of what is left. The gradients of states come with every backward pass.
 
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
     written as it must be.
     """
-    return compiled(target, Shared(), consts, truncation, clip_adjoint, memory)
+    return compiled(target, Shared(), consts, truncation, clip_adjoint, memory, wrt)
 
 
 class Shared:
@@ -401,14 +424,14 @@ class Shared:
         self.program = cache(_program)
         self.equations = cache(_equations)
         self.sweeps = cache(self._sweeps)
-        self.stepping = cache(lambda cell, is_sparing: stepping(self.program(cell, is_sparing)))
+        self.stepping = cache(lambda *program: stepping(self.program(*program)))
 
-    def _sweeps(self, cell: Cell, is_sparing: bool, limit: float | None, is_pulled: bool) -> Printed:
-        return printed(self.program(cell, is_sparing), limit, is_pulled)
+    def _sweeps(self, cell: Cell, is_sparing: bool, names: Wanted, limit: float | None, is_pulled: bool) -> Printed:
+        return printed(self.program(cell, is_sparing, names), limit, is_pulled)
 
 
-def _program(cell: Cell, is_sparing: bool) -> Program:
-    program = program_of(derive(in_loops(cell.looped)))
+def _program(cell: Cell, is_sparing: bool, names: Wanted = None) -> Program:
+    program = restricted(program_of(derive(in_loops(cell.looped))), names)
     for step in SPARING if is_sparing else PASSES:
         program = step(program)
     return program
@@ -421,6 +444,7 @@ def compiled(
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
     memory: str | int = "all",
+    wrt: Any = None,
 ) -> Kernel:
     """Return what `compile` returns, with the parts that are shared with other kernels."""
     if not isinstance(target, Cell | Model):
@@ -431,15 +455,15 @@ def compiled(
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     cell, is_sparing = target.cell if isinstance(target, Model) else target, memory != "all"
-    equations = shared.equations(target)
-    head = _head(target) if isinstance(target, Model) else None
-    program = shared.program(cell, is_sparing)
-    parts = shared.sweeps(cell, is_sparing, clip_adjoint, isinstance(truncation, Window))
-    origin = origin_of(target, truncation, clip_adjoint, memory)
-    steppings = shared.stepping(cell, is_sparing)
+    names, equations = wanted(target, wrt), shared.equations(target)
+    head = _head(target, names) if isinstance(target, Model) else None
+    program = shared.program(cell, is_sparing, names)
+    parts = shared.sweeps(cell, is_sparing, names, clip_adjoint, isinstance(truncation, Window))
+    origin = origin_of(target, truncation, clip_adjoint, memory, names)
+    steppings = shared.stepping(cell, is_sparing, names)
     text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
     check_parsed(text, _file_of(target))
-    return Kernel(target, program, text, truncation, clip_adjoint, memory)
+    return Kernel(target, program, text, truncation, clip_adjoint, memory, names)
 
 
 def _equations(target: Cell | Model) -> str:
@@ -452,16 +476,20 @@ def _file_of(target: Cell | Model) -> str:
     return f"<symbptt {target.name}>"
 
 
-def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any) -> Kernel:
+def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any, names: Wanted) -> Kernel:
     """A kernel that was pickled, compiled again."""
-    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory)
+    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory, wrt=names)
 
 
-def _head(model: Model) -> Head:
+def _head(model: Model, names: Wanted = None) -> Head:
     added = model.arguments[len(model.cell.arguments) :]
     told = model.loss.predicted
     predicted = None if told is None else program_at_once(told, told.outputs)
-    return Head(place(program_of(derive(model.loss.step))), predicted, added, model.at, model.reduction)
+    step = replace(program_of(derive(model.loss.step)), wanted=names)
+    kept = {
+        k: id for k, id in step.params.items() if step.wants(k)
+    }  # of what it reads of the cell it gives all cotangents
+    return Head(place(replace(step, params=kept)), predicted, added, model.at, model.reduction)
 
 
 @lru_cache(16)

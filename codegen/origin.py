@@ -35,6 +35,7 @@ class Origin:
     chunked: tuple[int, ...] = ()
     clip_adjoint: float | None = None
     memory: str | int = "all"
+    wrt: tuple[str, ...] | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -70,13 +71,18 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "window": _is_count,
     "chunked": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
     "clip_adjoint": lambda value: type(value) in (int, float) and 0 < value < float("inf"),
+    "wrt": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "memory": lambda value: value in ("all", "sqrt") or _is_count(value),
 }
 """Whether a value that JSON has read is one of a field."""
 
 
 def origin_of(
-    target: Cell | Model, truncation: Window | Chunked | None, clip_adjoint: float | None, memory: str | int
+    target: Cell | Model,
+    truncation: Window | Chunked | None,
+    clip_adjoint: float | None,
+    memory: str | int,
+    wanted: frozenset[str] | None = None,
 ) -> Origin:
     """Return what the module of a cell or a model with some options is made of."""
     cell, loss = (target.cell, target.loss) if isinstance(target, Model) else (target, None)
@@ -92,6 +98,7 @@ def origin_of(
         chunked=(truncation.k1, truncation.k2) if isinstance(truncation, Chunked) else (),
         clip_adjoint=None if clip_adjoint is None else float(clip_adjoint),
         memory=memory,
+        wrt=None if wanted is None else tuple(a.name for a in target.arguments if a.name in wanted),
     )
 
 

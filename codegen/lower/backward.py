@@ -130,7 +130,7 @@ def gradients(w: Sweep, results: list[Port]) -> None:
     """Write the gradients of parameters and inputs, zero for those that the cell does not use, and add them to results."""
     p = w.module.program
     for group, role, ids in (("params", "param", p.params), ("inputs", "input", p.inputs)):
-        for a in p.of_role(role):
+        for a in filter(lambda a: p.wants(a.name), p.of_role(role)):
             shape, name = w.storage.given[a.name].shape, w.module.gradients.get(a.name, f"d{a.name}")
             results.append(Port(group, a.name, w.result(ids.get(a.name), name, shape, results)))
 

@@ -37,7 +37,7 @@ def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -
     for group, roles, ids in (("inputs", ("input", "output"), p.inputs), ("params", ("param",), p.params)):
         for a in p.of_role(*roles):
             # A caller gets a gradient of every parameter; a cotangent that is zero need not be sent.
-            if a.name in ids or group == "params":
+            if a.name in ids or (group == "params" and p.wants(a.name)):
                 name = m.gradients.get(a.name, f"d{a.name}")
                 view = w.result(ids.get(a.name), name, _shape(m, a, lead), results)
                 results.append(Port(group, a.name, view))

@@ -28,7 +28,8 @@ class Program:
     value is computed (program/regions.py). Values in `front` have a gate-major layout, with their first axis before
     that of samples, and so have those in `by_round`, but behind that of steps; a value in `joined` is made of parts
     that are computed in place in it. `written` is the program as equations show it, and `origin` the values there for
-    which a value stands. `guarded` is that of the recursion.
+    which a value stands. `guarded` is that of the recursion. `wanted` are the parameters and inputs whose gradients
+    a caller gets, None: all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Program:
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
     guarded: bool = False
+    wanted: frozenset[str] | None = None
     needs: tuple[Need, ...] = ()
 
     def of_role(self, *roles: str) -> tuple[Argument, ...]:
@@ -67,6 +69,10 @@ class Program:
             for old in olds:
                 found.setdefault(old, []).append(new)
         return {old: tuple(news) for old, news in found.items()}
+
+    def wants(self, name: str) -> bool:
+        """Answer whether a caller gets the gradient of an argument."""
+        return self.wanted is None or name in self.wanted
 
     @property
     def forward_roots(self) -> list[int]:

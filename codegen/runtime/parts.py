@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import INDICES, INPUTS, TIMED, Array, Arrays, _shapes
+from symbptt.codegen.runtime.cell import FIXED, INDICES, INPUTS, TIMED, Array, Arrays, _shapes
 from symbptt.codegen.runtime.masks import _held
 from symbptt.codegen.runtime.types import _type_of
 
@@ -35,4 +35,4 @@ def _zeros(call: _Call, names: Iterable[str], *lead: int) -> Arrays:
 
 def _input_sums(call: _Call) -> Arrays:
     """Return room for the gradients of inputs at all steps."""
-    return _zeros(call, [k for k in INPUTS if k not in INDICES], call.T, call.B)
+    return _zeros(call, [k for k in INPUTS if k not in INDICES and k not in FIXED], call.T, call.B)

@@ -149,6 +149,11 @@ def verify(
         raise ArgumentError(
             "the gradients of a clipped kernel are not those of a function\n  verify the kernel without clip_adjoint"
         )
+    if kernel.wanted is not None:
+        raise ArgumentError(
+            "a kernel with wrt= computes some gradients alone, and a report would speak of all\n"
+            "  verify the kernel without wrt, whose gradients these are"
+        )
     found = Verification(
         kernel.target.name,
         tuple(rows(kernel, seed, asked)),

@@ -69,9 +69,13 @@ def kernel_of(saved: Saved, target: Cell | Model) -> Kernel:
     """
     origin, target = saved.origin, target.with_consts(saved.origin.consts) if saved.origin.consts else target
     _check_same(saved, target)
-    kernel = compile_cell(target, truncation=origin.truncation, clip_adjoint=origin.clip_adjoint, memory=origin.memory)
+    kernel = compile_cell(
+        target, truncation=origin.truncation, clip_adjoint=origin.clip_adjoint, memory=origin.memory, wrt=origin.wrt
+    )
     _check_loads(saved, "value_and_grad" if isinstance(target, Model) else "backward")
-    return Kernel(target, kernel.program, saved.text, kernel.truncation, kernel.clip_adjoint, kernel.memory)
+    return Kernel(
+        target, kernel.program, saved.text, kernel.truncation, kernel.clip_adjoint, kernel.memory, kernel.wanted
+    )
 
 
 def _check_same(saved: Saved, target: Cell | Model) -> None:

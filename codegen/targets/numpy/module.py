@@ -195,7 +195,12 @@ def _told(p: Program, head: Head | None) -> dict[str, str]:
     declared = sorted({name for part in programs for node in with_bodies(part.graph) for name in _declared(node)})
     read = {k: with_bodies(p.graph[i] for i in p.graph.ancestors([id])) for k, id in p.next.items()}
     shown = [k for k, nodes in read.items() if not any(map(_declared, nodes))]
-    return {"FIXED": name_tuple(fixed), "DECLARED": name_tuple(declared), "SHOWN": name_tuple(shown)}
+    rest = [a.name for part in programs for a in part.of_role("param", "input") if not part.wants(a.name)]
+    return {
+        "FIXED": name_tuple(dict.fromkeys([*fixed, *rest])),
+        "DECLARED": name_tuple(declared),
+        "SHOWN": name_tuple(shown),
+    }
 
 
 def _declared(node: Node) -> set[str]:
