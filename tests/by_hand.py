@@ -22,8 +22,9 @@ from symbptt.codegen.runtime import (
     window,
 )
 from symbptt.codegen.targets.numpy.embed import OWN, definition, embedded, names_of
+from symbptt.codegen.targets.numpy.module import TYPED
 
-PUBLIC = ("forward", "backward", "stepper", "value_and_grad", "value", "predict")
+PUBLIC = ("init", "forward", "backward", "stepper", "value_and_grad", "value", "predict")
 RUNS = {
     "whole": dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), whole),
     "root": {**dict.fromkeys(("_prepared", "_ran", "_flowed_back", "_trained"), pieces), "_pieces": root},
@@ -48,7 +49,7 @@ def source(run: str = "whole", at: str = "every") -> str:
         **dict.fromkeys(names_of(told_every), told_last if at == "last" else told_every),
     }
     own = "\n\n\n".join(definition(file, name).text for file in OWN for name in names_of(file))
-    return f"import numpy as np\n{own}\n\n\n{embedded(own, PUBLIC, files)[0]}"
+    return f"{TYPED}\n\nimport numpy as np\n{own}\n\n\n{embedded(own, PUBLIC, files)[0]}"
 
 
 def module(run: str = "whole", at: str = "every", planted: tuple[str, str] | None = None, **settings: Any) -> Any:

@@ -195,8 +195,8 @@ def test_what_is_no_such_module_is_refused(folder: Path, capsys: pytest.CaptureF
         ('"digest"', '"consts": "abc", "digest"', unknown),
         ('"digest"', '"nothing": 1, "digest"', unknown),
         ('"digest": "', '"digest": ["', unknown),
-        ("def backward(run", "def backwards(run", "defines no backward"),
-        ("def backward(run", "def backward(run:", "is no Python at line"),
+        ("def backward(", "def backwards(", "defines no backward"),
+        ("def backward(", "def backward(:", "is no Python at line"),
         ("import numpy as np", "import nothing_here", "raised ModuleNotFoundError"),
     ]:
         path.write_text(right.replace(old, new), "utf-8")

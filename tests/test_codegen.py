@@ -1,9 +1,11 @@
 """Generated modules: plain NumPy, the same bytes every time, in time a loop, and safe from any name or text."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
         "import sys",
     }
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [ast.unparse(node) for node in imports] == ["import numpy as np"]
+    assert [ast.unparse(node) for node in imports] == ["from __future__ import annotations", "import numpy as np"]
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {"eval", "exec", "compile", "open", "__import__", "globals"}
 
@@ -93,6 +95,70 @@ def test_what_modules_carry_runs_on_python_3_9() -> None:
 )
 def test_what_is_newer_than_python_3_9_is_seen(text: str) -> None:
     assert newer_than_python_3_9(text) and newer_than_python_3_9("isinstance(x, (int, float)), zip(a, b), a | b") == []
+
+
+@EVERY_CELL
+@pytest.mark.thinned(23, 7)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_init_of_a_module_is_that_of_its_cell(cell: sb.Cell, dtype: type) -> None:
+    module = kernel_of(cell).module
+    for size in (1, 5):
+        sizes = dict.fromkeys(inspect.signature(module._shapes).parameters, size)
+        found, wanted = (init(sizes, seed=3, dtype=dtype) for init in (module.init, cell.init))
+        assert list(found) == list(wanted)
+        for name, array in wanted.items():
+            assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
+
+
+def test_init_of_a_module_has_defaults_starts_complex_numbers_and_parameters_of_the_loss() -> None:
+    @sb.cell
+    def begun(
+        x: Input["m"],
+        W: Param["n m", complex],
+        h: State["n"] = Param,
+        U: Param["n n"] = 2.0,
+        a: Param["2"] = (1.0, 3.0),
+    ):  # type: ignore[assignment]
+        return np.tanh(U @ h + np.real(W @ x)) * a[0]
+
+    @sb.loss
+    def read(h: State["n"], y: Target["k"], V: Param["k n"]):
+        return sb.sum((V @ h - y) ** 2)
+
+    model, sizes = sb.model(begun, read), {"m": 2, "n": 3, "k": 4}
+    found, wanted = kernel_of(model).module.init(sizes), model.init(sizes)
+    assert list(found) == list(wanted) and np.iscomplexobj(found["W"]) and found["V"].shape == (4, 3)
+    assert all(np.array_equal(found[name], array) for name, array in wanted.items())
+
+
+@pytest.mark.parametrize(("sizes", "words"), [
+    ({"m": 2}, '{"m": 8, "n": 8} is expected'), ({"m": 2, "n": 0}, "n is a positive integer, got 0"), (3, "got 3"),
+    ({"m": 2, "n": 3, "k": 1}, "is expected, got"), ({"m": True, "n": 3}, "m is a positive integer, got True"),
+])  # fmt: skip
+def test_init_of_a_module_refuses_sizes_that_it_does_not_have(sizes: Any, words: str) -> None:
+    module = kernel_of(rnn).module
+    with pytest.raises(module.ArgumentError, match=words):
+        module.init(sizes)
+    with pytest.raises(module.ArgumentError, match="float32 or float64 is expected, got int64"):
+        module.init({"m": 2, "n": 3}, dtype=np.int64)
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_callers_of_a_module_find_types(model: bool) -> None:
+    """Each public function has a type of each argument and of what it returns, which Python can read."""
+
+    @sb.loss
+    def squared(h: State["n"]):
+        return {"loss": sb.sum(h * h), "double": 2 * h}
+
+    module = kernel_of(sb.model(rnn, squared) if model else rnn).module
+    public = ["init", "forward", "backward", *["value_and_grad", "value", "predict"] * model]
+    for name in public:
+        function = getattr(module, name)
+        hints = typing.get_type_hints(function, vars(module))
+        assert {*hints} == {*inspect.signature(function).parameters, "return"}, name
+    assert typing.get_type_hints(module.forward)["inputs"] == dict[str, np.ndarray] | None
+    assert typing.get_type_hints(module.Grads.__init__, vars(module))["params"] == dict[str, np.ndarray]
 
 
 @EVERY_CELL
@@ -441,7 +507,7 @@ def test_docstring_cannot_inject_code(text: str, tmp_path: Path) -> None:
     kinds = [
         type(node).__name__ for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign)
     ]
-    assert kinds == ["Expr", "Import", "If"]
+    assert kinds == ["Expr", "ImportFrom", "Import", "If"]
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
     kernel.save(tmp_path / "module.py")
     ast.parse((tmp_path / "module.py").read_bytes())
@@ -463,7 +529,7 @@ def test_name_of_the_function_cannot_inject_code(name: str) -> None:
     step.__name__ = name
     kernel = sb.compile(sb.cell(step))
     kinds = {type(node).__name__ for node in ast.parse(kernel.source).body}
-    assert kinds <= {"Expr", "Import", "FunctionDef", "ClassDef", "Assign", "If"}
+    assert kinds <= {"Expr", "ImportFrom", "Import", "FunctionDef", "ClassDef", "Assign", "If"}
     assert kernel.forward({}, {}, {"h": np.ones(2)}, steps=1).states["h"].tolist() == [[0.5, 0.5]]
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 Array: TypeAlias = Any
 """An array, or what stands for one where memory and calls are counted."""
+Number: TypeAlias = Any
+"""A number of the type of the arrays."""
 Arrays: TypeAlias = dict[str, Array]
 """Arrays by name."""
 Sizes: TypeAlias = dict[str, int]
@@ -33,6 +35,8 @@ STARTS: dict[str, Any] = {}
 """What states begin with where a call omits them: numbers, or the name of a parameter; zero of those that are not here."""
 ACCURATE: int = 0
 """The remainders of functions near one that are computed again from their arguments."""
+FIRST: dict[str, Any] = {"w": 0.0, "v": 1.0}
+"""The first value of each parameter: numbers, or how a matrix is drawn, "orthogonal" or "uniform"."""
 FIXED: tuple[str, ...] = ()
 """Arguments without a gradient: constants that a call gives."""
 DECLARED: tuple[str, ...] = ()

@@ -10,27 +10,32 @@ import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import STATES, Array, Arrays
+from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Number
 from symbptt.codegen.runtime.evaluation import _evaluated
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
 from symbptt.codegen.runtime.starts import _add_starts, _by_param, _note_start
 from symbptt.codegen.runtime.told_every import _alone, _Prediction, _Value
 from symbptt.codegen.runtime.whole import _flowed_back, _prepared, _ran, _trained
-from symbptt.codegen.runtime.workspace import _workspace
+from symbptt.codegen.runtime.workspace import Workspace, _workspace
 
 
 def forward(
-    params: Any,
-    inputs: Any = None,
-    state: Any = None,
+    params: Arrays,
+    inputs: Arrays | None = None,
+    state: Arrays | None = None,
     *,
-    steps: Any = None,
-    lengths: Any = None,
-    reset: Any = None,
-    workspace: Any = None,
+    steps: int | None = None,
+    lengths: Array | list[int] | None = None,
+    reset: Array | None = None,
+    workspace: Workspace | None = None,
 ) -> Run:
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); an omitted one is what it
-    begins with, zero as a rule."""
+    """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
+
+    inputs (T, B, ...), state (B, ...), or both without B for one sample; a state that is not given is what it begins with, zero as a
+    rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a sample keeps its last state and its outputs are zero. Where
+    `reset`, (T, B) bool, is true, the state is the initial one again before that step. The run refers to what it was given: change
+    arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
+    """
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
@@ -48,10 +53,18 @@ def forward(
     return run
 
 
-def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any = None) -> Grads:
-    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step.
+def backward(
+    run: Run,
+    cotangents: Arrays,
+    *,
+    monitor: bool = False,
+    workspace: Workspace | None = None,
+) -> Grads:
+    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.state`, each by name and
+    of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
 
-    From the length of a sample on its states are those of its last step, and its outputs are zero.
+    cotangents (T, B, ...), or (B, ...) of the last step alone; what is not named has none. From the length of a sample on its states
+    are those of its last step, and its outputs are zero.
     """
     _check_monitor(monitor)
     full, last = _cotangents(run, cotangents)
@@ -61,24 +74,28 @@ def backward(run: Any, cotangents: Any, *, monitor: bool = False, workspace: Any
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     found = _flowed_back(call, tape, full, last, flow)
     grads = _grads(*found, flow, run.batched, empty=not T)
-    _add_starts(grads, run.begun, run.batched)
+    _add_starts(grads, vars(run)["begun"], run.batched)
     return grads
 
 
 def value_and_grad(
-    params: Any,
-    inputs: Any = None,
-    targets: Any = None,
-    state: Any = None,
+    params: Arrays,
+    inputs: Arrays | None = None,
+    targets: Arrays | None = None,
+    state: Arrays | None = None,
     *,
-    steps: Any = None,
-    lengths: Any = None,
-    reset: Any = None,
+    steps: int | None = None,
+    lengths: Array | list[int] | None = None,
+    reset: Array | None = None,
     monitor: bool = False,
-    workspace: Any = None,
-) -> tuple[Array, Grads]:
-    """Return the loss and its gradients: targets (T, B, ...) or (T, ...) of a loss at every step, (B, ...) or (...) of
-    one at the last."""
+    workspace: Workspace | None = None,
+) -> tuple[Number, Grads]:
+    """Return the loss and its gradients: `.params`, of cell and loss, `.inputs`, `.state`, `.flow` with `monitor`, and `.final`, the
+    states after the last step of each sample, with which the next part of a stream begins.
+
+    targets (T, B, ...) or (T, ...) of a loss at every step, (B, ...) or (...) of one at the last; all else as for `forward`. Steps from
+    the length of a sample on do not count.
+    """
     _check_monitor(monitor)
     targets = {} if targets is None else targets
     call, batched = _called(params, inputs, targets, state, steps, lengths, reset, workspace)
@@ -91,30 +108,30 @@ def value_and_grad(
 
 
 def value(
-    params: Any,
-    inputs: Any = None,
-    targets: Any = None,
-    state: Any = None,
+    params: Arrays,
+    inputs: Arrays | None = None,
+    targets: Arrays | None = None,
+    state: Arrays | None = None,
     *,
-    steps: Any = None,
-    lengths: Any = None,
-    reset: Any = None,
-    workspace: Any = None,
-) -> Array:
+    steps: int | None = None,
+    lengths: Array | list[int] | None = None,
+    reset: Array | None = None,
+    workspace: Workspace | None = None,
+) -> Number:
     """Return the loss alone, of which `value_and_grad` has the gradients too."""
     call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)
     return _evaluated(call, _Value(call))
 
 
 def predict(
-    params: Any,
-    inputs: Any = None,
-    state: Any = None,
+    params: Arrays,
+    inputs: Arrays | None = None,
+    state: Arrays | None = None,
     *,
-    steps: Any = None,
-    lengths: Any = None,
-    reset: Any = None,
-    workspace: Any = None,
+    steps: int | None = None,
+    lengths: Array | list[int] | None = None,
+    reset: Array | None = None,
+    workspace: Workspace | None = None,
 ) -> Arrays:
     """Return what the loss returns beside its value, by name: (T, B, ...) or (T, ...) of a loss at every step, zeros behind
     the end of a sample, (B, ...) or (...) of one at the last."""

@@ -8,7 +8,7 @@ from symbptt.codegen.runtime.cell import MARK, Arrays
 
 
 class Run:
-    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
+    """What forward returns: `states` and `outputs` by name, (T, B, ...), read-only, and the tape that backward reads."""
 
     def __init__(
         self,
@@ -33,16 +33,22 @@ class Run:
     def __copy__(self) -> "Run":
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Any:
         """All but the rooms, which stay with the run that took them."""
         return {**self.__dict__, "rooms": ()}
 
 
 class Grads:
-    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
+    """Gradients by name: `params`, `inputs` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints of states
+    at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
 
     def __init__(
-        self, params: Arrays, inputs: Arrays, state: Arrays, flow: Arrays | None, final: Arrays | None = None
+        self,
+        params: Arrays,
+        inputs: Arrays,
+        state: Arrays,
+        flow: Arrays | None,
+        final: Arrays | None = None,
     ) -> None:
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
 

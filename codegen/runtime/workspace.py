@@ -1,6 +1,5 @@
 """Memory that calls of a module keep for each other, and how many steps fit in the cache."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class Workspace:
         except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
             return np.empty(shape, dtype)
 
-    def give(self, rooms: Iterable[Array]) -> None:
+    def give(self, rooms: Any) -> None:
         """Take back arrays that nothing reads any more."""
         for room in rooms:
             self.rooms.setdefault((room.shape, room.dtype), []).append(room)

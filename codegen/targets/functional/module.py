@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-
-import numpy as np
-import sympy as sp
 
 from symbptt.codegen.load import names_read
 from symbptt.codegen.program.names import named
@@ -18,11 +15,11 @@ from symbptt.codegen.program.values import is_baked, size_names
 from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
+from symbptt.codegen.targets.python.first import first_table
 from symbptt.codegen.targets.python.header import docstring, tables
-from symbptt.codegen.targets.python.text import dict_text, name_tuple, nested_text, shape_text
+from symbptt.codegen.targets.python.text import dict_text, name_tuple, shape_text
 from symbptt.codegen.targets.python.wrap import wrapped
-from symbptt.ir.shape import Size, names_in
-from symbptt.ir.step import Argument
+from symbptt.ir.shape import names_in
 
 FRAMEWORKS = "symbptt.codegen.frameworks"
 ROOTS = ("run", "Net")
@@ -75,25 +72,12 @@ def _outputs(p: Program) -> list[str]:
 def _tables(p: Program) -> list[str]:
     """Return the tables that a native module has beside those of a NumPy module."""
     given = [a for a in p.of_role("param", "const") if not is_baked(a)]
-    states = {size for a in p.of_role("state") for size in a.shape}
     return [
         f"SIZES = {name_tuple(size_names(p))}",
         f"OUTPUTS = {name_tuple(p.outputs)}",
         f"CONSTS = {name_tuple(a.name for a in given if a.role == 'const')}",
-        f"FIRST = {dict_text({a.name: _first(a, states, p) for a in given})}",
+        first_table(given, p.of_role("state")),
     ]
-
-
-def _first(a: Argument, states: Iterable[Size], p: Program) -> str:
-    """Return the first value of a parameter: the rules of `Cell.init`."""
-    begins = any(b.start == a.name for b in p.of_role("state") if isinstance(b.start, str))
-    if a.default is not None and not begins:
-        return nested_text(np.asarray(a.default, float).tolist())
-    if len(a.shape) < 2 or begins:
-        return "0.0"
-    # Orthogonal recurrent weights keep norms.
-    is_recurrent = sp.sympify(a.shape[-1] - a.shape[-2]) == 0 and a.shape[-1] in states
-    return '"orthogonal"' if is_recurrent else '"uniform"'
 
 
 def _carried(files: Sequence[str], text: str, absent: str = "") -> str:

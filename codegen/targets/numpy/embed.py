@@ -1,6 +1,7 @@
 """The part of the runtime that a generated module contains: the definitions that it calls, and what these call in turn.
 
-A definition is copied as it stands, without its types: the modules are plain Python. Names that several files of the
+A definition is copied as it stands, without its types: the modules are plain Python. What callers of a module use keeps them, written with
+NumPy's own names. Names that several files of the
 runtime define are choices (`forward` by pieces or whole); the module says from which file each is taken.
 """
 
@@ -29,6 +30,7 @@ from symbptt.codegen.runtime import (
     forms,
     full,
     gather,
+    initial,
     last,
     limit,
     located,
@@ -62,9 +64,9 @@ from symbptt.codegen.runtime import (
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 
 RUNTIME: tuple[ModuleType, ...] = (
-    driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses, parts,
-    part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk, norms,
-    arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
+    initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses,
+    parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk,
+    norms, arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
@@ -147,10 +149,10 @@ def _places() -> dict[tuple[str, str], int]:
 
 @cache
 def definition(file: ModuleType, name: str, absent: frozenset[str] = frozenset()) -> Definition:
-    """Return what a file defines under a name, without types and without statements that call an absent function."""
+    """Return what a file defines under a name, without statements that call an absent function, and without types where it is private."""
     if name in _remaining():
         return _remaining()[name]
-    text, value = plain(_source(file), name, absent), vars(file)[name]
+    text, value = plain(_source(file), name, absent, hinted=not name.startswith("_")), vars(file)[name]
     # The code of a function is there already; of its defaults and decorators none reads a name.
     read = names_of_code(value.__code__) if isinstance(value, FunctionType) else names_read(text, FILE)
     return Definition(file.__name__, name, text, frozenset(read - {name} - absent))

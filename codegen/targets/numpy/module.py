@@ -49,7 +49,22 @@ from symbptt.ir.range import NONE, OVERFLOW, SCALE, Hazards, Ranges
 from symbptt.ir.rounds import graph_of, with_bodies
 from symbptt.language.truncation import Chunked, Window
 
-PUBLIC = ("forward", "backward", "stepper", "value_and_grad", "value", "predict")
+PUBLIC = ("init", "forward", "backward", "stepper", "value_and_grad", "value", "predict")
+TYPED = "from __future__ import annotations"
+"""The line by which types are text: those of newer Python too."""
+UNREPORTED = (
+    "ArgumentType",
+    "AssignmentType",
+    "CallIssue",
+    "GeneralTypeIssues",
+    "OptionalCall",
+    "OptionalMemberAccess",
+    "OptionalSubscript",
+)
+CHECKERS = "\n".join(
+    ["# mypy: ignore-errors", "# pyright: basic", *(f"# pyright: report{kind}=false" for kind in UNREPORTED)]
+)
+"""Lines for type checkers, which read what callers use: the rest of a module has no types."""
 MAIN = """if __name__ == "__main__":
     import hashlib
     import sys
@@ -129,7 +144,8 @@ def source(
     top = [
         docstring(p, version, equations, head),
         "\n".join([*[origin] * bool(origin), UNVERIFIED]),
-        "import numpy as np",
+        CHECKERS,
+        f"{TYPED}\n\nimport numpy as np",
         tables(p, head, constants, read),
         "\n" + "\n".join(lines),
     ]

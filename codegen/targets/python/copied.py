@@ -12,6 +12,8 @@ from symbptt.syntax import statements
 
 FILE = "<a module that is written>"
 WIDTH = 120
+TYPES = {"Array": "np.ndarray", "Arrays": "dict[str, np.ndarray]", "Number": "np.floating"}
+"""What the types of the runtime are called in modules, which define none; Any is left out."""
 TOOLS = ("# fmt:", "# type:", "# noqa")
 """Comments for tools that modules do not need."""
 
@@ -88,15 +90,16 @@ def names_defined(node: ast.stmt) -> list[str]:
     return []
 
 
-def plain(source: Source, name: str, absent: frozenset[str] = frozenset()) -> str:
+def plain(source: Source, name: str, absent: frozenset[str] = frozenset(), hinted: bool = False) -> str:
     """Return the text of a definition, to the end of its last line, without types, comments for tools and statements that call an absent
-    function; each function's parameters stand on one line where they fit."""
+    function; each function's parameters stand on one line where they fit. What is `hinted` keeps the types of parameters and values."""
     node = source.nodes[name]
+    edits = _edits(node, source, absent, hinted)
     first = source.start(node)
     assert node.end_lineno is not None
     data = source.data[: source.starts[node.end_lineno]].rstrip(b"\n")
     # From the end to the start, so that the positions of earlier edits stay valid.
-    for start, end, new in sorted(_edits(node, source, absent), reverse=True):
+    for start, end, new in sorted(edits, reverse=True):
         data = data[:start] + new.encode() + data[end:]
     return _without_tools(data[first:].decode())
 
@@ -123,10 +126,12 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
             yield from _statements(inner)
 
 
-def _edits(node: ast.stmt, source: Source, absent: frozenset[str]) -> Iterator[tuple[int, int, str]]:
+def _edits(node: ast.stmt, source: Source, absent: frozenset[str], hinted: bool) -> Iterator[tuple[int, int, str]]:
     """Yield the parts of a definition to be replaced: the first and the last byte, and the new text."""
     for inner in _statements(node):
         match inner:
+            case ast.FunctionDef() if hinted:
+                yield from _hints(source, inner)
             case ast.FunctionDef(body=[first, *_]):
                 header = source.starts[inner.lineno - 1] + inner.col_offset
                 yield header, source.starts[first.lineno - 1] - 1, _header(source, inner)
@@ -137,6 +142,35 @@ def _edits(node: ast.stmt, source: Source, absent: frozenset[str]) -> Iterator[t
             case ast.Expr(ast.Call(ast.Name(called))) if called in absent:
                 assert inner.end_lineno is not None
                 yield source.starts[inner.lineno - 1], source.starts[inner.end_lineno], ""
+
+
+def _hints(source: Source, node: ast.FunctionDef) -> Iterator[tuple[int, int, str]]:
+    """Yield the types of a function's parameters and value as modules have them: without Any, and without the runtime's own names."""
+    given = node.args
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults, *given.kw_defaults]
+    for a, default in zip([*positional, *given.kwonlyargs], defaults, strict=True):
+        if a.annotation is None:
+            continue
+        start, text = source.start(a) + len(a.arg.encode()), _hint(a.annotation)
+        if text:
+            yield start, source.end(a.annotation), f": {text}"
+        else:  # without a type no spaces stand around the sign before a default
+            yield start, source.start(default) if default else source.end(a.annotation), "=" * (default is not None)
+    if node.returns is not None:
+        text = _hint(node.returns)
+        # The sign before the type of the value, and what is around it, is no node of the tree.
+        before = source.data.rindex(b")", 0, source.start(node.returns)) + 1
+        yield before, source.end(node.returns), f" -> {text}" if text else ""
+
+
+def _hint(annotation: ast.expr) -> str:
+    """Return a type as modules write it; nothing for Any."""
+    renamed = {node: TYPES[node.id] for node in ast.walk(annotation) if isinstance(node, ast.Name) and node.id in TYPES}
+    for node, text in renamed.items():
+        assert isinstance(node, ast.Name)
+        node.id = text
+    return "" if ast.unparse(annotation) == "Any" else ast.unparse(annotation)
 
 
 def _header(source: Source, node: ast.FunctionDef) -> str:

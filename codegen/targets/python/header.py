@@ -16,6 +16,7 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.runtime.selfcheck import CERTIFICATE, _digest
+from symbptt.codegen.targets.python.first import first_table
 from symbptt.codegen.targets.python.text import dict_text, name_tuple, nested_text, number_text, shape_text, size_text
 from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.errors import CellError
@@ -99,6 +100,8 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float], read: 
     begun = {a.name: _start_text(a.start) for a in every if a.start is not None}
     lines += [f"COMPLEX = {name_tuple(a.name for a in every if a.complex)}"] * ("COMPLEX" in read)
     lines += [f"STARTS = {dict_text(begun)}"] * ("STARTS" in read)
+    given = [a for a in every if a.role in TABLES["PARAMS"]]
+    lines += [first_table(given, p.of_role("state"))] * ("FIRST" in read)
     lines += [f"{variable} = {number_text(value)}" for variable, value in constants.items()]
     short = [piece for line in lines for piece in wrapped(line)]
     needs = p.needs if head is None else p.needs + head.program.needs

@@ -54,6 +54,18 @@ Gradients of the inputs
 # made of {"cell": "gru", "digest": "183572bec026a7ff"}
 # certificate: not verified: symbptt verify FILE compares this file with its cell, python FILE --selfcheck with itself
 
+# mypy: ignore-errors
+# pyright: basic
+# pyright: reportArgumentType=false
+# pyright: reportAssignmentType=false
+# pyright: reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false
+# pyright: reportOptionalCall=false
+# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalSubscript=false
+
+from __future__ import annotations
+
 import numpy as np
 
 PARAMS = ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
@@ -65,6 +77,8 @@ LEAD = {"x": 2, "h": 1}
 SHAPES = {"x": "m", "h": "n", "Wr": "n m", "Ur": "n n", "br": "n", "Wz": "n m", "Uz": "n n", "bz": "n", "Wn": "n m",
     "Un": "n n", "bn": "n", "cn": "n"}
 INDICES = {}
+FIRST = {"Wr": "uniform", "Ur": "orthogonal", "br": 0.0, "Wz": "uniform", "Uz": "orthogonal", "bz": 0.0,
+    "Wn": "uniform", "Un": "orthogonal", "bn": 0.0, "cn": 0.0}
 
 
 def _sizes(of):
@@ -85,7 +99,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru ea5ad45e'
+MARK = 'gru 1842a5fb'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -218,9 +232,68 @@ def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):
         "cn": dgates_1[3*n:]}, {"x": dx}, dict(zip(STATES, adjoints)), dict(zip(STATES, resets))
 
 
-def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=None, workspace=None):
-    """Run the cell over time: inputs (T, B, ...) or (T, ...), state (B, ...) or (...); an omitted one is what it
-    begins with, zero as a rule."""
+def init(sizes: dict[str, int], seed: int = 0, dtype: type = np.float64) -> dict[str, np.ndarray]:
+    """Return first values of the parameters by name: those that the cell gives, else matrices that are Glorot uniform, or orthogonal
+    where both axes are one of a state, and zeros. `sizes` are all named sizes; `dtype` is np.float32 or np.float64."""
+    shapes, random = _shapes_of(sizes), np.random.default_rng(seed)
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ArgumentError(f"dtype: float32 or float64 is expected, got {np.dtype(dtype)}")
+    found = {k: _first_value(FIRST[k], shapes[k], random, _is_complex(k)) for k in PARAMS}
+    return {k: np.array(v, _type_of(k, dtype), order="C") for k, v in found.items()}
+
+
+def _shapes_of(sizes):
+    """Return the shape of every argument, where sizes are there and go together."""
+    names = _shapes.__code__.co_varnames[: _shapes.__code__.co_argcount]
+    if not hasattr(sizes, "keys") or {*sizes.keys()} != {*names}:
+        example = ", ".join(f'"{k}": 8' for k in names)
+        raise ArgumentError(f"sizes: {{{example}}} is expected, got {sizes!r}")
+    for k, n in sizes.items():
+        if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
+            raise ArgumentError(f"sizes: {k} is a positive integer, got {n!r}")
+    shapes = _shapes(**{k: int(n) for k, n in sizes.items()})
+    for k, shape in shapes.items():
+        if min(shape, default=1) < 1:
+            raise ArgumentError(f"sizes: the shape of {k} would be {shape}; sizes are positive")
+    wrong = {k: n for k, n in _sizes(lambda k, axis: shapes[k][axis]).items() if n != sizes[k]}
+    if wrong:
+        raise ArgumentError(f"sizes: constants of the module tell {wrong}, got {sizes!r}")
+    return shapes
+
+
+def _first_value(first, shape, random, is_complex):
+    """Return a first value: the numbers that a cell gives, an orthogonal matrix, or a uniform one between Glorot's limits."""
+    if first == "orthogonal":
+        q, r = np.linalg.qr(_drawn(random.standard_normal, shape, is_complex))
+        return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    if first == "uniform":
+        limit = np.sqrt(6 / (shape[-1] + shape[-2]))
+        return _drawn(lambda shape: random.uniform(-limit, limit, shape), shape, is_complex)
+    return np.broadcast_to(first, shape)
+
+
+def _drawn(draw, shape, is_complex):
+    """Return random numbers; of complex ones each part has half of the variance."""
+    return np.sqrt(0.5) * (draw(shape) + 1j * draw(shape)) if is_complex else draw(shape)
+
+
+def forward(
+    params: dict[str, np.ndarray],
+    inputs: dict[str, np.ndarray] | None = None,
+    state: dict[str, np.ndarray] | None = None,
+    *,
+    steps: int | None = None,
+    lengths: np.ndarray | list[int] | None = None,
+    reset: np.ndarray | None = None,
+    workspace: Workspace | None = None,
+) -> Run:
+    """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
+
+    inputs (T, B, ...), state (B, ...), or both without B for one sample; a state that is not given is what it begins with, zero as a
+    rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a sample keeps its last state and its outputs are zero. Where
+    `reset`, (T, B) bool, is true, the state is the initial one again before that step. The run refers to what it was given: change
+    arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
+    """
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
@@ -237,10 +310,18 @@ def forward(params, inputs=None, state=None, *, steps=None, lengths=None, reset=
     return run
 
 
-def backward(run, cotangents, *, monitor=False, workspace=None):
-    """Return the gradients of sum(cotangent * value) over all states and outputs named; (B, ...) means the last step.
+def backward(
+    run: Run,
+    cotangents: dict[str, np.ndarray],
+    *,
+    monitor: bool = False,
+    workspace: Workspace | None = None,
+) -> Grads:
+    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.state`, each by name and
+    of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
 
-    From the length of a sample on its states are those of its last step, and its outputs are zero.
+    cotangents (T, B, ...), or (B, ...) of the last step alone; what is not named has none. From the length of a sample on its states
+    are those of its last step, and its outputs are zero.
     """
     _check_monitor(monitor)
     full, last = _cotangents(run, cotangents)
@@ -771,20 +852,29 @@ def _type_of(name, dtype):
 
 
 class Run:
-    """What forward returns: states and outputs by name, (T, B, ...), and the tape that backward reads."""
+    """What forward returns: `states` and `outputs` by name, (T, B, ...), read-only, and the tape that backward reads."""
 
-    def __init__(self, states, outputs, tape, batched, dtype, workspace, rooms=()):
+    def __init__(
+        self,
+        states: dict[str, np.ndarray],
+        outputs: dict[str, np.ndarray],
+        tape,
+        batched: bool,
+        dtype,
+        workspace,
+        rooms=(),
+    ) -> None:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.workspace, self.rooms = workspace, rooms
         self.mark = MARK
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<run: {_listed(states=self.states, outputs=self.outputs)}>"
 
-    def __del__(self):
+    def __del__(self) -> None:
         self.workspace.give(self.rooms)
 
-    def __copy__(self):
+    def __copy__(self) -> 'Run':
         return self
 
     def __getstate__(self):
@@ -793,12 +883,20 @@ class Run:
 
 
 class Grads:
-    """Gradients by name; with monitor the norms of the adjoints at every step, (T,); of a loss, the states at the end."""
+    """Gradients by name: `params`, `inputs` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints of states
+    at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
 
-    def __init__(self, params, inputs, state, flow, final=None):
+    def __init__(
+        self,
+        params: dict[str, np.ndarray],
+        inputs: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        flow: dict[str, np.ndarray] | None,
+        final: dict[str, np.ndarray] | None = None,
+    ) -> None:
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<gradients: {_listed(**self.__dict__)}>"
 
 
@@ -832,32 +930,32 @@ def _frozen(arrays, batched):
 class Workspace:
     """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
 
-    def __init__(self, limit=2**28):
+    def __init__(self, limit: float = 2**28) -> None:
         number = isinstance(limit, (int, float, np.integer, np.floating)) and not isinstance(limit, bool)
         if not (number and limit >= 0):
             raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
         self.limit = limit
         self.rooms = {}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
 
     def __reduce__(self):
         return Workspace, (self.limit,)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """The bytes that it holds."""
         return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
 
-    def room(self, shape, dtype):
+    def room(self, shape: tuple[int, ...], dtype) -> np.ndarray:
         """Return an array to write into, one that was given back or a new one."""
         try:
             return self.rooms[shape, dtype].pop()
         except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
             return np.empty(shape, dtype)
 
-    def give(self, rooms):
+    def give(self, rooms) -> None:
         """Take back arrays that nothing reads any more."""
         for room in rooms:
             self.rooms.setdefault((room.shape, room.dtype), []).append(room)
