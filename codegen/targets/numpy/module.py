@@ -121,7 +121,7 @@ def source(
             constants |= more
     accurate = _forms_in([line for text in sweeps for line in text.splitlines()])
     quiet = _quiet(p, head, pulled)
-    public = PUBLIC[: 3 if head is None else 5 if head.predicted is None else 6]
+    public = PUBLIC[: 4 if head is None else 6 if head.predicted is None else 7]
     selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
     carried, read = embedded(
         "\n".join([*sweeps, quiet, selfcheck]),
