@@ -103,7 +103,7 @@ def test_a_long_value_has_one_name_in_all_routes() -> None:
     for found in (sb.derive(coupled).paths("c", "c", 2), sb.derive(coupled).paths("h", "c", 2)):
         text, latex = found.text(), found.latex()
         assert text.count("tanh(V h_{t-1} + x_t + p² + 0.5)") == 1 and "tanh(V h_{t-2}" not in text
-        assert latex.count("V h_{t-1} + x_{t} + p^{2} + 0.5") == 1 and "gathered" not in latex
+        assert latex.count("V h_{t-1} + x_{t} + p^{2} + 0.5") == 1 and latex.count("aligned") == 2
 
 
 def test_norms_are_those_of_the_values_for_each_window() -> None:

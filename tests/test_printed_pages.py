@@ -100,3 +100,11 @@ def test_a_transposed_adjoint_has_its_marks_above_each_other() -> None:
         in mathml
     )
     assert "</mrow></msub></mrow></mrow><mrow><mo>⊤</mo>" not in mathml
+
+
+def test_rows_of_a_jacobian_stand_under_each_other_at_their_relations() -> None:
+    d = sb.derive(addressing)
+    for latex in (d.jacobian("h", "M").latex(), d.jacobian().latex(), d.unrolled().latex()):
+        first, *rows, last = latex.split("\n")
+        assert (first, last) == ("\\begin{aligned}", "\\end{aligned}")
+        assert all(("&= " in row) != row.startswith(r"  &\text{") for row in rows), rows

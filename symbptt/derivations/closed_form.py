@@ -14,7 +14,7 @@ from symbptt.autodiff.labels import Label
 from symbptt.checks import check_count
 from symbptt.derivations.jacobians import StateJacobian
 from symbptt.derivations.paths import Paths
-from symbptt.derivations.tables import gathered, said, said_in_latex
+from symbptt.derivations.tables import gathered, said, said_in_latex, ungathered
 from symbptt.derivations.under_setting import end_of_chunk
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.equations import Equations
@@ -112,9 +112,9 @@ class Unrolled:
     def latex(self) -> str:
         """Return the closed form, and the Jacobian of a step, as LaTeX."""
         lines = self._sums(_Signs(self._letters, False), self._state(self.page.latex_pen))
-        inner = self.jacobian.latex().removeprefix("\\begin{gathered}\n").removesuffix("\n\\end{gathered}")
+        first, *rest = ungathered(self.jacobian.latex())
         notes = said_in_latex(self._notes(), self.page.latex_pen)
-        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {inner.strip()}", *notes])
+        return gathered([*lines, f"{self._letters.jacobian}_{{t}} = {first}", *rest, *notes])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

@@ -67,9 +67,29 @@ def with_lines(first: str, rest: Sequence[str]) -> str:
     return "\n".join([first, *(["with"] if rest else []), *(f"  {line}" for line in rest)])
 
 
+_BEGIN, _NEXT, _END = "\\begin{aligned}\n  ", " \\\\\n  ", "\n\\end{aligned}"
+
+
 def gathered(lines: Sequence[str]) -> str:
-    """Return lines of LaTeX under each other; one alone is itself."""
-    return lines[0] if len(lines) == 1 else "\\begin{gathered}\n  " + " \\\\\n  ".join(lines) + "\n\\end{gathered}"
+    """Return lines of LaTeX with their relations under each other, words beginning there; one alone is itself."""
+    return lines[0] if len(lines) == 1 else _BEGIN + _NEXT.join(map(_marked, lines)) + _END
+
+
+def _marked(line: str) -> str:
+    """Return a row with the mark of what stands under each other."""
+    left, relation, right = line.partition(" = ")
+    # Of the derivative along a route, which has no left side, a sign inside of brackets is none of the row.
+    is_equation = relation and not any(sign in left for sign in ("[", r"\text{"))
+    return f"{left} &= {right}" if is_equation else f"&{line}"
+
+
+def ungathered(latex: str) -> list[str]:
+    """Return the lines that `gathered` has put under each other."""
+    if not latex.startswith(_BEGIN):
+        return [latex]
+    # Marks of a matrix stand behind that of the row.
+    rows = latex.removeprefix(_BEGIN).removesuffix(_END).split(_NEXT)
+    return [row.replace("&", "", 1) for row in rows]
 
 
 def said(notes: Iterable[Note], pen: Pen) -> list[str]:
