@@ -1,10 +1,13 @@
 """What was objected to where printed pages were looked at, each in a cell of its own: breaks, spaces, letters with indices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
+from symbptt.equations.algebra import between_zeros
 from tests.readback import as_latex_textbook, assert_read, sizes_of
 from tests.test_mathml import as_mathml_textbook
 
@@ -39,9 +42,34 @@ def masked(x: Input["n"], h: State["n"], U: Param["n n"], M: Const["n n"], tau: 
     return h + dt / tau * (np.tanh(np.maximum(U, 0) @ M @ h + x) - h)
 
 
+@sb.cell
+def rotary(x: Input["m"], h: State["2*n"], W: Param["2*n m"], theta: Param["n"]):
+    a = np.tanh(W @ x + h)
+    u, v = a[0::2], a[1::2]
+    c, s = np.cos(theta), np.sin(theta)
+    return np.stack([c * u - s * v, s * u + c * v], axis=-1).reshape(-1)
+
+
+@sb.cell
+def split(x: Input["6"], h: State["6"], S: State["n 3"], w: Param["2"], b: Param["n"]):
+    """Parts behind each other and every third entry, with places that nothing reads."""
+    first, middle = np.tanh(S[:, :1]), S[:, 2:]
+    turned = np.concatenate([middle, S[:, 1:2] * b[:, None], first], axis=1)
+    return h * np.concatenate([h[0::3] * w, h[2::3], x[1::3]]), turned
+
+
+@sb.cell
+def addressing(x: Input["m"], h: State["n"], c: State["n"], M: State["s n"], W: Param["n m"], g: Param["n"]):
+    w = sb.softmax(M @ h / (np.linalg.norm(M, axis=1) * np.linalg.norm(h)))
+    centred = c + W @ x - c.mean()
+    return M.T @ w, g * centred / np.sqrt((centred**2).mean() + 0.1), M + np.outer(w, h)
+
+
 @pytest.mark.parametrize("printed", [None, as_latex_textbook, as_mathml_textbook])
-@pytest.mark.parametrize("cell", [joined, turning, graves, masked], ids=lambda cell: cell.name)
-@pytest.mark.thinned(2)
+@pytest.mark.parametrize(
+    "cell", [joined, turning, graves, masked, rotary, split, addressing], ids=lambda cell: cell.name
+)
+@pytest.mark.thinned(3)
 def test_pages_read_back(cell: sb.Cell, printed) -> None:
     assert_read(cell, sizes_of(cell), printed=printed)
 
@@ -79,18 +107,10 @@ def test_a_sum_over_steps_stands_last_and_needs_no_brackets() -> None:
     assert "dτ = -Δt Σ_t dh_tᵀ (tanh(a_t) - h_{t-1}) / τ²\n" in text
 
 
-@sb.cell
-def addressing(x: Input["m"], h: State["n"], c: State["n"], M: State["s n"], W: Param["n m"], g: Param["n"]):
-    w = sb.softmax(M @ h / (np.linalg.norm(M, axis=1) * np.linalg.norm(h)))
-    centred = c + W @ x - c.mean()
-    return M.T @ w, g * centred / np.sqrt((centred**2).mean() + 0.1), M + np.outer(w, h)
-
-
 def test_sizes_lead_and_rows_are_divided_inside_of_a_diagonal() -> None:
     text = sb.derive(addressing).text()
     assert "_t n)" not in text and " (n " in text
     assert "M_0 /" not in text and "diag(" in text
-    assert_read(addressing, sizes_of(addressing))
 
 
 def test_a_transposed_adjoint_has_its_marks_above_each_other() -> None:
@@ -103,8 +123,31 @@ def test_a_transposed_adjoint_has_its_marks_above_each_other() -> None:
 
 
 def test_rows_of_a_jacobian_stand_under_each_other_at_their_relations() -> None:
-    d = sb.derive(addressing)
-    for latex in (d.jacobian("h", "M").latex(), d.jacobian().latex(), d.unrolled().latex()):
+    d = sb.derive(graves)
+    for latex in (d.jacobian("h", "h").latex(), d.jacobian().latex(), d.unrolled().latex()):
         first, *rows, last = latex.split("\n")
         assert (first, last) == ("\\begin{aligned}", "\\end{aligned}")
         assert all(("&= " in row) != row.startswith(r"  &\text{") for row in rows), rows
+
+
+def test_parts_of_an_array_give_one_adjoint() -> None:
+    """[a; 0] + [0; b] is [a; b], and every n-th entry is a column of a matrix: there were conditions on the index, mod(i, 2) = 0."""
+    text = sb.derive(rotary).text()
+    assert "dz_t = vec([w_t[:, 0] ⊙ c + w_t[:, 1] ⊙ s, w_t[:, 1] ⊙ c - w_t[:, 0] ⊙ s]) ⊙ (1 - a_t²)" in text
+    text = sb.derive(split).text()
+    assert "vec([(dh_{t+1} ⊙ h_t)[0:2] ⊙ w, 0_2, (dh_{t+1} ⊙ h_t)[2:4]])" in text and "mod(" not in text
+    assert "0_n" not in text and "dx_t = vec([0_2, (dh_t ⊙ h_{t-1})[4:6], 0_2])" in text
+
+
+def test_reader_catches_parts_in_a_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = between_zeros._written
+
+    def exchanged(a):
+        return right(replace(a, parts=tuple(map(replace_value, a.parts, a.parts[::-1]))))
+
+    def replace_value(part, other):
+        return replace(part, value=other.value)
+
+    monkeypatch.setattr(between_zeros, "_written", exchanged)
+    with pytest.raises(AssertionError):
+        assert_read(rotary, sizes_of(rotary))

@@ -15,6 +15,7 @@ from functools import cache, cached_property
 
 from symbptt.autodiff.labels import Label, letter_of_rounds
 from symbptt.equations.algebra import expressions as algebra
+from symbptt.equations.algebra.between_zeros import between, zeros
 from symbptt.equations.algebra.conjugates import Value, value_of, with_conjugates
 from symbptt.equations.algebra.entries import EntryMaker, array_of, count, entries, is_counter, is_ones, over_rounds
 from symbptt.equations.algebra.expressions import (
@@ -34,7 +35,6 @@ from symbptt.equations.algebra.expressions import (
     Total,
     Unit,
     Word,
-    Zeros,
     called,
     is_zero,
     matmul,
@@ -163,7 +163,7 @@ class Lowering:
         x = self.shape(node.args[0])
         match node.attrs.kind:
             case "pad":
-                return x == node.shape or padded_axis(x, node) is not None
+                return x == node.shape or padded_axis(x, node) is not None or _is_every_nth(x, node)
             case "reshape":
                 return len(x) < 3
         return True
@@ -462,22 +462,24 @@ def padded_axis(inner: Shape, node: Node) -> int | None:
     return axes[0] if plain else None
 
 
+def _is_every_nth(inner: Shape, node: Node) -> bool:
+    """Answer whether the entries of a vector stand at every n-th place of another one that has nothing behind them."""
+    return len(inner) == 1 == len(node.shape) and between(algebra.ZERO, node.attrs.data[0], node.shape[0]) is not None
+
+
 def _between_zeros(w: Lowering, node: Node, x: int) -> Expr:
-    """Return an array with zeros before and behind it."""
+    """Return an array with zeros before and behind it, or between its entries."""
+    if _is_every_nth(w.shape(x), node):
+        found = between(w.value(x), node.attrs.data[0], node.shape[0])
+        assert found is not None
+        return found
     axis = padded_axis(w.shape(x), node)
     assert axis is not None
     start, length, _ = node.attrs.data[axis]
     sizes = (start, sized(node.shape[axis] - start - length))
     before, behind = (zeros(tuple(n if i == axis else s for i, s in enumerate(node.shape))) for n in sizes)
-    found = [before] * (sizes[0] != 0) + [w.value(x)] + [behind] * (sizes[1] != 0)
-    return Blocks(tuple(found), axis, normal(node.shape))
-
-
-def zeros(shape: Shape) -> Expr:
-    """Return zeros of a shape; a row is a column turned."""
-    if len(normal(shape)) < 2:
-        return Zeros((shape[0] if len(shape) == 1 or shape[0] != 1 else 1,))
-    return transposed(Zeros((shape[1],))) if shape[0] == 1 else Zeros(shape)
+    parts = [before] * (sizes[0] != 0) + [w.value(x)] + [behind] * (sizes[1] != 0)
+    return Blocks(tuple(parts), axis, normal(node.shape))
 
 
 def _part(w: Lowering, id: int) -> Expr:

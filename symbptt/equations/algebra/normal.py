@@ -14,6 +14,7 @@ from math import gcd
 
 import sympy as sp
 
+from symbptt.equations.algebra.between_zeros import with_joined
 from symbptt.equations.algebra.conjugates import conjugate_of, joined, part_of
 from symbptt.equations.algebra.entries import LETTERS
 from symbptt.equations.algebra.expressions import (
@@ -654,6 +655,7 @@ def _sum(e: Sum) -> Expr:
         product, sign = _turned_round(terms[0][1], terms[0][0]) if terms[0][0] < 0 else (terms[0][1], 1)
         return with_sign(sign, product)
     terms = _like(joined(terms) if has(e, Call) else terms)
+    terms = [(s * own, x) for s, t in with_joined(terms) for own, x in [signed(_rule(t))]] if has(e, Blocks) else terms
     # Sums under a condition (`at`) run over other steps each, and stay apart.
     whole_terms = terms if has(e, Total) else []
     totals = [(pair, total) for pair in whole_terms if (total := _as_total(pair[1])) is not None and not total.at]

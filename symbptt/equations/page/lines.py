@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
 from symbptt.autodiff.labels import LAST, START, Label, letter_of_rounds
+from symbptt.equations.algebra.between_zeros import zeros
 from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.entries import free_names
 from symbptt.equations.algebra.expressions import (
@@ -33,7 +34,7 @@ from symbptt.equations.algebra.expressions import (
     normal,
     plus,
 )  # fmt: skip
-from symbptt.equations.algebra.lower import Lowering, zeros
+from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form, renamed
 from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.trees import is_long
