@@ -30,8 +30,11 @@ class Chain:
     told: frozenset[int] = frozenset()
 
 
-def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iterable[int] = ()) -> Chain:
-    """Return the derivatives that lead from a source to targets; what goes by way of the values `without` is left out."""
+def chain(
+    calculus: Calculus, source: int, targets: Iterable[int], without: Iterable[int] = (), *, by_name: bool = False
+) -> Chain:
+    """Return the derivatives that lead from a source to targets; what goes by way of the values `without` is left out. With
+    `by_name` those of values with a name stay what they are, also where they are one short term."""
     targets = tuple(targets)
     # The derivative of a target is wanted even where others may not pass through it.
     gone = frozenset(without) - {*targets}
@@ -49,7 +52,8 @@ def chain(calculus: Calculus, source: int, targets: Iterable[int], without: Iter
                 terms.append(term)
             # Without an entry the inner value does not depend on the source, and its term is zero.
             elif inner.id in found:
-                terms.append(_put_in(calculus, term, inner, found[inner.id]))
+                stays = by_name and inner.id in calculus.labelled
+                terms.append(term if stays else _put_in(calculus, term, inner, found[inner.id]))
         collected = calculus.collected(terms, g.shape(id))
         if collected:
             found[id] = collected

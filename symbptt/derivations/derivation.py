@@ -28,6 +28,10 @@ from symbptt.syntax import as_read
 __all__ = ["Derivation", "Equation", "StepJacobian", "derive"]
 
 
+MANY_ROUNDS = 8
+"""Rounds of a loop inside a step beyond which Jacobians have one line for all of them."""
+
+
 class Derivation(Equations):
     """The equations of a cell or a model, forward and backward in time."""
 
@@ -91,7 +95,7 @@ class Derivation(Equations):
         """
         to, of = as_read(to), as_read(of)
         if to is None and of is None:
-            return StateJacobian(self.cell, self)
+            return StateJacobian(self.cell, self._of_jacobians)
         if to is None or of is None:
             raise ArgumentError(
                 f"two names are expected, or none, got {to or of!r} alone\n"
@@ -105,7 +109,14 @@ class Derivation(Equations):
                 raise ArgumentError(
                     f"{self.cell.name} has no derivative by the name {name!r}\n  known: {', '.join(known)}"
                 )
-        return StepJacobian(self.cell, self, to, of)
+        return StepJacobian(self.cell, self._of_jacobians, to, of)
+
+    @property
+    def _of_jacobians(self) -> Equations:
+        """The page in whose lines Jacobians are written: with one body for all rounds where there are many."""
+        counts = [n.attrs.count for n in self.cell.looped.graph if n.family == "repeat"]
+        is_short = all(isinstance(n, int) and n <= MANY_ROUNDS for n in counts)
+        return self if self.looped is None or is_short else self.looped
 
     def paths(
         self, to: str, of: str, steps: int = 1, *, through: Sequence[str] | None = None, most: int = MOST

@@ -32,7 +32,7 @@ from symbptt.equations.algebra.expressions import EYE, ONE, ZERO, Derivative, Ex
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.page.chains import Definition
-from symbptt.equations.page.derivative_lines import lines
+from symbptt.equations.page.derivative_lines import WIDEST, lines, widest
 from symbptt.equations.page.derivatives_in_rounds import (
     RoundNotes,
     in_last_round,
@@ -76,14 +76,14 @@ class _Derivatives:
         role = next(a.role for a in self.step.arguments if a.name == of)
         return Label(of, TIMES.get(role))
 
-    def chain(self, of: str, *to: str) -> Chain:
-        return chain(self.calculus, self.step.leaves[of], [self.targets[name] for name in to])
+    def chain(self, of: str, *to: str, by_name: bool = False) -> Chain:
+        return chain(self.calculus, self.step.leaves[of], [self.targets[name] for name in to], by_name=by_name)
 
     def lines(
         self, of: str, to: tuple[str, ...], made: dict[int, Label], letters: list[Label]
     ) -> tuple[Definition, ...]:
         """Return the lines of some blocks of one column, and behind them those that they need."""
-        found, leaf = self.chain(of, *to), self.step.leaves[of]
+        leaf = self.step.leaves[of]
         own = [self._of_itself(name, of) for name in to if self.targets[name] == leaf]
         ids: dict[int, Label] = {}
         for name in to:
@@ -91,9 +91,24 @@ class _Derivatives:
                 ids.setdefault(self.targets[name], Label(name, 0))
         twice = [self._same(name, of, ids[self.targets[name]]) for name in to
                  if self.targets[name] != leaf and ids[self.targets[name]].name != name]  # fmt: skip
-        ends = of_rounds(self.calculus.graph, found.told, self.labels, ids.keys()) if ids else {}
-        told = lines(found, self.labels, self.label(of), ids | ends, made, letters) if ids else ()
-        return (*own, *twice, *(self.notes.told(solved(line)) for line in told))
+        return (*own, *twice, *(self._told(of, to, ids, made, letters) if ids else ()))
+
+    def _told(
+        self, of: str, to: tuple[str, ...], ids: dict[int, Label], made: dict[int, Label], letters: list[Label]
+    ) -> tuple[Definition, ...]:
+        """Return the lines of the chain rule; where one is long, those in which derivatives of values with a name are not put in."""
+        drafts = []
+        for by_name in (False, True):
+            chain_, own, own_letters = self.chain(of, *to, by_name=by_name), {**made}, [*letters]
+            ends = of_rounds(self.calculus.graph, chain_.told, self.labels, ids.keys())
+            found = lines(chain_, self.labels, self.label(of), ids | ends, own, own_letters)
+            drafts.append((widest(found), found, own, own_letters))
+            if drafts[-1][0] <= WIDEST:
+                break
+        _, found, own, own_letters = min(drafts, key=lambda draft: draft[0])
+        made.update(own)
+        letters[:] = own_letters
+        return tuple(self.notes.told(solved(line)) for line in found)
 
     @cached_property
     def notes(self) -> RoundNotes:

@@ -21,7 +21,7 @@ from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
-from symbptt.equations.page.derivative_lines import letter_of, lines, read_again
+from symbptt.equations.page.derivative_lines import WIDEST, letter_of, lines, read_again, widest
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.errors import ArgumentError
@@ -283,6 +283,10 @@ class _Telling:
         chain_ = Chain(self.calculus, first, {last: terms})
         self.chains.append(chain_)
         found = lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
+        # Derivatives of values with several axes are no matrices, so that they have no product.
+        are_vectors = all(len(normal(self.calculus.graph.shape(id))) < 2 for id, _ in route)
+        if widest(found[:1]) > WIDEST and are_vectors and len(route) > 2:
+            return self._path(names, keys, self._by_parts(route), True)
         return self._path(names, keys, found, False)
 
     def _path(
@@ -312,7 +316,8 @@ class _Telling:
             if (before, after) not in found:
                 edge = chain(self.calculus, before, [after], self.stops - {before})
                 found[before, after] = lines(edge, self.labels, under, {after: over}, self.made)
-        whole = Derivative(Symbol(Label(self.to, 0)), Symbol(self.source))
+        shapes = [normal(self.calculus.graph.shape(route[i][0])) for i in (-1, 0)]
+        whole = Derivative(Symbol(Label(self.to, 0), shapes[0]), Symbol(self.source, shapes[1]))
         return (Definition(whole, matmul(factors)), *(x for part in found.values() for x in part))
 
     def _label(self, id: int) -> Label:

@@ -15,6 +15,9 @@ from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.layout import noted
 from symbptt.equations.page.lines import Note
 
+MOST = 190
+"""Characters of the first two columns of a table at the most."""
+
 
 def by_name(e: Expr, page: Equations) -> Expr:
     """Return an expression with the constant arrays that the page shows in its legend by their names there."""
@@ -112,10 +115,21 @@ def text_lines(lines: Sequence[Definition], pen: Pen) -> str:
     return with_lines(first, rest)
 
 
+def _in_lines(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return a row of a table, or two where it is long: what is to be said in the second column, under the first."""
+    first, second, *rest = row
+    if columns(first) + columns(second) <= MOST:
+        return [row]
+    return [(first, "", *rest), (f"  {second}", "", *("" for _ in rest))]
+
+
 def table(head: str, rows: Sequence[tuple[str, ...]], last: str, shared: Sequence[str]) -> str:
-    """Return rows of text in columns under a head, the name of the last column at its end; lines that explain them below."""
+    """Return rows of text in columns under a head, the name of the last column at its end; lines that explain them below. Of a row
+    that would be longer than MOST characters the second column stands in a line of its own."""
+    rows = [part for row in rows for part in _in_lines(row)]
     # `columns` instead of len: combining accents take no column.
-    widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
+    # A second column on a line of its own may be wider than the first of all others.
+    widths = [max([columns(row[i]) for row in rows if any(row[1:])], default=0) for i in range(len(rows[0]))]
     body = ["  " + "  ".join(padded(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     top = f"{padded(head, 2 + sum(widths[:-1]) + 2 * (len(widths) - 1))}{last}".rstrip()
     return "\n".join([top, *body, *(["with"] if shared else []), *(f"  {line}" for line in shared)])

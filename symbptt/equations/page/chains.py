@@ -232,6 +232,11 @@ def _facing(term: Term) -> Term:
     return replace(term, factors=tuple(turned))
 
 
+def _is_running(x: sp.Expr) -> bool:
+    """Answer whether a place changes with an index."""
+    return any(symbol.name.startswith("_") for symbol in sp.sympify(x).free_symbols)
+
+
 def _axes(at: At) -> list[sp.Expr]:
     return [x for x in at if x != 0]
 
@@ -370,7 +375,8 @@ class _Drawing:
         of = self.of
         node = of.calculus.graph[entry.id]
         value, shape = of.before(entry.back).value(entry.id), node.shape
-        if len(normal(shape)) > 2:
+        # Axes at which one place is read, as the first of W in W[2] @ h, are none of the matrix.
+        if len(normal(shape)) > 2 and sum(_is_running(x) for x in entry.at) > 2:
             return None
         sized = [(x, size) for x, size in zip(entry.at, shape, strict=True) if size != 1]
         value, sized = self._turned(value, sized)

@@ -8,20 +8,23 @@ from itertools import count
 
 from symbptt.autodiff.bptt import per_sample
 from symbptt.autodiff.chain import Chain
-from symbptt.autodiff.labels import TIMES, Label, without_time
+from symbptt.autodiff.labels import TIMES, Label, letter_of_rounds, without_time
 from symbptt.autodiff.term import Entry
-from symbptt.equations.algebra.expressions import Expr, Symbol, normal
+from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, normal
 from symbptt.equations.algebra.lower import Lowering
 from symbptt.equations.algebra.normal import in_normal_form
-from symbptt.equations.algebra.traversal import relabelled
+from symbptt.equations.algebra.traversal import every, relabelled
 from symbptt.equations.notation.signs import TEXT
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.chains import Definition, Derivatives
 from symbptt.ir.graph import Graph
 from symbptt.ir.nesting import Nesting
+from symbptt.ir.rounds import changing, has_rounds
 
 MANY = 12
 """Values with a made name from which on the lines of such values are not parted any more."""
+SAID = 14
+"""Characters of " for k < 100"."""
 WIDTH, WIDEST = 120, 190
 """Characters from which on a line is parted: where a derivative in it has a value's name, and where it gets a letter."""
 
@@ -53,7 +56,10 @@ def lines(chain: Chain, labels: Mapping[int, Label], of: Label, targets: Mapping
         value = _long_value(drafts, [id for id, width in widths.items() if width > WIDEST])
         value = value if value is not None or len(made) > MANY else _long_part(drafts, made)
         if value is None:
-            break
+            if (again := _read_often(drafts, widths)) is None:
+                break
+            drafts.letter(again)
+            continue
         labels[value] = made[value] = letter_of(chain, labels, value)
         drafts.tell(value)
     found = drafts.done(uses)
@@ -101,6 +107,7 @@ class _Drafts:
         # What goes through the rounds of a loop stands under its name in all lines.
         self.named: dict[int, Label | None] = dict.fromkeys(chain.told)
         self.of_letter: dict[Label, int] = {}
+        self.rounds: dict[int, str] = {}
         self.drafts: dict[int, _Draft] = {}
         self.writer = Derivatives(chain, labels, of, self.named)
         self.formulas: dict[int, str] = {}
@@ -109,12 +116,19 @@ class _Drafts:
         """Give derivatives lines of their own."""
         new = set(ids)
         for id in new:
-            letter = None if _is_told(self.labels, id) else Label(f"J_{FIRST + id}", None, given=False)
-            self.named[id] = letter
-            if letter is not None:
-                self.of_letter[letter] = id
+            self.named[id] = None if _is_told(self.labels, id) else self._lettered(id)
         changed = {id for id, draft in self.drafts.items() if not draft.inlined.isdisjoint(new)}
         self._write(changed | new | {id for id in self.targets if id not in self.drafts})
+
+    def letter(self, id: int) -> None:
+        """Give a derivative a letter in the place of its value's name."""
+        self.named[id] = self._lettered(id)
+        self._write([x for x, draft in self.drafts.items() if x == id or id in _uses(self.chain, [x], self.named)])
+
+    def _lettered(self, id: int) -> Label:
+        label = Label(f"J_{FIRST + id}", None, given=False)
+        self.of_letter[label], self.rounds[id] = id, _round_of(self.chain.calculus.graph, id)
+        return label
 
     def tell(self, value: int) -> None:
         """Write the lines again in which a value stood that has a name now."""
@@ -136,7 +150,7 @@ class _Drafts:
         return _Draft(
             line,
             text,
-            len(write(line.left, TEXT)) + 3 + len(text) - sum(len(label.name) for label in lettered),
+            widest([line]) - sum(len(label.name) for label in lettered),
             tuple(self.of_letter[label] for label in lettered),
             frozenset(inlined),
             frozenset(self._values([id, *inlined])),
@@ -152,7 +166,8 @@ class _Drafts:
     def letters(self) -> dict[int, Label]:
         """The letters of the derivatives of values without a name, numbered in the order of their values."""
         lettered = sorted(self.of_letter.values())
-        return dict(zip(lettered, fresh_labels(self.labels, self.taken, "J"), strict=False))
+        found = zip(lettered, fresh_labels(self.labels, self.taken, "J"), strict=False)
+        return {id: label._replace(round=self.rounds[id]) for id, label in found}
 
     def widths(self) -> dict[int, int]:
         """Return the width of each line."""
@@ -191,6 +206,32 @@ def _longest(drafts: _Drafts, widths: Mapping[int, int]) -> int | None:
     inner = [(len(of[x]), x) for id, width in widths.items() if width > WIDTH for x in drafts.drafts[id].inlined
              if width > (WIDTH if _is_told(drafts.labels, x) else WIDEST)]  # fmt: skip
     return max(inner)[1] if inner else None
+
+
+def _read_often(drafts: _Drafts, widths: Mapping[int, int]) -> int | None:
+    """Return the derivative with the name of a value that stands most often in too long a line: a letter is shorter."""
+    told = {drafts.labels[x]: x for x, label in drafts.named.items()
+            if label is None and x in drafts.drafts and x not in drafts.targets}  # fmt: skip
+    found = [
+        told[e.over.labels[0]]
+        for id, width in widths.items()
+        if width > WIDEST
+        for e in every(drafts.drafts[id].line.right, Derivative)
+        if e.over.labels[0] in told
+    ]
+    return max(found, key=lambda x: (found.count(x), x), default=None)
+
+
+def widest(lines: Iterable[Definition]) -> int:
+    """Return the characters of the longest line, with the words that say in which rounds it holds."""
+    return max(
+        (len(write(x.left, TEXT)) + 3 + len(write(x.right, TEXT)) + SAID * _is_of_rounds(x) for x in lines), default=0
+    )
+
+
+def _is_of_rounds(line: Definition) -> bool:
+    """Answer whether a line may hold in each round of a loop inside the step."""
+    return any(x.round and not x.round.isdigit() for x in (*line.left.labels, *line.right.labels))
 
 
 def _uses(chain: Chain, ids: Iterable[int], stops: Collection[int]) -> dict[int, int]:
@@ -301,7 +342,13 @@ def _too_long(chain: Chain, targets: Iterable[int], labels: dict[int, Label]) ->
 
 def letter_of(chain: Chain, labels: Mapping[int, Label], id: int) -> Label:
     """Return a name for a value without one."""
-    return next(fresh_labels(labels, [], "u")).at(0 if _varies(chain, id) else None)
+    label = next(fresh_labels(labels, [], "u")).at(0 if _varies(chain, id) else None)
+    return label._replace(round=_round_of(chain.calculus.graph, id))
+
+
+def _round_of(g: Graph, id: int) -> str:
+    """Return the letter of the round of a loop inside the step that a value is of, "" where it is of none."""
+    return letter_of_rounds(g) if has_rounds(g) and changing(g, g.ancestors([id]))[id] else ""
 
 
 def _varies(chain: Chain, id: int) -> bool:
