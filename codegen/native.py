@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from types import ModuleType
@@ -13,10 +14,12 @@ from typing import Any
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import compile
 from symbptt.codegen.load import code_of, load
-from symbptt.codegen.options import check_absent
+from symbptt.codegen.options import check_absent, check_options
 from symbptt.codegen.passes import NATIVE
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
-from symbptt.codegen.targets.functional.module import interface, source
+from symbptt.codegen.program.regions import place
+from symbptt.codegen.targets.functional.module import Asked, interface, source
 from symbptt.codegen.targets.functional.tables import TABLES
 from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError
@@ -24,67 +27,82 @@ from symbptt.extras import need
 from symbptt.ir.sizes import axes_of, solved
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.truncation import Chunked, Window
 from symbptt.version import VERSION
 
 
+@dataclass(frozen=True)
+class Flow:
+    """How gradients flow back in a native module: the options `truncation` and `clip_adjoint` of `sb.compile`."""
+
+    truncation: Window | Chunked | None = None
+    clip_adjoint: float | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self.truncation, self.clip_adjoint)
+        if isinstance(self.truncation, Chunked) and self.truncation.k2 < self.truncation.k1:
+            raise ArgumentError(
+                f"torch and JAX take Chunked(k1, k2) with k2 >= k1, got {self.truncation!r}, which leaves losses out\n"
+                "  write sb.compile(model, truncation=...) for a NumPy kernel that has it"
+            )
+
+
 def torch_source(
-    cell: Cell,
+    target: Cell | Model,
     *,
     consts: Mapping[str, Any] | None = None,
-    truncation: None = None,
-    clip_adjoint: None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
     memory: str = "all",
 ) -> str:
-    """Return a module that runs a cell and its derived gradient in torch, and imports torch alone. The options of `compile`
-    beside `consts` are taken to be refused by their names.
+    """Return a module that runs a cell or a model and its derived gradient in torch, and imports torch alone;
+    another `memory` than "all" is refused.
 
     Example::
 
         pathlib.Path("gru_torch.py").write_text(sb.torch_source(gru))
 
-    Raises: ArgumentError where `cell` is none, and for an option that torch modules do not have; CellError for what torch, or the
-    target, does not have.
+    Raises: ArgumentError where `target` is neither; CellError for what torch, or the target, does not have.
     """
-    check_cell("torch_source", cell)
-    check_absent("torch", cell.name, truncation, clip_adjoint, memory)
-    return _source("torch", cell, consts)
+    return _source("torch", target, consts, Flow(truncation, clip_adjoint), memory)
 
 
 def jax_source(
-    cell: Cell,
+    target: Cell | Model,
     *,
     consts: Mapping[str, Any] | None = None,
-    truncation: None = None,
-    clip_adjoint: None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
     memory: str = "all",
 ) -> str:
-    """Return a module that runs a cell and its derived gradient in JAX, and imports jax alone. The options of `compile`
-    beside `consts` are taken to be refused by their names.
+    """Return a module that runs a cell or a model and its derived gradient in JAX, and imports jax alone;
+    another `memory` than "all" is refused.
 
-    Raises: ArgumentError where `cell` is none, and for an option that JAX modules do not have; CellError for what JAX, or the
-    target, does not have.
+    Raises: ArgumentError where `target` is neither; CellError for what JAX, or the target, does not have.
     """
-    check_cell("jax_source", cell)
-    check_absent("jax", cell.name, truncation, clip_adjoint, memory)
-    return _source("jax", cell, consts)
+    return _source("jax", target, consts, Flow(truncation, clip_adjoint), memory)
 
 
 def torch(
-    cell: Cell,
+    target: Cell | Model,
     sizes: Mapping[str, int],
     *,
     seed: int = 0,
     consts: Mapping[str, Any] | None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
     backend: str = "native",
 ) -> Any:
-    """Return a `torch.nn.Module` of a cell over all steps, with the derived backward pass and parameters named as the cell's.
+    """Return a `torch.nn.Module` of a cell or a model over all steps, with the derived backward pass and parameters named as the cell's.
 
     `outputs, final = net(inputs, state=None, lengths=None, reset=None)`: `outputs` has the states after each step and the outputs of the
-    cell by name, `final` the states after the last step. First values are those of `cell.init(sizes, seed=seed)`. The backend "native" is
-    made of operations of torch, on any device and type; "kernel" is the NumPy kernel, on the CPU in float32 and float64, without
-    second derivatives.
+    cell by name, `final` the states after the last step. Of a model `loss, final = net(inputs, targets, state=None, lengths=None,
+    reset=None)`. First values are those of `target.init(sizes, seed=seed)`. `truncation` and `clip_adjoint` are those of `sb.compile`.
+    The backend "native" is made of operations of torch, on any device and type; "kernel" has the NumPy kernel of the cell inside, on the
+    CPU in float32 and float64, without second derivatives.
 
-    Shapes: inputs (T, B, ...), a dict, or the tensor of the only one; states (B, ...); outputs (T, B, ...); lengths (B,); reset (T, B).
+    Shapes: inputs (T, B, ...), a dict, or the tensor of the only one, and targets likewise; states (B, ...); outputs (T, B, ...);
+    lengths (B,); reset (T, B).
 
     Example::
 
@@ -92,12 +110,12 @@ def torch(
         outputs, final = net(x)
         torch.nn.functional.mse_loss(outputs["h"], y).backward()
 
-    Raises: ArgumentError where `cell` is none, and for a backend that is not there; CellError for what torch does not have;
-    SymbpttError where torch is not installed.
+    Raises: ArgumentError where `target` is neither, and for options and a backend that are not there; CellError for what torch does not
+    have; SymbpttError where torch is not installed.
     """
-    module, cell = _module("torch", cell, consts, backend)
-    first = cell.init(sizes, seed=seed)
-    known = solved(axes_of(cell.arguments), {name: int(n) for name, n in sizes.items()})
+    module, target = _module("torch", target, consts, Flow(truncation, clip_adjoint), backend)
+    first = target.init(sizes, seed=seed)
+    known = solved(axes_of(target.arguments), {name: int(n) for name, n in sizes.items()})
     net = module.Net(known)
     framework = need("torch", "torch")
     with framework.no_grad():
@@ -106,37 +124,50 @@ def torch(
     return net
 
 
-def jax(cell: Cell, *, consts: Mapping[str, Any] | None = None, backend: str = "native") -> Callable[..., Any]:
-    """Return a function of JAX of a cell over all steps, with the derived backward pass, for `jit`, `vmap` and `grad`.
+def jax(
+    target: Cell | Model,
+    *,
+    consts: Mapping[str, Any] | None = None,
+    truncation: Window | Chunked | None = None,
+    clip_adjoint: float | None = None,
+    backend: str = "native",
+) -> Callable[..., Any]:
+    """Return a function of JAX of a cell or a model over all steps, with the derived backward pass, for `jit`, `vmap` and `grad`.
 
-    `states, outputs = f(params, inputs, state=None, lengths=None, reset=None)`, dicts by name; `cell.init` gives `params`. The backend
-    "native" is two scans of JAX; "kernel" is the NumPy kernel behind a callback, on the CPU.
+    `states, outputs = f(params, inputs, state=None, lengths=None, reset=None)`, dicts by name; `target.init` gives `params`. Of a model
+    `loss, final = f(params, inputs, targets, state=None, lengths=None, reset=None)`, for `jax.value_and_grad(f, has_aux=True)`.
+    `truncation` and `clip_adjoint` are those of `sb.compile`. The backend "native" is two scans of JAX; "kernel" has the NumPy kernel of
+    the cell behind a callback, on the CPU.
 
-    Shapes: inputs (T, B, ...); states (B, ...); results (T, B, ...); lengths (B,); reset (T, B).
+    Shapes: inputs and targets (T, B, ...); states (B, ...); results (T, B, ...); lengths (B,); reset (T, B).
 
-    Raises: ArgumentError where `cell` is none, and for a backend that is not there; CellError for what JAX does not have;
-    SymbpttError where JAX is not installed.
+    Raises: ArgumentError where `target` is neither, and for options and a backend that are not there; CellError for what JAX does not
+    have; SymbpttError where JAX is not installed.
     """
-    run: Callable[..., Any] = _module("jax", cell, consts, backend)[0].run
-    return run
+    module, target = _module("jax", target, consts, Flow(truncation, clip_adjoint), backend)
+    call: Callable[..., Any] = module.value if isinstance(target, Model) else module.run
+    return call
 
 
-def _module(framework: str, cell: Cell, consts: Mapping[str, Any] | None, backend: str) -> tuple[ModuleType, Cell]:
-    """Return the loaded module of a cell, and the cell with its constants."""
-    check_cell(framework, cell)
+def _module(
+    framework: str, target: Cell | Model, consts: Mapping[str, Any] | None, flow: Flow, backend: str
+) -> tuple[ModuleType, Cell | Model]:
+    """Return the loaded module of a cell or a model, and that target with its constants."""
+    check_target(framework, target)
     if not isinstance(backend, str) or backend not in ("native", "kernel"):
         raise ArgumentError(f'backend: "native" or "kernel" is expected, got {backend!r}')
     need(framework, framework)
-    cell = cell if consts is None else cell.with_consts(consts)
-    name = f"<{framework} module of {cell.name}>"
+    target = target if consts is None else target.with_consts(consts)
+    name = f"<{framework} module of {target.name}>"
     if backend == "native":
-        return _importable(_source(framework, cell, None), name), cell
-    kernel = compile(cell)
-    equations = (looped_equations_of(cell) or equations_of(cell)).as_spelt()
-    module = load(interface(kernel.program, TABLES[framework], VERSION, equations), name)
+        return _importable(_source(framework, target, None, flow, "all"), name), target
+    # A loss is native beside a kernel too, so that the last states and targets have their gradients.
+    kernel = compile(_cell_of(target), truncation=flow.truncation, clip_adjoint=flow.clip_adjoint)
+    equations = (looped_equations_of(target) or equations_of(target)).as_spelt()
+    module = load(interface(Asked(kernel.program, TABLES[framework], VERSION, equations, _head(target))), name)
     inside = import_module(f"symbptt.codegen.frameworks.{framework}_kernel")
     setattr(module, TABLES[framework].recurrence, inside.recurrence(kernel, module))
-    return module, cell
+    return module, target
 
 
 def _importable(text: str, file: str) -> ModuleType:
@@ -150,9 +181,31 @@ def _importable(text: str, file: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _source(framework: str, cell: Cell, consts: Mapping[str, Any] | None) -> str:
-    cell = cell if consts is None else cell.with_consts(consts)
-    return source(program(cell), TABLES[framework], VERSION, equations_of(cell).as_spelt())
+def _source(framework: str, target: Cell | Model, consts: Mapping[str, Any] | None, flow: Flow, memory: str) -> str:
+    check_target(f"{framework}_source", target)
+    check_absent(framework, target.name, None, None, memory)
+    target = target if consts is None else target.with_consts(consts)
+    equations = equations_of(target).as_spelt()
+    found = program(_cell_of(target))
+    return source(
+        Asked(found, TABLES[framework], VERSION, equations, _head(target), flow.truncation, flow.clip_adjoint)
+    )
+
+
+def _cell_of(target: Cell | Model) -> Cell:
+    return target.cell if isinstance(target, Model) else target
+
+
+def _head(target: Cell | Model) -> Head | None:
+    """Return the loss of a model next to the program of its cell. In a framework targets may have gradients as all else."""
+    if isinstance(target, Cell):
+        return None
+    step = target.loss.step
+    step = replace(
+        step, arguments=tuple(replace(a, role="output") if a.role == "target" else a for a in step.arguments)
+    )
+    added = target.arguments[len(target.cell.arguments) :]
+    return Head(place(program_of(derive(step))), None, added, target.at, target.reduction)
 
 
 def program(cell: Cell) -> Program:
@@ -163,15 +216,10 @@ def program(cell: Cell) -> Program:
     return found
 
 
-def check_cell(function: str, cell: Any) -> None:
-    """Raises: ArgumentError where what should be a cell is none; CellError for a cell of complex numbers."""
-    if isinstance(cell, Model):
+def check_target(function: str, target: Any) -> None:
+    """Raises: ArgumentError where what should be a cell or a model is neither; CellError for one of complex numbers."""
+    if not isinstance(target, Cell | Model):
         raise ArgumentError(
-            f"{cell.name} is a model, {function} takes cells\n"
-            f"  write the cell {cell.cell.name}, and the loss in the framework around it"
+            f"{function} takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
-    if not isinstance(cell, Cell):
-        raise ArgumentError(
-            f"{function} takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell"
-        )
-    cell.check_real()
+    _cell_of(target).check_real()

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State
+from symbptt import Const, Index, Input, Output, Param, State, Target
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
 
@@ -83,7 +84,45 @@ def begun(x: Input["n"], h: State["n"] = Param, g: State["k"] = 0.5, A: Param["k
     return {"h": np.tanh(x * h), "g": np.tanh(A @ h + g[::-1])}
 
 
-CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun)
+spike = sb.function("spike", lambda v: sp.Heaviside(v, 0), derivative=lambda v: 1 / (1 + v**2))
+
+
+@sb.cell
+def spiking(x: Input["n"], v: State["n"], U: Param["n n"], leak: Param[""]):
+    """A function with a declared slope, which is an output."""
+    z = spike(v - 0.3)
+    return {"v": sb.sigmoid(leak) * v + U @ z + x, "z": z}
+
+
+@sb.loss
+def squares(h: State["n"], goal: Target["k"], V: Param["k n"], c: Param["k"], U: Param["n n"], D: Const["k"]):
+    """A weight that the cell has too, and a constant that a call gives."""
+    e = D * (V @ h) + c - goal
+    return sb.sum(e * e) / 2 + 0.03 * np.sum(U * U)
+
+
+@sb.loss
+def labelled(
+    y: Output["2*n+1"], S: State["k n"], label: Index["n"], goal: Target["k"], w: Param["n"], scale: Const = 0.7
+):
+    """A label, an output and a matrix as state, of which the output is not finite for a loss where nothing counts."""
+    z = sb.log_softmax(scale * y[: S.shape[1]] + S.T @ goal)
+    return {"loss": -z[label] * np.sqrt(np.sum(w * w)), "logits": scale * y}
+
+
+@sb.loss
+def spikes(z: Output["n"], v: State["n"], rate: Target[""], w: Param["n"]):
+    """A declared slope in a loss, and a loss that is an exponential, which its derivative reads."""
+    return np.exp(-0.1 * (w @ spike(v + z) - rate) ** 2)
+
+
+MODELS = tuple(
+    sb.model(cell, loss, at=at, reduction=reduction)
+    for cell, loss in ((plain, squares), (memory, labelled), (spiking, spikes))
+    for at, reduction in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean"))
+)
+
+CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun, spiking)
 
 
 def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:
@@ -101,13 +140,30 @@ def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int
     return params, inputs, state, {} if inputs else {"steps": T}
 
 
+def model_arguments(model: sb.Model, T: int, B: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
+    """Random parameters, inputs, targets and states of a call."""
+    random = np.random.default_rng(seed + 7)
+    params, inputs, state, _ = arguments(model.cell, T, B, seed)
+    named = {named_size(name): length for name, length in SIZES.items()}
+    lead = (T, B) if model.at == "every" else (B,)
+    targets = {}
+    for a in model.arguments[len(model.cell.arguments) :]:
+        if a.limit is not None:
+            targets[a.name] = random.integers(0, SIZES[str(a.limit)], lead)
+        elif a.role == "target":
+            targets[a.name] = random.standard_normal((*lead, *concrete(a.shape, named)))
+        elif a.default is None:
+            params[a.name] = random.standard_normal(concrete(a.shape, named))
+    return params, inputs, targets, state
+
+
 def masks(T: int, B: int, seed: int = 1) -> dict[str, Any]:
     """Lengths from 0 to T, and resets at some steps."""
     random = np.random.default_rng(seed)
     return {"lengths": np.linspace(T, 0, B).astype(int), "reset": random.random((T, B)) < 0.4}
 
 
-def sizes_of(cell: sb.Cell) -> dict[str, int]:
+def sizes_of(cell: sb.Cell | sb.Model) -> dict[str, int]:
     """The sizes that a cell has."""
     names = {name for a in cell.arguments for name in names_in((*a.shape, *([] if a.limit is None else [a.limit])))}
     return {name: length for name, length in SIZES.items() if name in names}

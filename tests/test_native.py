@@ -9,11 +9,13 @@ import pytest
 
 import symbptt as sb
 from symbptt import Param, State, zoo
+from symbptt.codegen import native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from tests.kernels import kernel_of
 from tests.native_cells import (
     CELLS,
+    MODELS,
     SIZES,
     alone,
     arguments,
@@ -23,6 +25,7 @@ from tests.native_cells import (
     late,
     masks,
     memory,
+    model_arguments,
     plain,
     sizes_of,
     tables,
@@ -63,6 +66,10 @@ def test_command_writes_a_module(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "rnn_torch.py"
     assert run_command(["generate", "rnn", "--target", "torch", "-o", str(path)]) == 0
     assert path.read_text(encoding="utf-8") == sb.torch_source(sb.zoo.rnn)
+    models = tmp_path / "models.py"
+    models.write_text("from tests.native_cells import MODELS\nmodel = MODELS[2]\n", encoding="utf-8")
+    assert run_command(["generate", f"{models}:model", "--target", "torch"]) == 0
+    assert capsys.readouterr().out == sb.torch_source(MODELS[2])
     assert run_command(["generate", "rnn", "--target", "jax"]) == 0
     assert capsys.readouterr().out == sb.jax_source(sb.zoo.rnn)
 
@@ -74,22 +81,19 @@ def test_what_lacks_is_refused_by_name() -> None:
 
     with pytest.raises(sb.CellError, match="times"):
         sb.torch_source(named_rounds)
-    with pytest.raises(sb.ArgumentError, match="torch_source takes a cell, got int"):
+    with pytest.raises(sb.ArgumentError, match="torch_source takes a cell or a model, got int"):
         sb.torch_source(3)
-
-    @sb.loss
-    def squared(h: State["n"]):
-        return sb.sum(h * h)
-
-    with pytest.raises(sb.ArgumentError, match="is a model, jax_source takes cells"):
-        sb.jax_source(sb.model(plain, squared))
+    with pytest.raises(sb.ArgumentError, match="k2 >= k1, got Chunked"):
+        sb.jax_source(plain, truncation=sb.Chunked(3, 2))
+    with pytest.raises(sb.ArgumentError, match="does not go with Window"):
+        sb.torch_source(plain, truncation=sb.Window(3), clip_adjoint=1.0)
 
 
-def expected(cell: Any, T: int, B: int, masked: bool) -> Any:
+def expected(cell: Any, T: int, B: int, masked: bool, flow: dict[str, Any]) -> Any:
     """Arguments, options, cotangents, and the values and gradients of the kernel."""
     params, inputs, state, options = arguments(cell, T, B)
     options |= masks(T, B) if masked else {}
-    kernel = kernel_of(cell)
+    kernel = sb.compile(cell, **flow) if flow else kernel_of(cell)
     run = kernel.forward(params, inputs, state, **options)
     values = {**run.states, **run.outputs}
     random = np.random.default_rng(2)
@@ -98,24 +102,24 @@ def expected(cell: Any, T: int, B: int, masked: bool) -> Any:
     return (params, inputs, state), options, cotangents, values, (grads.params, grads.inputs, grads.state)
 
 
-def assert_close(found: Any, wanted: Any, name: str) -> None:
+def assert_close(found: Any, wanted: Any, name: str, most: float = 1e-10) -> None:
     size = max(1.0, np.abs(wanted).max(initial=0))
     assert np.shape(found) == np.shape(wanted), name
-    assert np.abs(np.asarray(found) - wanted).max(initial=0) <= 1e-10 * size, name
+    assert np.abs(np.asarray(found) - wanted).max(initial=0) <= most * size, name
 
 
-def module_of(framework: str, cell: Any, change: tuple[str, str] = ("", "")) -> Any:
-    text = SOURCES[framework](cell)
+def module_of(framework: str, cell: Any, change: tuple[str, str] = ("", ""), **flow: Any) -> Any:
+    text = SOURCES[framework](cell, **flow)
     assert change[0] in text
     return load(text.replace(*change) if change[0] else text, f"<{framework} {cell.name}>")
 
 
-def compare_torch(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str] = ("", "")) -> None:
+def compare_torch(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str] = ("", ""), **flow: Any) -> None:
     torch = pytest.importorskip("torch")
-    given, options, cotangents, values, grads = expected(cell, T, B, masked)
+    given, options, cotangents, values, grads = expected(cell, T, B, masked, flow)
     tensors = [{k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in group.items()} for group in given]
     options = {k: v if k == "steps" else torch.tensor(v) for k, v in options.items()}
-    states, outputs, final = module_of("torch", cell, change).run(*tensors, **options)
+    states, outputs, final = module_of("torch", cell, change, **flow).run(*tensors, **options)
     found = {**states, **outputs}
     for name, value in values.items():
         assert_close(found[name].detach().numpy(), value, name)
@@ -128,11 +132,11 @@ def compare_torch(cell: Any, T: int, B: int, masked: bool, change: tuple[str, st
             assert_close(np.zeros_like(value) if grad is None else grad.numpy(), value, f"d{name}")
 
 
-def compare_jax(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str] = ("", "")) -> None:
+def compare_jax(cell: Any, T: int, B: int, masked: bool, change: tuple[str, str] = ("", ""), **flow: Any) -> None:
     jax = pytest.importorskip("jax")
     with jax.enable_x64(True):
-        given, options, cotangents, values, grads = expected(cell, T, B, masked)
-        module = module_of("jax", cell, change)
+        given, options, cotangents, values, grads = expected(cell, T, B, masked, flow)
+        module = module_of("jax", cell, change, **flow)
         floats = [{k: v for k, v in group.items() if v.dtype.kind == "f"} for group in given]
 
         def value(params: Any, inputs: Any, state: Any) -> Any:
@@ -169,6 +173,178 @@ def test_a_planted_mistake_is_seen(compare: Any) -> None:
         compare(plain, 5, 3, False, ("da_dh = 1 - h ** 2", "da_dh = 1 - h"))
     with pytest.raises(AssertionError, match="dW|dU|dx|dh"):
         compare(plain, 5, 3, False, ("dh_prev = da @ U", "dh_prev = 0.9 * da @ U"))
+
+
+FLOWS: tuple[dict[str, Any], ...] = (
+    {},
+    {"truncation": sb.Window(3)},
+    {"truncation": sb.Chunked(2, 3)},
+    {"truncation": sb.Chunked(3, 4), "clip_adjoint": 0.3},
+    {"clip_adjoint": 0.1},
+    {"truncation": sb.Chunked(2, 2)},
+    {"truncation": sb.Window(50)},
+)
+"""Each model and cell takes another one of these."""
+MODEL_CASES = [(model, FLOWS[i % len(FLOWS)], (7, 3)) for i, model in enumerate(MODELS)] + [
+    (MODELS[0], FLOWS[1], (0, 2)),
+    (MODELS[7], FLOWS[3], (0, 2)),
+    (MODELS[5], FLOWS[1], (1, 1)),
+]
+
+
+def wanted_of(model: sb.Model, flow: dict[str, Any], given: Any, masks: dict[str, Any]) -> dict[str, Any]:
+    """The loss of the NumPy kernel, its gradients and the last states."""
+    params, inputs, targets, state = given
+    loss, grads = sb.compile(model, **flow).value_and_grad(params, inputs, targets, state, **masks)
+    gradients = {**grads.params, **grads.inputs, **grads.state}
+    return {"loss": loss, **{f"d{k}": v for k, v in gradients.items()}, **grads.final}
+
+
+def by_torch(model: sb.Model, flow: dict[str, Any], given: Any, masks: dict[str, Any], backend: str) -> dict[str, Any]:
+    torch = pytest.importorskip("torch")
+    params, inputs, targets, state = (
+        {k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in group.items()} for group in given
+    )
+    net = sb.torch(model, sizes_of(model), backend=backend, **flow).double()
+    net.load_state_dict(params)
+    loss, final = net(inputs, targets, state, **{k: torch.tensor(v) for k, v in masks.items()})
+    loss.backward()
+    leaves = {**dict(net.named_parameters()), **{k: v for k, v in {**inputs, **state}.items() if v.requires_grad}}
+    found = {f"d{k}": torch.zeros_like(v) if v.grad is None else v.grad for k, v in leaves.items()}
+    return {k: v.detach().numpy() for k, v in {"loss": loss, **final, **found}.items()}
+
+
+def by_jax(model: sb.Model, flow: dict[str, Any], given: Any, masks: dict[str, Any], backend: str) -> dict[str, Any]:
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        f = sb.jax(model, backend=backend, **flow)
+        targets, names = given[2], {a.name for a in model.arguments if a.role == "const"}
+        floats = {k: v for group in given for k, v in group.items() if v.dtype.kind == "f" and k not in targets}
+        fixed = {k: floats.pop(k) for k in names & floats.keys()}
+
+        def called(values: Any) -> Any:
+            every = {**given[1], **fixed, **values}
+            params, inputs, state = ({k: every[k] for k in given[i]} for i in (0, 1, 3))
+            return f(params, inputs, targets, state, **masks)
+
+        (loss, final), grads = jax.jit(jax.value_and_grad(called, has_aux=True))(floats)
+        return {"loss": loss, **final, **{f"d{k}": v for k, v in grads.items()}}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("by", "backend"), [(by_torch, "native"), (by_torch, "kernel"), (by_jax, "native"), (by_jax, "kernel")],
+                         ids=("torch", "torch-kernel", "jax", "jax-kernel"))  # fmt: skip
+@pytest.mark.parametrize("case", range(len(MODEL_CASES)))
+@pytest.mark.thinned(7, 2)
+def test_models_equal_the_kernel(case: int, by: Any, backend: str) -> None:
+    model, flow, lead = MODEL_CASES[case]
+    given, masked = model_arguments(model, *lead), {} if lead[0] == 0 else masks(*lead)
+    wanted, found = wanted_of(model, flow, given, masked), by(model, flow, given, masked, backend)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert_close(found[name], value, name, 1e-12)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("cell", "flow"), [*zip(CELLS, FLOWS[1:], strict=False)], ids=lambda v: getattr(v, "name", ""))
+@pytest.mark.parametrize("compare", [compare_torch, compare_jax])
+@pytest.mark.thinned(5)
+def test_cells_flow_back_as_the_kernel(compare: Any, cell: Any, flow: dict[str, Any]) -> None:
+    compare(cell, 6, 3, True, **flow)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("framework", SOURCES)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("    de = ", "    de = 1.1 * "), "d[VW]"),
+        (("_clipped(carry, 0.3)", "_clipped(carry, 0.2)"), "d[WU]"),
+        (("REACH = 4", "REACH = 3"), "d[WU]"),
+        (("losses, number = ", "losses, _ = "), "loss"),
+    ],
+)
+def test_planted_mistakes_of_a_model_are_seen(
+    framework: str, change: tuple[str, str], said: str, monkeypatch: Any
+) -> None:
+    model, flow = MODELS[1], FLOWS[3]
+    given, masked = model_arguments(model, 7, 3), {"lengths": masks(7, 3)["lengths"]}
+    wanted = wanted_of(model, flow, given, masked)
+    source = native.source
+
+    def changed(asked: Any) -> str:
+        text = source(asked)
+        assert change[0] in text
+        return text.replace(*change)
+
+    monkeypatch.setattr(native, "source", changed)
+    found = {"torch": by_torch, "jax": by_jax}[framework](model, flow, given, masked, "native")
+    with pytest.raises(AssertionError, match=said):
+        for name, value in wanted.items():
+            assert_close(found[name], value, name, 1e-12)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    "model", [MODELS[1], pytest.param(MODELS[6], marks=pytest.mark.long)], ids=lambda model: f"{model.name}-{model.at}"
+)
+def test_models_are_differentiated_twice(model: sb.Model) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    params, inputs, targets, state = model_arguments(model, 2, 2)
+    options = masks(2, 2)
+    torches = [{k: torch.tensor(v) for k, v in group.items()} for group in (params, inputs, targets, state)]
+    value = module_of("torch", model).value
+
+    def function(weight: Any, goal: Any, start: Any) -> Any:
+        own, given, wanted, state = ({**group} for group in torches)
+        own["A" if "A" in own else "W"], wanted["goal"], state[next(iter(state))] = weight, goal, start
+        loss, final = value(own, given, wanted, state, **{k: torch.tensor(v) for k, v in options.items()})
+        return loss, *final.values()
+
+    read = (params["A" if "A" in params else "W"], targets["goal"], next(iter(state.values())))
+    tensors = [torch.tensor(v, requires_grad=True) for v in read]
+    assert torch.autograd.gradcheck(function, tensors)
+    assert torch.autograd.gradgradcheck(function, tensors)
+    with jax.enable_x64(True):
+        name, f = "A" if "A" in params else "W", sb.jax(model)
+
+        def slope(weight: Any) -> Any:
+            return (jax.grad(lambda w: f({**params, name: w}, inputs, targets, state, **options)[0])(weight) ** 2).sum()
+
+        found = jax.jit(jax.grad(slope))(params[name])
+    loss = function(*tensors)[0]
+    (first,) = torch.autograd.grad(loss, tensors[0], create_graph=True)
+    (wanted,) = torch.autograd.grad((first**2).sum(), tensors[0])
+    assert_close(found, wanted.numpy(), "second")
+
+
+@pytest.mark.peers
+@pytest.mark.long
+def test_truncated_models_are_compiled_mapped_and_cast() -> None:
+    torch = pytest.importorskip("torch")
+    model = MODELS[0]
+    net = sb.torch(model, sizes_of(model), truncation=sb.Chunked(2, 4), clip_adjoint=0.5)
+    x, y = torch.randn(5, 2, SIZES["m"]), torch.randn(5, 2, SIZES["k"])
+    net(x, y)[0].backward()
+    wanted = net.U.grad.clone()
+    weights = {k: v.detach() for k, v in net.state_dict().items()}
+
+    def loss(own: Any, x: Any, y: Any) -> Any:
+        return torch.func.functional_call(net, {**weights, **own}, (x.unsqueeze(1), y.unsqueeze(1)))[0]
+
+    # The gradient of each sample alone: their sum is that of the batch.
+    found = torch.func.vmap(torch.func.grad(loss), (None, 1, 1))({"U": weights["U"]}, x, y)
+    assert torch.allclose(found["U"].sum(0), wanted, rtol=1e-4, atol=1e-5)
+    net.zero_grad()
+    torch.compile(lambda: net(x, y)[0], fullgraph=True, backend="aot_eager")().backward()
+    assert torch.allclose(net.U.grad, wanted, rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value, final = net(x, y)
+    value.backward()
+    assert value.dtype == torch.float32 and final["h"].dtype == torch.bfloat16 and net.V.grad.dtype == torch.float32
+    other = sb.torch(model, sizes_of(model), seed=1)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other(x, y)[0], net(x, y)[0])
 
 
 @pytest.mark.peers

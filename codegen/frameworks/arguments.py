@@ -2,15 +2,7 @@
 
 from functools import partial
 
-from symbptt.codegen.frameworks.arrays import (
-    _broadcast,
-    _constant,
-    _data,
-    _has_values,
-    _is_integer,
-    _is_truth,
-    _mask,
-)
+from symbptt.codegen.frameworks.arrays import _broadcast, _constant, _data
 from symbptt.codegen.frameworks.cell import (
     ARGUMENTS,
     INDICES,
@@ -47,22 +39,6 @@ def _arguments(groups, steps):
             given[name] = _broadcast(start, (B, *shapes[name]))
     _check_arrays(given, like, T, B, shapes)
     return given, T, B
-
-
-def _masks(lengths, reset, T, B):
-    """Return lengths and resets as arrays.
-
-    Raises: ArgumentError for other shapes and types, and for lengths outside of 0 to T.
-    """
-    if lengths is not None:
-        lengths = _mask(lengths)
-        _check_mask("lengths", lengths, (B,), _is_integer(lengths), "integers")
-        if _has_values(lengths) and bool(((lengths < 0) | (lengths > T)).any()):
-            raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
-    if reset is not None:
-        reset = _mask(reset)
-        _check_mask("reset", reset, (T, B), _is_truth(reset), "truth values")
-    return lengths, reset
 
 
 def _check_names(groups):
@@ -113,13 +89,6 @@ def _check_arrays(given, like, T, B, shapes):
             raise ArgumentError(f"{name}: the shape ({lead}{SHAPES[name]}) = {wanted} is expected, got {came}")
         if name not in INDICES and value.dtype != like.dtype:
             raise ArgumentError(f"{name}: the type of all arrays is {like.dtype}, got {value.dtype}")
-
-
-def _check_mask(name, value, wanted, is_of_kind, kind):
-    """Raises: ArgumentError where lengths or resets have another shape, or are not of their kind."""
-    if tuple(value.shape) != wanted or not is_of_kind:
-        came = f"{value.dtype} of shape {tuple(value.shape)}"
-        raise ArgumentError(f"{name}: {kind} of shape {wanted} are expected, got {came}")
 
 
 def _parted(arrays):

@@ -1,4 +1,4 @@
-"""What checks of arguments ask of a framework; here, by hand, of NumPy.
+"""What the parts that modules for torch and for JAX have alike ask of a framework; here, by hand, of NumPy.
 
 No module carries this file: it has the functions of its framework under these names.
 """
@@ -13,8 +13,8 @@ def _data(name: str, value: Any) -> Any:
     return np.asarray(value)
 
 
-def _mask(value: Any) -> Any:
-    """Return lengths or resets as an array."""
+def _mask(value: Any, given: dict[str, Any]) -> Any:
+    """Return lengths or resets as an array, where those are that are given."""
     return np.asarray(value)
 
 
@@ -41,3 +41,40 @@ def _is_truth(x: Any) -> bool:
 def _has_values(x: Any) -> bool:
     """Answer whether values can be looked at: a program that is traced or compiled knows none."""
     return True
+
+
+def _where(condition: Any, x: Any, other: Any) -> Any:
+    """Return elements of one array where a condition is true, elsewhere those of another, or a number."""
+    return np.where(condition, x, other)
+
+
+def _at(x: Any, index: Any) -> Any:
+    """Return the entries of steps (steps, B) of all samples."""
+    return x[index, np.arange(index.shape[1])]
+
+
+def _ends(lengths: Any, T: int) -> tuple[Any, Any]:
+    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
+    time = np.arange(T)[:, None]
+    return time < lengths, np.minimum(time, np.maximum(lengths - 1, 0))
+
+
+def _greatest(rows: Any) -> Any:
+    """Return the greatest magnitude in the rows of some matrices."""
+    return np.abs(np.concatenate(rows, 1)).max(1)
+
+
+def _recurrence(lead: Any, active: Any, reset: Any, index: Any, params: Any, inputs: Any, state: Any) -> Any:
+    """Return the states behind all T steps of B samples, and the outputs."""
+    (w,), (x,), (h,) = params, inputs, state
+    after = []
+    for row in x:
+        h = w * h + row
+        after.append(h)
+    return (np.stack(after),), (np.stack(after) ** 2,)
+
+
+def _losses(lead: Any, params: Any, inputs: Any) -> Any:
+    """Return the loss of each step and sample."""
+    (h,) = inputs
+    return h.sum(2)

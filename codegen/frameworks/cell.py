@@ -22,6 +22,16 @@ STARTS: dict[str, Any] = {}
 """What states begin with where a call omits them: numbers, or the name of a parameter; zero of those that are not here."""
 CONSTS: tuple[str, ...] = ()
 """The arguments among the parameters that are not trained."""
+LOSS_PARAMS: tuple[str, ...] = ()
+"""The parameters that a loss reads."""
+LOSS_INPUTS: tuple[str, ...] = ("h",)
+"""What it reads beside these."""
+REDUCTION: str = "sum"
+"""The loss of a call: the "sum" over the steps and samples that count, or their "mean"."""
+CHUNK: int = 1
+"""The number of steps whose losses flow back together."""
+REACH: int = 3
+"""The number of steps that they flow back through."""
 FIRST: dict[str, Any] = {"w": 0.0}
 """First values of parameters: numbers, "orthogonal", or "uniform" between Glorot's limits."""
 
@@ -83,3 +93,16 @@ def _backward(
 
     first, (dh,) = scan(step, (direct,))
     return ((dh * h_prev).sum((0, 1)),), (dh,), first
+
+
+def _loss(params: Any, inputs: Any, T: int, B: int) -> Any:
+    """Compute the loss of each step and sample, and what its gradient reads."""
+    (h,) = inputs
+    return h.sum(2), ()
+
+
+def _loss_back(params: Any, inputs: Any, outputs: Any, kept: Any, cotangents: Any, T: int, B: int) -> Any:
+    """Compute the gradients of the loss by its parameters, and by what it reads of steps."""
+    (h,) = inputs
+    (dloss,) = cotangents
+    return (), (dloss[:, :, None] + 0 * h,)

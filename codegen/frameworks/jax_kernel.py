@@ -16,7 +16,7 @@ def recurrence(kernel, module):
     def of_kernel(lead, active, reset, index, params, inputs, state):
         groups = params, inputs, state
         call = partial(_values, kernel, module, lead[0])
-        return _called_back(call, _told_of_values(module, lead, groups), active, reset, groups)
+        return _called_back(call, _told_of_values(kernel, module, lead, groups), active, reset, groups)
 
     def there(lead, active, reset, index, *groups):
         return of_kernel(lead, active, reset, index, *groups), (active, reset, groups)
@@ -38,7 +38,7 @@ def _called_back(call, told, *arrays):
 
 
 def _names(module):
-    return module.PARAMS, module.INPUTS, module.STATES
+    return module._weights(), module.INPUTS, module.STATES
 
 
 def _trained(module):
@@ -50,11 +50,11 @@ def _by_name(module, groups):
     return {k: x for names, part in zip(_names(module), groups) for k, x in zip(names, part)}
 
 
-def _told_of_values(module, lead, groups):
+def _told_of_values(kernel, module, lead, groups):
     """Return the shapes and types of the states and outputs of all steps."""
     arrays = _by_name(module, groups)
     dtype = next(x.dtype for k, x in arrays.items() if k not in module.INDICES)
-    outputs = module._outputs(**module._sizes(partial(module._length, arrays)))
+    outputs = module._outputs(**kernel.module._sizes(partial(module._length, arrays)))
     shapes = {**{k: arrays[k].shape[1:] for k in module.STATES}, **outputs}
     return tuple(
         tuple(jax.ShapeDtypeStruct((*lead, *shapes[k]), dtype) for k in names)

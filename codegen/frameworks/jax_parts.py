@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symbptt.codegen.frameworks.arguments import _arguments, _masks, _parted, _weights
-from symbptt.codegen.frameworks.cell import INPUTS, OUTPUTS, STATES, _backward, _forward
+from symbptt.codegen.frameworks.cell import _backward, _forward
+from symbptt.codegen.frameworks.masks import _like
+from symbptt.codegen.frameworks.steps import _called
 
 
 def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
@@ -17,31 +18,15 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    groups = {"parameter": params, "input": {} if inputs is None else inputs, "state": {} if state is None else state}
-    given, T, B = _arguments(groups, steps)
-    lengths, reset = _masks(lengths, reset, T, B)
-    states, outputs = _ran(given, T, B, lengths, reset)
-    if lengths is not None:
-        outputs = {k: jnp.where(_like(_steps(T) < lengths, v), v, 0) for k, v in outputs.items()}
+    states, outputs, _ = _called(params, inputs, state, lengths, reset, steps)
     return states, outputs
-
-
-def _ran(given, T, B, lengths, reset):
-    """Return the states after each step, and the outputs, those of a sample that has ended as at its last step."""
-    arrays, active, reset, index = _masked(given, T, B, lengths, reset)
-    after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
-    states = dict(zip(STATES, after))
-    if index is not None:
-        # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
-        states = {k: jnp.where(_like(lengths > 0, given[k]), _at(v, index), given[k]) for k, v in states.items()}
-    return states, dict(zip(OUTPUTS, outputs))
 
 
 def _data(name, value):
     return jnp.asarray(value)
 
 
-def _mask(value):
+def _mask(value, given):
     return jnp.asarray(value)
 
 
@@ -66,30 +51,22 @@ def _has_values(x):
     return not isinstance(x, jax.core.Tracer)
 
 
-def _steps(T):
-    """Return the numbers of the steps, (T, 1)."""
-    return jnp.arange(T)[:, None]
-
-
-def _masked(given, T, B, lengths, reset):
-    """Return the arguments, which samples are active and which are reset at each step, and where a sample that has ended reads."""
-    arrays, active, index = dict(given), None, None
-    if lengths is not None:
-        # A sample that has ended repeats its last step, so that only values are computed that were finite before.
-        active, index = _steps(T) < lengths, jnp.minimum(_steps(T), jnp.maximum(lengths - 1, 0))
-        arrays.update((k, _at(given[k], index)) for k in INPUTS)
-    if reset is not None and active is not None:
-        reset = reset & active
-    return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
+def _where(condition, x, other):
+    return jnp.where(condition, x, other)
 
 
 def _at(x, index):
     return x[index, jnp.arange(index.shape[1])]
 
 
-def _like(mask, x):
-    """Return a mask with the axes that it lacks."""
-    return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+def _greatest(rows):
+    return jnp.abs(jnp.concatenate(rows, 1)).max(1)
+
+
+def _ends(lengths, T):
+    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
+    time = jnp.arange(T)[:, None]
+    return time < lengths, jnp.minimum(time, jnp.maximum(lengths - 1, 0))
 
 
 def _there(lead, active, reset, index, params, inputs, state):

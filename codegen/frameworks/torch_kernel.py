@@ -40,8 +40,7 @@ def recurrence(kernel, module):
             found = {**grads.params, **grads.inputs, **grads.state}
             every = (*module._weights(), *module.INPUTS, *module.STATES)
             return (None,) * 5 + tuple(
-                torch.from_numpy(found[k].copy()) if k in found and x.is_floating_point() else None
-                for k, x in zip(every, arrays)
+                torch.tensor(found[k]) if k in found and x.is_floating_point() else None for k, x in zip(every, arrays)
             )
 
     return KernelRecurrence

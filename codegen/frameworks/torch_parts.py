@@ -4,15 +4,10 @@ from functools import partial
 
 import torch
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _arguments, _masks, _parted, _weights
-from symbptt.codegen.frameworks.cell import (
-    INPUTS,
-    OUTPUTS,
-    STATES,
-    _backward,
-    _forward,
-    _kept,
-)
+from symbptt.codegen.frameworks.arguments import ArgumentError, _parted, _weights
+from symbptt.codegen.frameworks.cell import INPUTS, OUTPUTS, STATES, _backward, _forward, _kept
+from symbptt.codegen.frameworks.masks import _like
+from symbptt.codegen.frameworks.steps import _called
 
 
 def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
@@ -23,26 +18,13 @@ def run(params, inputs=None, state=None, *, lengths=None, reset=None, steps=None
     From its length on a sample keeps its state, and its outputs are zero; where `reset` (T, B) is true, the state returns to the
     initial one before that step. A cell without inputs takes `steps`, and B from a state.
     """
-    given, T, B = _arguments({"parameter": params, "input": inputs or {}, "state": state or {}}, steps)
-    lengths, reset = _masks(lengths, reset, T, B)
-    states, outputs, final = _ran(given, T, B, lengths, reset)
-    if lengths is not None:
-        active = _steps(T, next(iter(states.values()))) < lengths.to(next(iter(states.values())).device)
-        outputs = {k: torch.where(_like(active, v), v, torch.zeros_like(v)) for k, v in outputs.items()}
-    return states, outputs, final
+    return _called(params, inputs, state, lengths, reset, steps)
 
 
-def _ran(given, T, B, lengths, reset):
-    """Return the states after each step, the outputs, those of a sample that has ended as at its last step, and the last states."""
-    arrays, active, reset, index = _masked(given, T, B, lengths, reset)
-    found = _Recurrence.apply(T, B, active, reset, index, *arrays)
-    states = dict(zip(STATES, found))
-    outputs = dict(zip(OUTPUTS, found[len(STATES) :]))
-    if index is not None:
-        # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.
-        began = lengths.to(index.device) > 0
-        states = {k: torch.where(_like(began, given[k]), _at(v, index), given[k]) for k, v in states.items()}
-    return states, outputs, {k: v[-1] if T else given[k] for k, v in states.items()}
+def _recurrence(lead, active, reset, index, params, inputs, state):
+    """Return the states behind all steps and the outputs; the way back is the derived one."""
+    found = _Recurrence.apply(*lead, active, reset, index, *params, *inputs, *state)
+    return found[: len(STATES)], found[len(STATES) :][: len(OUTPUTS)]
 
 
 def _data(name, value):
@@ -54,8 +36,8 @@ def _data(name, value):
     return value
 
 
-def _mask(value):
-    return torch.as_tensor(value)
+def _mask(value, given):
+    return torch.as_tensor(value, device=next(iter(given.values())).device)
 
 
 def _constant(value, like):
@@ -79,32 +61,22 @@ def _has_values(x):
     return not torch.compiler.is_compiling()
 
 
-def _steps(T, like):
-    """Return the numbers of the steps, (T, 1)."""
-    return torch.arange(T, device=like.device).unsqueeze(1)
-
-
-def _masked(given, T, B, lengths, reset):
-    """Return the arguments, which samples are active and which are reset at each step, and where a sample that has ended reads."""
-    arrays, like = dict(given), next(iter(given.values()))
-    active = index = None
-    if lengths is not None:
-        lengths, time = lengths.to(like.device), _steps(T, like)
-        # A sample that has ended repeats its last step, so that only values are computed that were finite before.
-        active, index = time < lengths, torch.minimum(time, (lengths - 1).clamp(min=0))
-        arrays.update((k, _at(given[k], index)) for k in INPUTS)
-    if reset is not None:
-        reset = reset.to(like.device) if active is None else reset.to(like.device) & active
-    return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
+def _where(condition, x, other):
+    return torch.where(condition, x, other)
 
 
 def _at(x, index):
     return x[index, torch.arange(index.shape[1], device=index.device)]
 
 
-def _like(mask, x):
-    """Return a mask with the axes that it lacks."""
-    return mask.reshape(*mask.shape, *(1,) * (x.dim() - mask.dim()))
+def _greatest(rows):
+    return torch.cat(rows, 1).abs().amax(1)
+
+
+def _ends(lengths, T):
+    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
+    time = torch.arange(T, device=lengths.device).unsqueeze(1)
+    return time < lengths, torch.minimum(time, (lengths - 1).clamp(min=0))
 
 
 class _Recurrence(torch.autograd.Function):

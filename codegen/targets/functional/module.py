@@ -4,58 +4,93 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
 
 from symbptt.codegen.load import names_read
+from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, size_names
-from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept
+from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept, loss, loss_back
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 from symbptt.codegen.targets.python.first import first_table
-from symbptt.codegen.targets.python.header import docstring, tables
+from symbptt.codegen.targets.python.header import arguments_of, docstring, tables
 from symbptt.codegen.targets.python.text import dict_text, name_tuple, shape_text
 from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.ir.shape import names_in
+from symbptt.language.truncation import Chunked, Window
 
 FRAMEWORKS = "symbptt.codegen.frameworks"
-ROOTS = ("run", "Net")
+ROOTS = ("run", "value", "Net")
 """What a caller of a module uses."""
 OF_KERNELS = ("_parted", "_length")
 """What a kernel uses of a module without sweeps."""
 OWN = {"params", "inputs", "state", "before", "after", "outputs", "kept", "cotangents", "carry", "given", "step", "scan", "first", "like",
-       "T", "B", "torch", "jax", "jnp", "math", "partial", "shape", "_", "_forward", "_kept", "_backward", "_sizes", "_shapes",
-       "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST", "SIZES"}  # fmt: skip
+       "direct", "T", "B", "torch", "jax", "jnp", "math", "partial", "reduce", "Any", "shape", "_", "_forward", "_kept", "_backward",
+       "_loss", "_loss_back", "_sizes", "_shapes",
+       "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST", "SIZES", "TARGETS", "ARGUMENTS",
+       "LOSS_PARAMS", "LOSS_INPUTS", "REDUCTION", "CHUNK", "REACH"}  # fmt: skip
 """Names that the sweeps of a module, and its tables, use themselves."""
 
 
-def source(p: Program, table: Table, version: str, equations: str) -> str:
-    """Return the text of the module of a placed program for one framework."""
-    parts = _files(table)
-    taken = {name for file in parts for name in names_of(file)}
-    sweeps = Sweeps(named(p, {*OWN, *taken, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}), table)
+@dataclass(frozen=True)
+class Asked:
+    """What a module is written of: a placed program, the framework, the equations, and for a model its loss; how far gradients flow
+    back, and the `limit` of the norm of adjoints."""
+
+    program: Program
+    table: Table
+    version: str
+    equations: str
+    head: Head | None = None
+    truncation: Window | Chunked | None = None
+    limit: float | None = None
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """The files of what the module carries, from callers to callees."""
+        truncated = (f"{self.table.name}_truncated.py",) if self.truncation is not None else ()
+        of_target = self.table.of_cell if self.head is None else (*self.table.of_model, f"{self.head.at}.py")
+        return *truncated, *of_target, "steps.py", "clip.py", "masks.py", "arguments.py"
+
+    @cached_property
+    def taken(self) -> set[str]:
+        """The names that no value of the module may have."""
+        carried = {name for file in self.files for name in names_of(file)}
+        return {*OWN, *carried, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
+
+
+def source(a: Asked) -> str:
+    """Return the text of the module of a cell or a model for one framework."""
+    sweeps = Sweeps(named(a.program, a.taken), a.table, a.truncation is not None, a.limit)
     # What the cell has of its own comes first, for that is what a reader looks for.
-    own = "\n\n\n".join(function(sweeps).text for function in (forward, kept, backward))
-    imports = [*["import math"] * ("math" in names_read(own, "sweeps")), *table.imports]
-    head = "\n".join([docstring(p, version, equations, None), "", *imports, "", tables(p, None, {}, ("STARTS",))])
-    more = "\n".join(line for text in _tables(p) for line in wrapped(text))
-    return "\n\n\n".join([f"{head}\n\n\n{more}", own, _carried(parts, f"{own}\n{head}")])
+    return _module(a, [function(sweeps).text for function in (forward, kept, backward)])
 
 
-def interface(p: Program, table: Table, version: str, equations: str) -> str:
-    """Return the text of a module without sweeps: who loads it gives it `_Recurrence`, or `_recurrence`, a function of all steps."""
-    head = "\n".join([docstring(p, version, equations, None), "", *table.imports, "", tables(p, None, {}, ("STARTS",))])
-    own = "\n".join([*(line for text in _tables(p) for line in wrapped(text)), "", "", *_outputs(p)])
-    carried = _carried(_files(table), "\n".join([own, head, *OF_KERNELS]), table.recurrence)
-    return "\n\n\n".join([f"{head}\n\n\n{own}", carried])
+def interface(a: Asked) -> str:
+    """Return the text of a module without sweeps of its cell: who loads it gives it `_Recurrence`, or `_recurrence`, a function of
+    all steps."""
+    return _module(a, ["\n".join(_outputs(a.program))], OF_KERNELS, a.table.recurrence)
 
 
-def _files(table: Table) -> tuple[str, ...]:
-    """Return the files of what modules of a framework carry, from callers to callees."""
-    return *table.files, "arguments.py"
+def _module(a: Asked, own: Sequence[str], roots: Iterable[str] = (), absent: str = "") -> str:
+    """Return the text of a module from the functions that are written for its cell; the loss has functions of its own."""
+    if a.head is not None:
+        own = [
+            *own,
+            *(function(Sweeps(named(a.head.program, a.taken), a.table)).text for function in (loss, loss_back)),
+        ]
+    text = "\n\n\n".join(own)
+    imports = [*["import math"] * ("math" in names_read(text, "sweeps")), *a.table.imports]
+    head = docstring(a.program, a.version, a.equations, a.head)
+    first = "\n".join([head, "", *imports, "", tables(a.program, a.head, {}, ("STARTS",))])
+    constants = "\n".join(line for text in _tables(a) for line in wrapped(text))
+    carried = _carried(a.files, "\n".join([text, first, *roots]), absent)
+    return "\n\n\n".join([first, constants, text, carried])
 
 
 def _outputs(p: Program) -> list[str]:
@@ -69,15 +104,30 @@ def _outputs(p: Program) -> list[str]:
     ]
 
 
-def _tables(p: Program) -> list[str]:
+def _tables(a: Asked) -> list[str]:
     """Return the tables that a native module has beside those of a NumPy module."""
-    given = [a for a in p.of_role("param", "const") if not is_baked(a)]
-    return [
-        f"SIZES = {name_tuple(size_names(p))}",
+    p, head = a.program, a.head
+    given = [b for b in arguments_of(p, head) if b.role in ("param", "const") and not is_baked(b)]
+    sizes = dict.fromkeys([*size_names(p), *(size_names(head.program) if head else ())])
+    lines = [
+        f"SIZES = {name_tuple(sizes)}",
         f"OUTPUTS = {name_tuple(p.outputs)}",
-        f"CONSTS = {name_tuple(a.name for a in given if a.role == 'const')}",
+        f"CONSTS = {name_tuple(b.name for b in given if b.role == 'const')}",
         first_table(given, p.of_role("state")),
     ]
+    if head is not None:
+        read = [b for b in head.program.arguments if not is_baked(b)]
+        lines += [
+            f"LOSS_PARAMS = {name_tuple(b.name for b in read if b.role in ('param', 'const'))}",
+            f"LOSS_INPUTS = {name_tuple(b.name for b in read if b.role not in ('param', 'const'))}",
+            f'REDUCTION = "{head.reduction}"',
+        ]
+    match a.truncation:
+        case Window(k):
+            lines += ["CHUNK = 1", f"REACH = {k}"]
+        case Chunked(k1, k2):
+            lines += [f"CHUNK = {k1}", f"REACH = {k2}"]
+    return lines
 
 
 def _carried(files: Sequence[str], text: str, absent: str = "") -> str:

@@ -31,18 +31,24 @@ from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
 
 STEPS = ("T", "B")
-GROUPS = {"params": ("param", "const"), "inputs": ("input", "index"), "state": ("state",)}
+GROUPS = {"params": ("param", "const"), "inputs": ("input", "index", "output", "target"), "state": ("state",)}
 """The arguments of a call, by the roles that they hold, in the user's order."""
 INDENT = 4
-AXES_BEFORE = {"input": 2, "index": 2, "state": 1}
+AXES_BEFORE = {"input": 2, "index": 2, "output": 2, "target": 2, "state": 1}
 
 
 @dataclass(frozen=True)
 class Sweeps:
-    """A program with names, in the table of one framework."""
+    """A program with names, in the table of one framework.
+
+    Where gradients are `truncated`, a step back is taken of several steps at once, and is told apart what comes with cotangents of its
+    own step; with a `limit` the adjoints that arrive at a step are kept under this norm.
+    """
 
     module: Named
     table: Table
+    truncated: bool = False
+    limit: float | None = None
 
     @property
     def program(self) -> Program:
@@ -248,6 +254,15 @@ def backward(s: Sweeps) -> Function:
     lines += _backward_scan(s, loop, out)
     lines += lines_of(s, late, STEPS)
     lines += broken(f"return {_gradients(s, 'params')}, {_gradients(s, 'inputs')}, first")
+    return Function(
+        "_backward", ("params", "inputs", "before", "after", "outputs", "kept", "cotangents", "T", "B", "scan"),
+        "Go back through all steps: the gradients of parameters, inputs and initial states.",
+        _with_head(s, lines, [*_unpack(s, "before"), *_given(s, lines)], "before"),
+    )  # fmt: skip
+
+
+def _given(s: Sweeps, lines: Sequence[str]) -> list[str]:
+    """Return the lines that give their names to what a way back is given of the way there, where its own lines read it."""
     there = {
         "after": [_behind(s, name) for name in s.after],
         "outputs": [s.names[s.sent[name]] if name in s.sent else "_" for name in s.program.outputs],
@@ -255,12 +270,29 @@ def backward(s: Sweeps) -> Function:
         "cotangents": [s.names[id] for id in s.program.cotangent.values()],
     }
     names_of = names_read(Function("way_back", (), "", tuple(lines)).text, "the way back")
-    head = [f"{tuple_text(names)} = {source}" for source, names in there.items() if not names_of.isdisjoint(names)]
-    head = [*_unpack(s, "before"), *head]
+    return [f"{tuple_text(names)} = {source}" for source, names in there.items() if not names_of.isdisjoint(names)]
+
+
+def loss(s: Sweeps) -> Function:
+    """Return the function of the loss of each step and sample, and of what its gradient reads."""
+    lines = lines_of(s, s.of("forward", ONCE, AFTER), STEPS)
+    value = lifted(s.scope(STEPS), s.program.outputs["loss"])
+    lines += broken(f"return {value}, {tuple_text(s.names[id] for id in s.kept)}")
     return Function(
-        "_backward", ("params", "inputs", "before", "after", "outputs", "kept", "cotangents", "T", "B", "scan"),
-        "Go back through all steps: the gradients of parameters, inputs and initial states.",
-        _with_head(s, lines, head, "before"),
+        "_loss", ("params", "inputs", "T", "B"),
+        "Compute the loss of each step and sample, and what its gradient reads.",
+        _with_head(s, lines, _unpack(s, "state"), "state"),
+    )  # fmt: skip
+
+
+def loss_back(s: Sweeps) -> Function:
+    """Return the function of the gradients of a loss, by its parameters and by what it reads of steps."""
+    lines = lines_of(s, [*s.again, *s.of("backward", ONCE, AFTER)], STEPS)
+    lines += broken(f"return {_gradients(s, 'params')}, {_gradients(s, 'inputs')}")
+    return Function(
+        "_loss_back", ("params", "inputs", "outputs", "kept", "cotangents", "T", "B"),
+        "Compute the gradients of the loss by its parameters, and by what it reads of steps.",
+        _with_head(s, lines, [*_unpack(s, "state"), *_given(s, lines)], "state"),
     )  # fmt: skip
 
 
@@ -269,11 +301,14 @@ def _backward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[s
     carries = [*p.carry.values()]
     read = set().union(*(s.reads(id) for id in loop), s.within(p.recurrent.values())) - {*loop, *carries}
     given = sorted(id for id in read if id in s.module.varying)
+    from_cotangents = s.program.graph.descendants([*p.cotangent.values()]) if s.truncated else ()
+    direct = [id for id in given if id in from_cotangents]
+    groups = {"given": [id for id in given if id not in direct]} | ({"direct": direct} if s.truncated else {})
     scope = s.scope(STEPS[1:])
-    body = [
-        f"{tuple_text(names[id] for id in carries)} = carry",
-        *(broken(f"{tuple_text(names[id] for id in given)} = given", 2 * INDENT) if given else []),
-    ]
+    arrived = "carry" if s.limit is None else f"_clipped(carry, {s.limit!r})"
+    body = [f"{tuple_text(names[id] for id in carries)} = {arrived}"]
+    for group, ids in groups.items():
+        body += broken(f"{tuple_text(names[id] for id in ids)} = {group}", 2 * INDENT) if ids else []
     body += lines_of(s, loop, STEPS[1:], scope)
     writer = writer_of(p)
     following = []
@@ -286,13 +321,14 @@ def _backward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[s
         text = lifted(scope, p.recurrent[name])
         body += broken(f"{variable} = {text}  # {handed(s.module, writer, name)}", 2 * INDENT)
     body += broken(f"return {tuple_text(following)}, {tuple_text(lifted(scope, id) for id in out)}", 2 * INDENT)
+    texts = ", ".join(tuple_text(names[id] for id in ids) for ids in groups.values())
     return [
         *_turned(scope),
         "",
-        "def step(carry, given):",
+        f"def step(carry, {', '.join(groups)}{', B' if s.truncated else ''}):",
         *(f"    {line}" for line in body),
         "",
-        *broken(f"first, {tuple_text(names[id] for id in out)} = scan(step, {tuple_text(names[id] for id in given)})"),
+        *broken(f"first, {tuple_text(names[id] for id in out)} = scan(step, {texts})"),
     ]
 
 

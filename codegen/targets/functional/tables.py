@@ -20,14 +20,15 @@ class Table:
     """The calls of one framework, as texts with numbered places for their arguments.
 
     `functions` are elementwise, by our names; `array` makes an array of numbers in the type of the data, `cast` brings truths to that
-    type, and so on: each field says what it writes. `recurrence` is what runs all steps in modules, and modules
-    of a cell carry definitions of `files`. `algebra` are functions of matrices.
+    type, and so on: each field says what it writes. `recurrence` is what runs all steps in modules; those of a cell carry
+    definitions of the files `of_cell`, those of a model of `of_model`. `algebra` are functions of matrices.
     """
 
     name: str
     module: str
     recurrence: str
-    files: tuple[str, ...]
+    of_cell: tuple[str, ...]
+    of_model: tuple[str, ...]
     imports: tuple[str, ...]
     functions: Mapping[str, str]
     array: str
@@ -51,8 +52,9 @@ TORCH = Table(
     name="torch",
     module="torch",
     recurrence="_Recurrence",
-    files=("torch_weights.py", "torch_cell.py", "torch_parts.py"),
-    imports=("from functools import partial", "", "import torch"),
+    of_cell=("torch_weights.py", "torch_cell.py", "torch_parts.py"),
+    of_model=("model.py", "torch_weights.py", "torch_model.py", "torch_parts.py"),
+    imports=("from functools import partial, reduce", "", "import torch"),
     functions={name: f"torch.{name}" for name in SAME}
     | {
         "sigmoid": "torch.sigmoid",
@@ -94,7 +96,8 @@ JAX = Table(
     name="jax",
     module="jnp",
     recurrence="_recurrence",
-    files=("jax_parts.py",),
+    of_cell=("jax_parts.py",),
+    of_model=("model.py", "jax_parts.py", "jax_model.py"),
     imports=("from functools import partial", "", "import jax", "import jax.numpy as jnp"),
     functions={name: f"jnp.{name}" for name in SAME}
     | {
