@@ -151,6 +151,8 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        mask: Any = None,
+        ignore_index: int | None = None,
         monitor: bool = False,
         reverse: bool = False,
         wrt: Any = None,
@@ -164,18 +166,16 @@ class Kernel:
         begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients. With
         `reverse` the steps are taken from the last to the first, as by `forward`: a loss at the last step is one at the first.
 
-        Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last.
+        Where `mask` is false, and where a target that is an Index is `ignore_index`, a step has no loss, and a mean is that of the
+        others: states run on there, and targets may be anything, NaN too. Such a call copies the targets.
+
+        Shapes: as for `forward`; targets (T, B, ...) for a loss at every step, (B, ...) for one at the last; mask (T, B), or (B,).
 
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
         """
         if wrt is not None:
-            call: dict[str, Any] = {
-                "steps": steps,
-                "lengths": lengths,
-                "reset": reset,
-                "monitor": monitor,
-                "reverse": reverse,
-            }
+            call: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset, "monitor": monitor}
+            call |= {"mask": mask, "ignore_index": ignore_index, "reverse": reverse}
             return self._for(wanted(self._model(), wrt)).value_and_grad(params, inputs, targets, state, **call)
         self._model()
         check_monitor(monitor)
@@ -185,9 +185,10 @@ class Kernel:
         order = None
         if reverse:
             order, masks["reset"] = self._order(params, inputs, state, **masks)
-            inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
+            inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
+        labels = _labels(mask, ignore_index)
         value, grads = self._checked(
-            self.module.value_and_grad, params, inputs, targets, state, **masks, monitor=monitor
+            self.module.value_and_grad, params, inputs, targets, state, **masks, **labels, monitor=monitor
         )
         return value, grads if order is None else self._turned(grads, order)
 
@@ -206,6 +207,8 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        mask: Any = None,
+        ignore_index: int | None = None,
         reverse: bool = False,
     ) -> Any:
         """Return the loss of a model alone. Steps are run piece by piece, and nothing is kept of them but the states behind each.
@@ -219,7 +222,8 @@ class Kernel:
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         if reverse:
             order, masks["reset"] = self._order(params, inputs, state, **masks)
-            inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
+            inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
+        masks |= _labels(mask, ignore_index)
         return self._checked(self.module.value, params, inputs, targets, state, **masks)
 
     def predict(
@@ -268,8 +272,15 @@ class Kernel:
         """Return the order of steps from the last to the first, and the resets in it."""
         _, _, T, B, _, batched = self.read(params, inputs, state, steps)
         active, reset = self._checked(self.module._masks, lengths, reset, T, B)
-        order = Order(None if active is None else active.sum(0), batched)
+        order = Order(None if active is None else active.sum(0), (T, B) if batched else (T,))
         return order, order.resets(reset)
+
+    def _turned_data(self, order: Order, inputs: Any, targets: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """Return what a call with a loss is given for each step, in an order."""
+        inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
+        # A mask of another shape is refused by the module.
+        is_every = self._model().at == "every" and np.shape(mask) == order.lead
+        return inputs, targets, order.turned(mask) if is_every else mask
 
     def _turned(self, grads: Any, order: Order) -> Any:
         """Return gradients with those of inputs at their own steps."""
@@ -362,6 +373,11 @@ class Kernel:
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
         text = self.source if certificate is None else certified(self.source, _lines_of(certificate, self.source))
         write_text(Path(path), text)
+
+
+def _labels(mask: Any, ignore_index: Any) -> dict[str, Any]:
+    """Return what a call says of which losses count, where it says anything: a module of an older file takes none of it."""
+    return {k: v for k, v in (("mask", mask), ("ignore_index", ignore_index)) if v is not None}
 
 
 def _lines_of(certificate: Any, source: str) -> tuple[str, ...]:

@@ -19,11 +19,11 @@ Arrays = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Order:
-    """The steps of each sample from the last to the first; `lengths` (B,) where some end earlier, `batched` where arrays have an axis
-    of samples."""
+    """The steps of each sample from the last to the first; `lengths` (B,) where some end earlier, `lead` the axes of steps and samples
+    that arrays have: (T, B), or (T,)."""
 
     lengths: Any
-    batched: bool
+    lead: tuple[int, ...]
 
     def turned(self, x: Any) -> Any:
         """Return an array with its steps, the first axis, in the other order; turned twice it is as it was."""
@@ -33,7 +33,7 @@ class Order:
         t = np.arange(len(x))[:, None]
         # What lies behind the end of a sample stays there, where nothing reads it.
         at = np.where(t < self.lengths, self.lengths - 1 - t, t)
-        return x[at, np.arange(len(self.lengths))] if self.batched else x[at[:, 0]]
+        return x[at, np.arange(len(self.lengths))] if len(self.lead) > 1 else x[at[:, 0]]
 
     def of(self, arrays: Arrays | None, names: Collection[str]) -> dict[str, Any]:
         """Return arrays by name, those of some names turned."""
@@ -44,7 +44,7 @@ class Order:
         if reset is None:
             return None
         ends = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
-        return self.turned(ends if self.batched else ends[:, 0])
+        return self.turned(ends if len(self.lead) > 1 else ends[:, 0])
 
 
 class ReversedRun:

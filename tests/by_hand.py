@@ -45,7 +45,7 @@ def source(run: str = "whole", at: str = "every") -> str:
     """The text of such a module."""
     files: dict[str, ModuleType] = {
         **RUNS[run],
-        **dict.fromkeys(("_Loss", "_counted"), last if at == "last" else every),
+        **dict.fromkeys(names_of(every), last if at == "last" else every),
         **dict.fromkeys(names_of(told_every), told_last if at == "last" else told_every),
     }
     own = "\n\n\n".join(definition(file, name).text for file in OWN for name in names_of(file))

@@ -134,7 +134,7 @@ def test_reversed_runs_are_those_of_plain_loops(T, B, n, masked):
 def test_reversed_twice_is_as_it_was(dtype):
     x = np.arange(24, dtype=dtype).reshape(4, 3, 2)
     for lengths in (None, np.array([4, 0, 2])):
-        order = Order(lengths, True)
+        order = Order(lengths, (4, 3))
         np.testing.assert_array_equal(order.turned(order.turned(x)), x)
         assert order.turned(x).dtype == dtype
 
@@ -162,6 +162,12 @@ def test_a_loss_on_the_way_back_is_that_of_the_turned_sequence(at):
     assert value == wanted == kernel.value(params, {"z": z}, {"t": t}, reverse=True)
     assert_close(grads.params, others.params)
     assert_close(grads.inputs, {"z": others.inputs["z"][::-1]})
+    mask = np.random.default_rng(2).random((4, 2) if at == "every" else 2) < 0.5
+    value, grads = kernel.value_and_grad(params, {"z": z}, {"t": t}, mask=mask, reverse=True)
+    mask = mask[::-1].copy() if at == "every" else mask
+    wanted, others = kernel.value_and_grad(params, {"z": z[::-1].copy()}, there, mask=mask)
+    assert value == wanted
+    assert_close(grads.params, others.params)
 
 
 def test_without_an_axis_of_samples():

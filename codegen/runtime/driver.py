@@ -12,6 +12,7 @@ from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotan
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Number
 from symbptt.codegen.runtime.evaluation import _evaluated
+from symbptt.codegen.runtime.labelled import _label
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
 from symbptt.codegen.runtime.starts import _add_starts, _by_param, _note_start
 from symbptt.codegen.runtime.told_every import _alone, _Prediction, _Value
@@ -87,6 +88,8 @@ def value_and_grad(
     steps: int | None = None,
     lengths: Array | list[int] | None = None,
     reset: Array | None = None,
+    mask: Array | None = None,
+    ignore_index: int | None = None,
     monitor: bool = False,
     workspace: Workspace | None = None,
 ) -> tuple[Number, Grads]:
@@ -94,11 +97,12 @@ def value_and_grad(
     states after the last step of each sample, with which the next part of a stream begins.
 
     targets (T, B, ...) or (T, ...) of a loss at every step, (B, ...) or (...) of one at the last; all else as for `forward`. Steps from
-    the length of a sample on do not count.
+    the length of a sample on do not count, nor do those where `mask` (T, B), or (B,), is false or a label is `ignore_index`.
     """
     _check_monitor(monitor)
     targets = {} if targets is None else targets
     call, batched = _called(params, inputs, targets, state, steps, lengths, reset, workspace)
+    _label(call, mask, ignore_index)
     plan = _prepared(call, True)
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     value, found, final = _trained(call, plan, flow)
@@ -116,10 +120,13 @@ def value(
     steps: int | None = None,
     lengths: Array | list[int] | None = None,
     reset: Array | None = None,
+    mask: Array | None = None,
+    ignore_index: int | None = None,
     workspace: Workspace | None = None,
 ) -> Number:
     """Return the loss alone, of which `value_and_grad` has the gradients too."""
     call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)
+    _label(call, mask, ignore_index)
     return _evaluated(call, _Value(call))
 
 

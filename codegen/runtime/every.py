@@ -11,7 +11,13 @@ from symbptt.codegen.runtime.sweeps import _loss
 
 def _counted(call: _Call) -> Array:
     """Return the steps and samples whose loss counts."""
-    return np.ones((call.T, call.B), bool) if call.active is None else call.active
+    counted = np.ones((call.T, call.B), bool) if call.active is None else call.active
+    return counted if call.counts is None else counted & call.counts
+
+
+def _places(call: _Call) -> tuple[int, ...]:
+    """Return the shape of what tells which losses count."""
+    return call.T, call.B
 
 
 class _Loss:

@@ -14,7 +14,13 @@ from symbptt.codegen.runtime.sweeps import _loss
 def _counted(call: _Call) -> Array:
     """Return the steps and samples whose loss counts."""
     ends = np.full(call.B, call.T) if call.active is None else call.active.sum(0)
-    return np.arange(call.T)[:, None] == ends - 1
+    counted = np.arange(call.T)[:, None] == ends - 1
+    return counted if call.counts is None else counted & call.counts
+
+
+def _places(call: _Call) -> tuple[int, ...]:
+    """Return the shape of what tells which losses count."""
+    return (call.B,)
 
 
 class _Loss:
@@ -23,6 +29,7 @@ class _Loss:
     def __init__(self, call: _Call) -> None:
         T, B, active = call.T, call.B, call.active
         self.counted = np.full(B, T > 0) if active is None else active.any(0)
+        self.counted = self.counted if call.counts is None else self.counted & call.counts
         self.at = np.full(B, max(T - 1, 0)) if active is None else np.maximum(active.sum(0) - 1, 0)
         self.weights = _weights(self.counted, call.dtype)
         self.total: Any = None

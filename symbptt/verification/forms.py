@@ -132,7 +132,10 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
             partial(_called, kernel, point, whole),
             SAME,
         )
-    if not point.masks:
+    if isinstance(kernel.target, Model) and hasattr(kernel.module, "_label"):
+        parts = {group: base[group] for group in ("values", "params", "inputs", "state")}
+        yield "the loss of some steps, and of the others", partial(_added, kernel, point), lambda: parts, NORMS
+    if not point.masks and hasattr(kernel.module, "stepper"):  # which a module of an older file lacks
         yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
     if isinstance(kernel.target, Cell):
@@ -254,6 +257,32 @@ def _stepped(kernel: Kernel, point: Point) -> Results:
         state, outputs = stepper({k: v[t] for k, v in point.inputs.items()}, state)
         found.append({**state, **outputs})
     return {"values": {k: np.stack([values[k] for values in found]) for k in found[0]}}
+
+
+def _added(kernel: Kernel, point: Point) -> Results:
+    """Return the loss and its gradients as the sum of two calls, in each of which some steps count and targets of others are none."""
+    target = kernel.target
+    assert isinstance(target, Model)
+    active = point.active if target.at == "every" else point.active.any(0)
+    mask, found = np.indices(active.shape).sum(0) % 2 == 0, dict[str, Arrays]()
+    for counts in (mask, ~mask):
+        targets = {k: _spoilt(v, counts) for k, v in point.targets.items()}
+        call: Any = (point.params, point.inputs, targets, point.state or None)
+        options: Any = {"steps": point.steps, "mask": counts, **point.masks}
+        loss, grads = kernel.value_and_grad(*call, **options)
+        values = {"loss": loss, "value": kernel.value(*call, **options)}
+        weight = np.sum(counts & active) / max(active.sum(), 1) if target.reduction == "mean" else 1.0
+        groups = {"values": values, "params": grads.params, "inputs": grads.inputs, "state": grads.state}
+        for group, arrays in groups.items():
+            sums = found.setdefault(group, {})
+            sums |= {k: weight * v + sums.get(k, 0) for k, v in arrays.items()}
+    return found
+
+
+def _spoilt(v: Any, counts: Any) -> Any:
+    """Return targets that are none where they do not count."""
+    none: Any = -1 if v.dtype.kind in "iu" else np.nan
+    return np.where(counts.reshape(counts.shape + (1,) * (v.ndim - counts.ndim)), v, none).astype(v.dtype)
 
 
 def _ends(kernel: Kernel, point: Point) -> Results:

@@ -31,6 +31,7 @@ from symbptt.codegen.runtime import (
     full,
     gather,
     initial,
+    labelled,
     last,
     limit,
     located,
@@ -64,10 +65,10 @@ from symbptt.codegen.runtime import (
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 
 RUNTIME: tuple[ModuleType, ...] = (
-    initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, every, last, losses,
-    parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch, watch_chunk,
-    norms, arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms,
-    checked_loss, checked_reach,
+    initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, labelled, every,
+    last, losses, parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch,
+    watch_chunk, norms, arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms, checked_loss,
+    checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)

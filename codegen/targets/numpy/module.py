@@ -183,7 +183,7 @@ def _files(
     return (
         found
         | {"_pieces": limit if isinstance(memory, int) else root}
-        | dict.fromkeys(("_Loss", "_counted"), last if at_last else every)
+        | dict.fromkeys(names_of(every), last if at_last else every)
         | dict.fromkeys(names_of(told_every), told_last if at_last else told_every)
     )
 

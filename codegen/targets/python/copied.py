@@ -7,6 +7,7 @@ import io
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from symbptt.syntax import statements
 
@@ -174,7 +175,7 @@ def _hint(annotation: ast.expr) -> str:
 
 
 def _header(source: Source, node: ast.FunctionDef) -> str:
-    """Return the first line of a function without types; where it is too long its parameters stand on a line of their
+    """Return the first line of a function without types; where it is too long its parameters stand on lines of their
     own."""
 
     def as_spelt(default: ast.expr | None) -> ast.expr | None:
@@ -188,4 +189,7 @@ def _header(source: Source, node: ast.FunctionDef) -> str:
     parameters = ast.unparse(ast.arguments(names[0], names[1], rest[0], names[2], defaults[0], rest[1], defaults[1]))  # type: ignore[arg-type]
     line = f"def {node.name}({parameters}):"
     indent = " " * node.col_offset
-    return line if len(indent + line) <= WIDTH else f"def {node.name}(\n{indent}    {parameters}\n{indent}):"
+    if len(indent + line) <= WIDTH:
+        return line
+    rows = "\n".join(wrap(parameters, WIDTH, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    "))
+    return f"def {node.name}(\n{rows}\n{indent}):"
