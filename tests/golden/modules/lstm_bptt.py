@@ -110,7 +110,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm d9d5d596'
+MARK = 'lstm 07934975'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -492,11 +492,13 @@ def _cut(mask, lo, hi):
 
 
 class _Call:
-    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace."""
+    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace; which losses
+    count beside those of who is active, None: all."""
 
     def __init__(self, a, sizes, T, B, dtype, active, reset, ws):
         self.a, self.sizes, self.T, self.B, self.dtype = a, sizes, T, B, dtype
         self.active, self.reset, self.ws = active, reset, ws
+        self.counts = None
 
     def of(self, lo, hi):
         """Return what a sweep over steps lo to hi takes beside arrays."""
