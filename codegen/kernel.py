@@ -303,7 +303,7 @@ class Kernel:
             inputs: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None
         ) -> tuple[dict[str, Any], dict[str, Any]]:
             """Return the states after one step, and its outputs, by name."""
-            return self._checked(step, self._named(inputs), self._named(state))  # type: ignore[no-any-return]
+            return self._checked(step, self._named(inputs), self._named(state))
 
         return stepper
 

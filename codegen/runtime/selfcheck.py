@@ -61,7 +61,7 @@ class _Draw:
             self.a[k] = random.integers(0, shapes[limit][0] if limit else 2, shape) if k in INDICES else numbers
         self.ends = np.array([T, 0, T // 2, 1])[:B] if "lengths" in case else np.full(B, T)
         reset = random.random((T, B)) < 0.4 if "reset" in case else None
-        self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
+        self.masks: dict[str, Any] = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
         self.whole = "lengths" not in case and reset is None
         self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
         self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}

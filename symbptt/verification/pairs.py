@@ -103,7 +103,7 @@ class PairedKernel(Kernel):
     def stepper(self, params: Any) -> Callable[..., tuple[Arrays, Arrays]]:
         """Return what runs the cell one step at a time, with complex numbers as their parts."""
         step = super().stepper(self.whole(params))
-        return lambda inputs, state: tuple(map(self.parts, step(*map(self.whole, (inputs, state)))))  # type: ignore[return-value]
+        return lambda inputs, state: tuple(map(self.parts, step(*map(self.whole, (inputs, state)))))
 
     def _grads(self, grads: Any) -> PairedGrads:
         params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))

@@ -43,7 +43,7 @@ def main(*names: str) -> None:
             )
 
 
-def _times(kernel: sb.Kernel, params: dict[str, np.ndarray], x: np.ndarray) -> dict[str, list[float]]:
+def _times(kernel: sb.Kernel, params: dict[str, np.ndarray], x: np.ndarray) -> dict[str, np.ndarray]:
     """Return the times of STEPS steps, by how they are made."""
     step, module = kernel.stepper(params), kernel.module
     inner = module.stepper(params)

@@ -42,7 +42,7 @@ class Source:
     starts: tuple[int, ...]
     nodes: dict[str, ast.stmt]
 
-    def start(self, node: ast.expr | ast.stmt) -> int:
+    def start(self, node: ast.expr | ast.stmt | ast.arg) -> int:
         """Return the position of the first byte of a node; a decorator is a part of what it stands before."""
         first = min([node, *getattr(node, "decorator_list", ())], key=lambda part: part.lineno)
         return self.starts[first.lineno - 1] + node.col_offset
