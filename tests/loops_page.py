@@ -60,9 +60,11 @@ class Rounds:
 
     names: set[str] = field(default_factory=set)
     now: dict[str, int] = field(default_factory=dict)
+    letters: set[str] = field(default_factory=set)
 
     def see(self, lines: Sequence[str], members: Callable[[str, str], Sequence[str]]) -> None:
         """Take the names to the left of lines with rounds, a_{z,t,k} is a value a_z of step t and of round k, and of families of these."""
+        self.letters |= {match["letter"] for match in map(HOLDS.search, lines) if match is not None}
         for line in sorted(lines, key=lambda line: not HOLDS.search(line)):
             *name, at, _ = ["", "", "", *parts_of(re.sub(r"^\((.*)\)_.*$", r"\1", line.partition("=")[0].strip(" +")))]
             named = "_".join(name).lstrip("_")

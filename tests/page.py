@@ -483,10 +483,11 @@ class Reader:
     def size_of(self, letter: str, whole: bool = False) -> int:
         """How far an index runs: the axis of an array whose index it is."""
         now, self.at = self.at, max(self.at, 1)
+        rounds, self.rounds.now = self.rounds.now, dict.fromkeys(self.rounds.letters, 0) | self.rounds.now
         try:
             return self.axis_with(letter, whole)
         finally:
-            self.at = now
+            self.at, self.rounds.now = now, rounds
 
     def axis_with(self, letter: str, whole: bool = False) -> int:
         for i in self.places(whole):

@@ -188,7 +188,7 @@ def test_a_notebook_shows_lines_formulas_and_rules() -> None:
     found = sb.derive(lstm).explain()
     html, text = found._repr_html_(), found.text()
     assert re.findall(r"<code>(.*?)</code>", html) == [r.source for r in found.reasons]
-    assert html.count("<math>") == sum(len(r.given) + len(r.complete) for r in found.reasons) + len(
+    assert html.count("<math>") == sum(len(r.given) + len(r.complete) + len(r.named) for r in found.reasons) + len(
         found.carried + found.shared
     )
     root = ElementTree.fromstring(html.replace("colspan=2", 'colspan="2"'))

@@ -1,22 +1,31 @@
 """Pages of cells with loops and fixed points inside a step, read back: their rounds, their own reverse loops, implicit gradients."""
 
+import re
+import unicodedata
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import symbptt as sb
 from symbptt import Chunked, Input, Param, State, Window
+from symbptt.derivations.explanation import Explanation
 from symbptt.ir.rounds import has_rounds
 from tests import brute, complex_cells, test_fixed_point, test_repeat
 from tests.inner_loops import CELLS, MODELS
+from tests.kernels import kernel_of
 from tests.masked import assert_masked
+from tests.page import Page
 from tests.readback import (
     STEPS,
     Printed,
     as_latex,
     as_latex_textbook,
     as_text,
+    assert_gradients,
     assert_model_read,
     assert_read,
+    begun,
     complexified,
     sizes_of,
 )
@@ -117,3 +126,92 @@ def test_each_line_of_rounds_says_which_they_are(name: str) -> None:
     for line in sb.derive(CELLS[name]).text("loop").splitlines():
         left = line.partition(" = ")[0]
         assert (",k}" in left or ",k+1}" in left) == (" for k < " in line), line
+
+
+# The chain rule in steps.
+
+
+@sb.cell
+def residual(x: Input["n"], h: State["n"], U: Param["n n"], w: Param["n"]):
+    z = np.tanh(U @ h + x)
+    z = z + np.sin(w * z)
+    return z * x
+
+
+EXPLAINED = {"residual": residual} | {name: CELLS[name] for name in ("newton", "stacked", "two_carried")}
+
+
+def steps_of(d: sb.Derivation, page: Page) -> tuple[list[str], list[str]]:
+    """The lines of an explanation, of a step in the order in which they are worked through, and those with a sum over time in them;
+    what gains something first begins with it."""
+    found = [x for reason in d.explain().reasons for x in reason.given]
+    rounds = [x for x in found if x.rounds]
+    first = next((i for i, x in enumerate(found) if x.rounds), len(found))
+    ordered = [*found[:first], *rounds, *(x for x in found[first:] if not x.rounds)]
+    carried = [x for x in ordered[:first] if "t,0}" in x.formula]  # it reads what the rounds give
+    met: set[str] = set()
+    lines: list[str] = []
+    for x in [*(x for x in ordered if x not in carried), *carried]:
+        begins = f"dL/{x.target} + " if "t-1" in x.target else ""
+        relation = "+=" if x.target in met or "_" not in x.target else "="
+        lines.append(
+            f"{x.target} {relation} {begins if relation == '=' else ''}{x.formula}"
+            + f" for {x.rounds}" * bool(x.rounds)
+        )
+        met.add(x.target)
+    return [x for x in lines if "Σ_t" not in x], [x for x in lines if "Σ_t" in x]
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=() if x == "newton" else pytest.mark.long) for x in EXPLAINED])
+def test_what_an_explanation_gives_adds_up_to_the_gradients(name: str) -> None:
+    assert_explained(EXPLAINED[name])
+
+
+@pytest.mark.long
+def test_a_contribution_that_is_not_said_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What z + sin(w z) gives to z itself once stood nowhere."""
+    explain = sb.Derivation.explain
+
+    def without_one(self: sb.Derivation) -> Explanation:
+        whole = explain(self)
+        reasons = [replace(r, given=tuple(x for x in r.given if str(x) != "dz̃_t gains dz_t")) for r in whole.reasons]
+        assert reasons != list(whole.reasons)
+        return replace(whole, reasons=tuple(reasons))
+
+    monkeypatch.setattr(sb.Derivation, "explain", without_one)
+    with pytest.raises(AssertionError, match="gradient of"):
+        assert_explained(residual)
+
+
+def assert_explained(cell: sb.Cell) -> None:
+    """Worked through line by line, with the values of the page: all contributions are there, each once."""
+    sizes, d, kernel = sizes_of(cell), sb.derive(cell), kernel_of(cell)
+    data = brute.data_of(cell, STEPS, 1, sizes)
+    run = kernel.forward(data.params, data.inputs, data.state)
+    sent = {k: np.cos(np.arange(v.size)).reshape(v.shape) for k, v in run.states.items()}
+    sections, names, _, _ = as_text("loop")(d)
+    page = begun(cell, data, sizes, names)
+    page.begin(sections)
+    page.section(sections["Forward, t = 1, …, T"], range(1, STEPS + 1))
+    for k, v in sent.items():
+        page.timed[f"dL/d{k}"] = {0: 0 * v[0, 0]} | {t + 1: v[t, 0] for t in range(STEPS)}
+        page.timed[f"d{k}"] = {STEPS: v[-1, 0]}
+    lines, sums = steps_of(d, page)
+    page.section(lines, range(STEPS, 0, -1))
+    page.section(sums, range(1))
+    assert_gradients(page, d.mark, kernel.backward(run, sent), names)
+
+
+@pytest.mark.parametrize("name", ["newton", "stacked", "predictive"])
+def test_an_explanation_defines_the_names_that_it_uses(name: str) -> None:
+    """Of each adjoint that something is given, what it is the adjoint of stands in the user's line, in a definition, or is an argument."""
+    found = sb.derive(CELLS[name]).explain()
+    # What a user spells beta is β on the page.
+    words = {w for r in found.reasons for w in re.findall(r"\w+", r.source)} | {a.name for a in CELLS[name].arguments}
+    told = {x.name for r in found.reasons for x in r.named}
+    for target in (x.target for r in found.reasons for x in r.given):
+        stem = target.removeprefix("d")
+        plain = unicodedata.normalize("NFD", stem.partition("_")[0])
+        at_each = {stem, re.sub(r",k}$", ",0}", stem), re.sub(r",(\d|L)}$", ",0}", stem)}
+        assert at_each & told or plain in words | {"η"}, target
+    assert len(str(found).splitlines()) < 40 and found.latex().isascii()

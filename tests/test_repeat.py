@@ -158,7 +158,6 @@ def test_no_steps_give_zeros() -> None:
 def test_what_needs_each_round_written_out_refuses_a_named_number() -> None:
     for use in (
         lambda cell: sb.derive(cell).paths("h", "h"),
-        lambda cell: sb.derive(cell).explain(),
         lambda cell: sb.unroll(cell, 2),
     ):
         with pytest.raises(sb.CellError, match="repeats a body L times, a size without a number"):

@@ -10,18 +10,21 @@ from html import escape
 from itertools import chain
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import Label, letter_of_rounds
 from symbptt.autodiff.rules import rule
 from symbptt.autodiff.subexpressions import formula
 from symbptt.derivations.tables import by_name, constants_of, said, said_in_latex
 from symbptt.derivations.under_setting import entering, said_of_the_rule
+from symbptt.equations.algebra.expressions import Expr
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
-from symbptt.equations.page.lines import Note
+from symbptt.equations.page.lines import Line, Note
+from symbptt.ir.graph import Graph
+from symbptt.ir.node import Node
 from symbptt.language.cell import Cell
 from symbptt.language.model import Loss
 from symbptt.language.user_frames import is_user_file
@@ -29,23 +32,43 @@ from symbptt.language.user_frames import is_user_file
 
 @dataclass(frozen=True)
 class Given:
-    """One contribution to an adjoint: `target` = or gains `formula`, by a rule; each as text and as LaTeX."""
+    """One contribution to an adjoint: `target` = or gains `formula`, by a rule, in the `rounds` of a loop inside the step; each as text
+    and as LaTeX."""
 
     target: str
     formula: str
     rule: str
     gains: bool
     latex: str
+    rounds: str = ""
 
     def __str__(self) -> str:
-        return f"{self.target} {'gains' if self.gains else '='} {self.formula}"
+        return f"{self.target} {'gains' if self.gains else '='} {self.formula}{_in_rounds(self.rounds)}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for that the formulas read and no line of the user's has: as text and as LaTeX."""
+
+    name: str
+    formula: str
+    latex: str
+    rounds: str = ""
+
+    def __str__(self) -> str:
+        return f"with {self.name} = {self.formula}{_in_rounds(self.rounds)}"
+
+
+def _in_rounds(rounds: str) -> str:
+    return f" for {rounds}" if rounds else ""
 
 
 @dataclass(frozen=True)
 class Reason:
     """A step of an explanation: the user's line (file:line and its text), the values that it makes, and what it gives.
 
-    `complete` are the adjoints of states to which from here on nothing is added, each with the steps that gave to it.
+    `named` says what names stand for that no line of the user's has. `complete` are the adjoints of states to which from here on nothing
+    is added, each with the steps that gave to it.
     """
 
     number: int
@@ -54,6 +77,7 @@ class Reason:
     values: tuple[str, ...]
     given: tuple[Given, ...]
     complete: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    named: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,8 @@ class Explanation:
             start = f"; the initial state is given {reset} times it" if is_reset else ""
             names = ", ".join(map(written, self.carried))
             yield f"{names}: what the step before is {given}, to which its own loss is added{start}"
+        if any(x.rounds for reason in self.reasons for x in reason.given):
+            yield "what holds for rounds of a loop is worked through from the last round to the first"
         if self.shared:
             are = "is" if len(self.shared) == 1 else "are"
             sums = "its gradient is the sum" if len(self.shared) == 1 else "their gradients are the sums"
@@ -121,7 +147,10 @@ class Explanation:
 
     def latex(self) -> str:
         """Return what the steps give as LaTeX, one line each."""
-        lines = [f"  {x.latex} && \\text{{{r.number}}}" for r in self.reasons for x in r.given]
+        latex = [
+            (x, r.number) for r in self.reasons for x in (*(n.latex for n in r.named), *(g.latex for g in r.given))
+        ]
+        lines = [f"  {x} && \\text{{{number}}}" for x, number in latex]
         notes = said_in_latex(self._notes(), self.page.latex_pen)
         lines += [f"  \\rlap{{{note}}}" for note in notes]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
@@ -137,6 +166,7 @@ def _lines(reason: Reason, width: int) -> Iterator[str]:
     yield f"{reason.number:>3}  {reason.source:<{width}}{reason.place}".rstrip()
     for name, by in reason.complete:
         yield f"       {_complete(name, by)}"
+    yield from (f"       {named}" for named in reason.named)
     shown = [str(given) for given in reason.given]
     # A single very long formula should not move all rules to the right.
     column = max((columns(x) for x in shown if columns(x) <= 72), default=0) + 4
@@ -163,9 +193,12 @@ def _rows(reason: Reason) -> Iterator[str]:
     yield _row(reason.number, f"<code>{escape(reason.source)}</code> <small>{escape(reason.place)}</small>")
     for name, by in reason.complete:
         yield f"<tr><td></td><td colspan=2{LEFT}>{_complete(_math(name), by)}</td></tr>"
+    for named in reason.named:
+        formula = f"<math>{named.name}<mo>=</mo>{named.formula}</math>{escape(_in_rounds(named.rounds))}"
+        yield f"<tr><td></td><td colspan=2{LEFT}>with {formula}</td></tr>"
     for given in reason.given:
         sign = "+=" if given.gains else "="
-        formula = f"<math>{given.target}<mo>{sign}</mo>{given.formula}</math>"
+        formula = f"<math>{given.target}<mo>{sign}</mo>{given.formula}</math>{escape(_in_rounds(given.rounds))}"
         yield f"<tr><td></td><td{LEFT}>{formula}</td><td{LEFT}>{escape(given.rule)}</td></tr>"
 
 
@@ -187,13 +220,14 @@ def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
     reasons: list[Reason] = []
     for place, ids in _by_place(r):
         given = tuple(x for id in ids for x in made.given(id))
+        source = source_line(cell, place)
+        named = tuple(dict.fromkeys(x for id in ids for x in made.named(id, source)))
         # The sweep visits a value after all its readers: when a next state's own line comes, its cotangent is complete.
         complete = tuple((bar, _givers(reasons, bar)) for name, id in r.step.next.items() if id in ids
                          for bar in [made.adjoint(name)])  # fmt: skip
         values = tuple(made.label(id) for id in reversed(ids) if id in labels)
         if given:
-            source = source_line(cell, place) or ", ".join(values)
-            reasons.append(Reason(len(reasons) + 1, place, source, values, given, complete))
+            reasons.append(Reason(len(reasons) + 1, place, source or ", ".join(values), values, given, complete, named))
     carried = tuple(pen.symbol(Label(name, -1, True, mark=page.mark)) for name in r.recurrent)
     reset = pen.symbol(Label(page.letters.reset, 0)) if page.setting.reset else ""
     return Explanation(cell, page, tuple(reasons), tuple(map(pen.name, r.params)), carried, reset)
@@ -207,11 +241,17 @@ def _givers(reasons: Iterable[Reason], bar: str) -> tuple[int, ...]:
 def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
     """Yield the values that give something, from the last to the first, by the user's line that makes them."""
     # `given` runs from the last value to the first; a dictionary keeps the order of the first occurrence.
-    order = list(dict.fromkeys(value for value, _, _ in r.given))
+    order = list(dict.fromkeys(_one_of_loop(r.graph, value) for value, _, _ in r.given))
     places: dict[str, list[int]] = {}
     for id in order:
         places.setdefault(r.graph[id].place, []).append(id)
     yield from places.items()
+
+
+def _one_of_loop(g: Graph, id: int) -> int:
+    """Return a value; of those of one loop inside the step the first."""
+    node = g[id]
+    return id if node.family != "repeat" else min(x.id for x in g if x.family == "repeat" and x.args == node.args)
 
 
 @dataclass(frozen=True)
@@ -232,12 +272,15 @@ class _Made:
     def given(self, id: int) -> Iterable[Given]:
         """Yield the contributions of a value to adjoints that have a name; others stand inside later contributions."""
         r = self.recursion
+        if r.graph[id].family == "repeat":
+            yield from self._behind_last_rounds(r.graph[id])
+            return
         leaves = {leaf: name for name, leaf in r.step.leaves.items()}
         by = rule(r.graph[id], formula(r.graph, id, set(r.kept)).expr if r.graph[id].family == "map" else None, r.graph)
         for arg, given in [(arg, given) for value, arg, given in reversed(r.given) if value == id]:
-            if given == r.adjoint[id] and arg not in leaves:
-                continue  # the whole adjoint, under its own name
             bar = r.adjoint[arg]
+            if given == r.adjoint[id] == bar and arg not in leaves:
+                continue  # the whole adjoint, under its own name
             label = self._bar_label(arg, bar, leaves)
             if label is None:
                 continue
@@ -245,14 +288,52 @@ class _Made:
             alone = bar == given and arg not in leaves
             inner = given in self.labels and not alone
             sides = [(w.notation.symbol(label), self._given(w, given, inner)) for w in (self.text, self.latex)]
-            sign = "=" if alone else r"\mathrel{+}="
-            yield Given(*sides[0], by, not alone, f"{sides[1][0]} &{sign} {sides[1][1]}")
+            sign, rounds = "=" if alone else r"\mathrel{+}=", self.page.lines.rounds_of(label)
+            yield Given(*sides[0], by, not alone, _with_rounds(f"{sides[1][0]} &{sign} {sides[1][1]}", rounds), rounds)
+
+    def _behind_last_rounds(self, node: Node) -> Iterator[Given]:
+        """Yield what the adjoints of what a loop carries are behind its last round."""
+        for line in self.page.lines.of_loop(node)[1]:
+            (text, latex), by = self._sides(line), HANDED_ON if line.note else BEHIND
+            yield Given(*text, by, False, _with_rounds(" &= ".join(latex), line.note), line.note)
+
+    def named(self, id: int, source: str) -> Iterator[Named]:
+        """Yield what names stand for that the user's line does not have: of a value and of what it reads, and of what a loop carries."""
+        r = self.recursion
+        if r.graph[id].family == "repeat":
+            for line in self.page.lines.of_loop(r.graph[id])[0]:
+                (name, formula), latex = self._sides(line)
+                yield Named(name, formula, _with_rounds(" &= ".join(latex), line.note), line.note)
+            return
+        mine = self.labels.get(id)
+        carried = mine is not None and mine.round in ("0", f"{letter_of_rounds(r.graph)}+1")
+        if mine is not None and not carried and r.graph[id].family != "leaf" and mine.name not in words_of(source):
+            yield self._named(mine, id)
+        for arg in [arg for value, arg, _ in reversed(r.given) if value == id]:
+            label = self.labels.get(r.adjoint[arg])
+            # What is given the whole adjoint is a part of the value that the name stands for.
+            is_named = label is not None and r.adjoint[arg] != r.adjoint[id] and arg not in self.labels
+            if label is not None and is_named and r.graph[arg].family != "leaf":
+                yield self._named(label._replace(adjoint=False), arg)
+
+    def _named(self, label: Label, id: int) -> Named:
+        rounds = self.page.lines.rounds_of(label)
+        text, latex = ((w.notation.symbol(label), self._written(w, w.lowered(id))) for w in (self.text, self.latex))
+        return Named(*text, _with_rounds(" &= ".join(latex), rounds), rounds)
+
+    def _sides(self, line: Line) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return both sides of a line as text and as LaTeX."""
+        text, latex = ((self._written(w, line.left), self._written(w, line.right)) for w in (self.text, self.latex))
+        return text, latex
 
     def _given(self, w: Writer, given: int, inner: bool) -> str:
         """Return a contribution as text; with resets, in the states that enter the step."""
         if inner:
             return w.symbol(given)
-        formula = by_name(w.lowered(given), self.page)
+        return self._written(w, w.lowered(given))
+
+    def _written(self, w: Writer, e: Expr) -> str:
+        formula = by_name(e, self.page)
         return write(entering(formula, self.page) if self.page.setting.reset else formula, w.notation)
 
     def _bar_label(self, arg: int, bar: int, leaves: Mapping[int, str]) -> Label | None:
@@ -263,6 +344,21 @@ class _Made:
         if bar in self.labels:
             return self.labels[bar]
         return None
+
+
+BEHIND = "behind the last round: what the loop gives is what it carries there"
+HANDED_ON = "the same value, carried on under another name: it is given the whole adjoint"
+
+
+def _with_rounds(latex: str, rounds: str) -> str:
+    return rf"{latex} \quad ({rounds})" if rounds else latex
+
+
+def words_of(source: str) -> set[str]:
+    """Return the names in a line of Python."""
+    return {
+        x for x in "".join(c if c.isidentifier() or c.isdigit() else " " for c in source).split() if x.isidentifier()
+    }
 
 
 def source_line(cell: Cell | Loss, place: str) -> str:

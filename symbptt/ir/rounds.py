@@ -211,10 +211,13 @@ def for_page(step: Step) -> Step:
 def _own(g: Graph, ids: Sequence[int], carried: Sequence[int], what: str) -> list[int]:
     """Return second values of nodes, one for each leaf that is carried: what goes round may be another value of the step as well,
     and several loops, or values of one loop, may begin or end with one."""
-    return [
-        g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=f"{what} {leaf}"))
-        for id, leaf in zip(ids, carried, strict=True)
-    ]
+    found, here = [], g.locate
+    for id, leaf in zip(ids, carried, strict=True):
+        # What goes on to the next round is of the line of the body that makes it, not of that which repeats the body.
+        g.locate = here if what == "first" else lambda place=g[id].place: place  # type: ignore[misc]
+        found.append(g.add("map", (id,), g.shape(id), Scalar(placeholder(0), again=f"{what} {leaf}")))
+    g.locate = here
+    return found
 
 
 def _solved(g: Graph) -> dict[int, str]:

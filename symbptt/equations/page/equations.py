@@ -126,29 +126,30 @@ class Equations:
         return f"<derivation of {self.recursion.step.name}: {counts}>"
 
     @property
-    def _lines(self) -> Lines:
+    def lines(self) -> Lines:
+        """The maker of the lines of the recursion, in the style of the loop."""
         begun = () if self.loss is None else self.loss.recursion.params
         return Lines(self.recursion, self.labels, self.mark, frozenset(begun))
 
     @cached_property
     def forward(self) -> tuple[Equation, ...]:
         """The equations of one step, t = 1 to T."""
-        return self._equations(self._set(self._lines.forward, "Forward, "))
+        return self._equations(self._set(self.lines.forward, "Forward, "))
 
     @cached_property
     def backward(self) -> tuple[Equation, ...]:
         """The recursion of the adjoints, t = T to 1."""
-        return self._equations(self._set(self._lines.backward, "Backward, ", "Backward from each "))
+        return self._equations(self._set(self.lines.backward, "Backward, ", "Backward from each "))
 
     @cached_property
     def gradients(self) -> tuple[Equation, ...]:
         """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
-        return self._equations(self._set(self._lines.gradients, "Gradients of the parameters"))
+        return self._equations(self._set(self.lines.gradients, "Gradients of the parameters"))
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
         """The gradients of the inputs at each step, for layers below."""
-        return self._equations(self._set(self._lines.input_gradients, "Gradients of the inputs"))
+        return self._equations(self._set(self.lines.input_gradients, "Gradients of the inputs"))
 
     def _set(self, lines: Callable[[], tuple[Line, ...]], *titles: str) -> tuple[Line, ...]:
         """Return the lines of a section; those of the page where truncation, lengths or resets change them."""
@@ -201,7 +202,7 @@ class Equations:
         enters = letters(page, self.setting, recursions).reset
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
-        notes = (*page.legend, *received(self._lines, page.sections))
+        notes = (*page.legend, *received(self.lines, page.sections))
         functions, parts = self._functions(page.sections), [self] if self.head is None else [self, self.head]
         named = gradients([(part.recursion, part.shown_labels) for part in parts], page.sections)
         if self.setting.reset:  # the gradient is taken at what enters the step, as the line below it says
@@ -234,15 +235,15 @@ class Equations:
         steps = [self.recursion.step, *([] if self.loss is None else [self.loss.recursion.step])]
         sections = self._sections()
         # Adjoints of what a loss does not read are no argument of a module, and nothing else in it tells of them.
-        told = [] if self.head is None else unread(self._lines, self.head.loss_lines(), sections)
-        return Page(tuple(sections), (*needed(steps), *mean_of(self.loss), *settling(self._lines), *told))
+        told = [] if self.head is None else unread(self.lines, self.head.loss_lines(), sections)
+        return Page(tuple(sections), (*needed(steps), *mean_of(self.loss), *settling(self.lines), *told))
 
     @property
     def _loop(self) -> Page:
         sections = self._sections()
         loss = None if self.head is None else self.head.loss_lines()
-        sections, constants = named_constants(sections, names_of_constants(self._lines, loss))
-        return Page(tuple(sections), (*legend(self._lines, loss, sections), *constants))
+        sections, constants = named_constants(sections, names_of_constants(self.lines, loss))
+        return Page(tuple(sections), (*legend(self.lines, loss, sections), *constants))
 
     @cached_property
     def _textbook(self) -> Page:
@@ -254,7 +255,7 @@ class Equations:
         return textbook(Lines(r, found, mark, begun), loss)
 
     def _sections(self) -> list[Section]:
-        lines = self._lines
+        lines = self.lines
         loss = [] if self.head is None else self.head._sections()
         return [
             Section("Forward, t = 1, …, T", lines.forward()),
@@ -304,7 +305,7 @@ class _OfLoss(Equations):
 
     def loss_lines(self, inner: bool = False) -> LossLines:
         """Return what makes the lines of the loss; with `inner`, arguments of its functions have names too."""
-        lines = self._lines
+        lines = self.lines
         if inner:
             lines = replace(lines, labels=self.shown_labels)
         return LossLines(lines, self.of)

@@ -170,14 +170,14 @@ class Lines:
             if shown and r.graph[id].family != "leaf":
                 lines.append(self._whole_or_added(id, label))
         # Rounds go from the last to the first: what is behind the last one comes before them.
-        for behind in self._behind_rounds():
+        for _, behind in self._behind_loops():
             at = _first_of_rounds(lines, {line.left.labels[0].name for line in behind})
             lines[at:at] = behind
         lines = _before_readers(lines, [line for line in self._of_points() if line.where == BACKWARD])
         return (*lines, *(self._to_the_step_before(name) for name in r.carry))
 
-    def _behind_rounds(self) -> Iterator[list[Line]]:
-        """Yield, of each loop inside a step, the adjoints of what it carries behind its last round."""
+    def _behind_loops(self) -> Iterator[tuple[Node, list[Line]]]:
+        """Yield the loops inside a step, each with the adjoints of what it carries behind its last round."""
         g, r = self.recursion.graph, self.recursion
         loops = {node.args: node for node in g if node.family == "repeat"}
         for node in loops.values():
@@ -190,7 +190,14 @@ class Lines:
                     bar = r.adjoint.get(values.get(i, -1))
                     right = ZERO if bar is None else self.inside(bar)
                     lines.append(Line(self._symbol(label, g.shape(new)), right, BACKWARD))
-            yield [*lines, *self._handed_on(node)]
+            yield node, [*lines, *self._handed_on(node)]
+
+    def of_loop(self, node: Node) -> tuple[list[Line], list[Line]]:
+        """Return the lines of what a loop inside the step carries: before the first round and to the next one, and of its adjoints
+        behind the last round."""
+        starts, _, _, following = node.attrs.parts(node.args)
+        carried = [self._line(self.labels[id], id, FORWARD) for id in (*starts, *following)]
+        return carried, next(lines for loop, lines in self._behind_loops() if loop.args == node.args)
 
     def _of_points(self) -> Iterator[Line]:
         """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
@@ -214,7 +221,7 @@ class Lines:
             label, bar = self.labels[leaf]._replace(adjoint=True, mark=self.mark), self.recursion.adjoint.get(leaf)
             if bar is not None and self.labels.get(bar) != label:
                 left = self._symbol(label, self.recursion.graph.shape(leaf))
-                yield Line(left, self.inside(bar), BACKWARD, note=self._rounds_of(label))
+                yield Line(left, self.inside(bar), BACKWARD, note=self.rounds_of(label))
 
     def _whole_or_added(self, id: int, label: Label) -> Line:
         """Return the line of an adjoint; that of a state adds to the cotangent received from the next step."""
@@ -330,9 +337,9 @@ class Lines:
             if self.labels.get(id) is label
             else self._symbol(label, self.recursion.graph.shape(id))
         )
-        return indexed(Line(left, right, where, note=self._rounds_of(label)))
+        return indexed(Line(left, right, where, note=self.rounds_of(label)))
 
-    def _rounds_of(self, label: Label) -> str:
+    def rounds_of(self, label: Label) -> str:
         """Return the rounds in which the line of a value in a loop inside a step holds."""
         most = self._rounds.get(label.name)
         number = letter_of_rounds(self.recursion.graph) if most is not None else ""
@@ -350,7 +357,7 @@ class Lines:
         return {
             self.labels[named].name: counts[min(leaves)]
             for id, leaves in changing(g, self.recursion.forward_ids).items()
-            for named in (id, self.recursion.adjoint.get(id))
+            for named in (id, self.recursion.adjoint.get(id, id))
             if leaves and named in self.labels
         }
 

@@ -458,8 +458,8 @@ def _totals(
                 if names & {x.label.full, *(_members(x.label, *own) if own is not None else ())}:
                     found.setdefault(_at(x, 0), own)
     for x, family in found.items():
-        note = rounds.get(x.label.full, "")
-        of_each = note and x.label.round.startswith(note.partition(" < ")[0])
+        note = rounds.get(_label(x).full, "")
+        of_each = note and _label(x).round.startswith(note.partition(" < ")[0])
         total = OverWindows(letter, _k(setting), Raised(x, letter))
         yield Line(x, total, BACKWARD, family=family, note=note if of_each else "")
 
