@@ -589,7 +589,10 @@ def constants_of(latex: str) -> dict[str, Any]:
             re.DOTALL,
         )
         if shown:
-            rows = [[number(x) for x in row.split(",")] for row in shown[2].replace(r"\allowbreak", "").split(";")]
+            rows = [
+                [number(x) for x in row.split(",")]
+                for row in shown[2].replace(r"\allowbreak", "").replace(r"\,", " ").split(";")
+            ]
             value = np.array([x for row in rows for x in row])
             shape = (
                 [int(n.strip().strip("$")) for n in shown[3].split(",")]
@@ -602,8 +605,23 @@ def constants_of(latex: str) -> dict[str, Any]:
     return found
 
 
-def number(latex: str) -> float:
-    """A number as LaTeX has it."""
+def number(latex: str) -> complex:
+    """A number as LaTeX has it; a complex one has its imaginary part, in front of an upright i, last."""
+    whole = latex.strip()
+    if not whole.endswith(IMAGINARY):
+        return real_number(whole)
+    *above, last = re.split(r" (?=[+-](?: |$))", whole.removesuffix(IMAGINARY).rstrip("\\, "))
+    part = last.replace(" ", "", 1) if above else last
+    of_one = {"": 1.0, "+": 1.0, "-": -1.0}
+    imaginary = of_one[part] if part in of_one else real_number(part)
+    return complex(real_number(above[0]) if above else 0.0, imaginary)
+
+
+IMAGINARY = r"\mathrm{i}"
+
+
+def real_number(latex: str) -> float:
+    """A real number as LaTeX has it."""
     text = re.sub(r"\\frac\{(.*)\}\{(.*)\}", r"(\1) / \2", latex.strip()).replace(r"\pi", "π")
     text = re.sub(r"\s*\\cdot\s*10\^\{(-?\d+)\}", r"e\1", text)
     text = re.sub(r"10\^\{(-?\d+)\}", r"1e\1", text)

@@ -514,8 +514,7 @@ def test_pages_read_as_the_kernel_computes(name: str, style: str) -> None:
     params, inputs, state, _ = case(cell, STEPS, 1, sizes)
     data = Data(params, inputs, state, STEPS, 1)
     assert_read(cell, sizes, style, given=data)
-    if name != "urnn":  # of the numbers of its legend the reader of LaTeX knows real ones alone
-        assert_read(cell, sizes, style, as_latex_textbook if style == "textbook" else as_latex, data)
+    assert_read(cell, sizes, style, as_latex_textbook if style == "textbook" else as_latex, data)
 
 
 def test_a_bar_is_a_conjugate_where_no_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
