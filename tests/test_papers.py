@@ -1,5 +1,8 @@
 """The equations of papers beside our pages: the same ones, in no more lines."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -63,6 +66,7 @@ def accents(x: Input["n"], h: State["n"], a_hat: Param["n"], b_hat: Param["n"], 
     return np.tanh(V_a @ (a_hat * h) + V_b @ (b_hat * h) + V_gate @ (gate_hat * h) + x * k_tilde)
 
 
+PAPERS = Path(__file__).parents[1] / "docs" / "papers.md"
 CELLS = {cell.name: cell for cell in (greff, cho, pascanu, schlag, accents)}
 FORMS = {"text": None, "latex loop": as_latex, "latex": as_latex_textbook, "mathml": as_mathml_textbook}
 
@@ -82,6 +86,27 @@ LINES = {"greff": (9, 6, 5, 1), "cho": (6, 4, 4, 1), "pascanu": (1, 1, 3, 1), "s
 def test_pages_have_no_more_lines_than_the_papers(name: str) -> None:
     sections = sb.derive(CELLS[name]).page().sections
     assert tuple(len(section.lines) for section in sections[:4]) == LINES[name]
+
+
+def beside(title: str) -> list[str]:
+    """The lines that docs/papers.md has beside a paper's."""
+    section = PAPERS.read_text("utf-8").partition(f"## {title}")[2].partition("\n## ")[0]
+    return re.findall(r"^\|.*\| `(.*)` \|$", section, re.MULTILINE)
+
+
+def printed(text: str, sections: int) -> list[str]:
+    """The lines of the first sections of a page, each with single blanks."""
+    return [" ".join(line.split()) for part in text.split("\n\n")[:sections] for line in part.splitlines()[1:]]
+
+
+def test_pages_stand_beside_the_papers() -> None:
+    assert sorted(beside("Greff")) == sorted(printed(sb.derive(greff).text(), 4))
+    assert beside("Cho") == printed(sb.derive(cho).text(style="loop"), 1)
+    d = sb.derive(pascanu)
+    unrolled = str(d.unrolled()).splitlines()
+    step, whole, factor = beside("Pascanu")
+    assert [step] == printed(d.text(), 1) and {whole, factor} <= {*unrolled} and len(unrolled) == 4
+    assert [len(beside(title)) for title in ("Greff", "Cho", "Pascanu")] == [21, 4, 3]
 
 
 def test_values_that_differ_in_the_letter_below_an_accent_are_a_family() -> None:
