@@ -409,9 +409,14 @@ def elementwise(e: Expr) -> Expr:
 
 def indexed(line: Line) -> Line:
     """Return a line whose right side is an array by its entries as one for each entry."""
-    if not isinstance(line.right, Entries):
+    right = line.right
+    if isinstance(right, Total) and isinstance(right.inner, Entries) and not right.at:
+        # Σ_t (Σ_k a_ik b_kj)_ij is Σ_t Σ_k a_ik b_kj for each entry.
+        inner = right.inner
+        right = Entries(inner.indices, Total(inner.inner), inner.of)
+    if not isinstance(right, Entries):
         return line
-    return line._replace(left=Entry(line.left, line.right.indices), right=line.right.inner)
+    return line._replace(left=Entry(line.left, right.indices), right=right.inner)
 
 
 def without(total: Expr, label: Label) -> Expr:
