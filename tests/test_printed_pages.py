@@ -1,5 +1,6 @@
 """What was objected to where printed pages were looked at, each in a cell of its own: breaks, spaces, letters with indices."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -151,3 +152,10 @@ def test_reader_catches_parts_in_a_wrong_order(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(between_zeros, "_written", exchanged)
     with pytest.raises(AssertionError):
         assert_read(rotary, sizes_of(rotary))
+
+
+def test_left_sides_stand_at_their_relations_in_a_browser() -> None:
+    """Chromium moves boxes of mathematics for -webkit-right alone: left sides stood far from their relations."""
+    cells = re.findall(r'<mtd style="([^"]*)"', sb.derive(graves).mathml())
+    right = "text-align: right; text-align: -webkit-right"
+    assert cells.count(right) == sum(len(section.lines) for section in sb.derive(graves).page().sections)
