@@ -149,6 +149,43 @@ def test_rounds_may_be_as_many_as_a_size_says(length: int, T: int, B: int) -> No
     assert _by_complex_step(layers, {"m": 2, "n": 3, "L": length}, T, B) < 1e-13
 
 
+@sb.cell
+def inner_of_a_size(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["L n n"]):
+    def outer(z):
+        y = sb.repeat(lambda y, k: np.tanh(U[k] @ y + z), z, U.shape[0])
+        return 0.5 * y + W @ x
+
+    return sb.repeat(outer, h, 3)
+
+
+@sb.cell
+def outer_of_a_size(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["L n n"]):
+    return sb.repeat(lambda z, k: sb.repeat(lambda y: np.tanh(U[k] @ y + z + W @ x), z, 2), h, U.shape[0])
+
+
+@pytest.mark.parametrize("length", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("cell", [inner_of_a_size, outer_of_a_size], ids=lambda cell: cell.name)
+def test_loops_of_a_size_stand_inside_and_around_of_others(cell: sb.Cell, length: int) -> None:
+    assert _by_complex_step(cell, {"m": 1, "n": 2, "L": length}, 2, 2) < 1e-13
+
+
+def test_a_loop_of_a_size_inside_of_another_one_is_refused_with_the_way_out() -> None:
+    @sb.cell
+    def both(x: Input["n"], h: State["n"], U: Param["L n n"]):
+        return sb.repeat(lambda z, k: sb.repeat(lambda y: np.tanh(U[k] @ y + x), z, x.shape[0]), h, U.shape[0])
+
+    with pytest.raises(
+        sb.CellError, match="repeats a body L times, a size without a number, and inside of it a body n times"
+    ) as told:
+        sb.compile(both)
+    assert "times=4" in str(told.value)
+
+
+@pytest.mark.long
+def test_a_loop_of_a_size_inside_of_others_is_proved() -> None:
+    assert sb.verify(inner_of_a_size).passed
+
+
 def test_no_steps_give_zeros() -> None:
     sizes = {"m": 2, "n": 3, "L": 2}
     run = kernel_of(layers).forward(layers.init(sizes), {"x": np.zeros((0, 2, 2))})

@@ -122,7 +122,7 @@ def with_few_rounds(step: Step, count: int) -> Step:
 
 def as_loops(step: Step) -> Step:
     """Return a step whose repetitions are none inside of another: these are written out, and those whose body reads what it
-    carries at the number of the round, or has a fixed point.
+    carries at the number of the round, or has a fixed point or a repetition of a named number of rounds, which stay.
 
     Raises: CellError where one of the latter has no number of rounds.
     """
@@ -172,9 +172,15 @@ def written_out_from(g: Graph, roots: Sequence[int], leaves: Iterable[int], name
 
 
 def _is_in_rounds(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
-    """Answer whether a repetition must be written out: its body reads at the number of the round, or has a fixed point of its own."""
+    """Answer whether a repetition must be written out: its body reads at the number of the round, or has a fixed point of its own, or
+    a repetition of as many rounds as a size says."""
     inside = (g[id] for id in g.ancestors(node.args) if depends[id] & leaves_of(node))
-    return _reads_at_number(g, depends, node) or any(isinstance(inner.attrs, Settling) for inner in inside)
+    return _reads_at_number(g, depends, node) or any(_stays_inside(inner) for inner in inside)
+
+
+def _stays_inside(node: Node) -> bool:
+    """Answer whether the rounds of a repetition are never written out: nobody knows their number."""
+    return node.family == "repeat" and (isinstance(node.attrs, Settling) or not isinstance(node.attrs.count, int))
 
 
 def _reads_at_number(g: Graph, depends: dict[int, frozenset[int]], node: Node) -> bool:
@@ -438,10 +444,7 @@ class _Writing:
         repeat: Repeat = node.attrs
         starts, carried, number, following = repeat.parts(node.args)
         if not isinstance(repeat.count, int):
-            raise CellError(
-                f"{self.name} repeats a body {size_text(repeat.count)} times, a size without a number{_line(node)}\n"
-                "  that many rounds cannot be written out one by one: give the size a number, or times= an integer"
-            )
+            raise self._unknown(node)
         body = self._body(following, known, leaves_of(node))
         values = tuple(known[id] for id in starts)
         for k in range(repeat.count):
@@ -460,9 +463,33 @@ class _Writing:
 
     def _ends(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
         """Return what is carried, behind all rounds."""
-        if not isinstance(node.attrs, Settling):
-            return self._last(node, known)
-        return self._open(node, known) if self.opened else self.settled(node, known)
+        is_point = isinstance(node.attrs, Settling)
+        # In each round that is written out a loop of a named number of rounds is one of its own.
+        is_inner = bool(self.depends[node.id]) and not is_point and _stays_inside(node)
+        if self.opened and (is_point or (is_inner and not self._reads_own(node))):
+            return self._open(node, known)
+        return self.settled(node, known) if is_point else self._last(node, known)
+
+    def _unknown(self, node: Node) -> CellError:
+        """Return the error of a number of rounds that is a size, where each round must be written out."""
+        times = f"{self.name} repeats a body {size_text(node.attrs.count)} times, a size without a number"
+        inside = (self.old[id] for id in self.old.ancestors(node.args) if self.depends[id] & leaves_of(node))
+        inner = next((other for other in inside if _stays_inside(other)), None) if self.opened else None
+        if inner is None:
+            return CellError(
+                f"{times}{_line(node)}\n"
+                "  that many rounds cannot be written out one by one: give the size a number, or times= an integer"
+            )
+        other = "a fixed point" if isinstance(inner.attrs, Settling) else f"a body {size_text(inner.attrs.count)} times"
+        return CellError(
+            f"{times}, and inside of it {other}{_line(node)}\n"
+            "  the rounds around it are written out one by one: give these an integer, times=4, or hand all values on in one loop"
+        )
+
+    def _reads_own(self, node: Node) -> bool:
+        """Answer whether a body reads what it carries at the number of the round."""
+        own = {id: found & leaves_of(node) for id, found in self.depends.items()}
+        return _reads_at_number(self.old, own, node)
 
     def _open(self, node: Node, known: MutableMapping[int, int]) -> tuple[int, ...]:
         """Return the values of a fixed point whose body stands among all other values, over leaves of its own."""
