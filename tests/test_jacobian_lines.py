@@ -69,6 +69,7 @@ def test_many_rounds_have_one_line() -> None:
     first, head, *rest = d.jacobian().text().splitlines()
     assert (first, head, len(rest)) == ("∂h_t/∂h_{t-1} = ∂z_{t,30}/∂h_{t-1}", "with", 4)
     assert "  u_{1,t,k} = tanh(z_{t,k}) for k < 30" in rest and widest(settling) <= 200
+    assert "J_t = ∂h_t/∂h_{t-1} = ∂z_{t,30}/∂h_{t-1}" in d.unrolled().text()
 
 
 def test_lines_of_a_stack_are_what_the_function_does() -> None:

@@ -150,8 +150,8 @@ class Derivation(Equations):
         """
         # through=(): only states count as stops, so that a route of two names passes by no other state.
         # Routes are those of a step with each round of its loops written out.
-        routes = self.cell.closed.next if self.cell.has_numbers_of_rounds else ()
-        return unrolled(self.cell, self, T, [self.paths(name, name, through=()) for name in routes])
+        routes = self.cell.closed.next if self._of_jacobians is self else ()
+        return unrolled(self.cell, self._of_jacobians, T, [self.paths(name, name, through=()) for name in routes])
 
     def to_sympy(self) -> dict[str, Basic]:
         """Return the forward lines as SymPy expressions by the names that `text(ascii=True)` has for them: values as matrix
