@@ -5,9 +5,10 @@ from __future__ import annotations
 import copyreg
 import inspect
 import keyword
+import operator
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -225,20 +226,33 @@ def evaluate(expr: sp.Expr, values: Sequence[Any]) -> Any:
 
 def on_values(expr: sp.Expr, values: Sequence[Any], call: Callable[[sp.Expr, list[Any]], Any]) -> Any:
     """Return an expression over placeholders on arrays; `call` applies its functions and its roots of two."""
+    return _planned(expr)(values, call)
+
+
+_Plan = Callable[[Sequence[Any], Callable[[sp.Expr, list[Any]], Any]], Any]
+
+
+@lru_cache(10_000)
+def _planned(expr: sp.Expr) -> _Plan:
+    """Return how an expression is computed, read once: a body is asked for its value thousands of times."""
     if expr.is_Symbol:
-        return values[int(expr.name[1:])]
+        index = int(expr.name[1:])
+        return lambda values, call: values[index]
     if not expr.free_symbols:
-        return as_python(expr)
-    parts = [on_values(part, values, call) for part in expr.args]
+        number = as_python(expr)
+        return lambda values, call: number
+    plans = [_planned(part) for part in expr.args]
     if expr.is_Add or expr.is_Mul:
-        result = parts[0]
-        for part in parts[1:]:
-            result = result + part if expr.is_Add else result * part
-        return result
+        joined = operator.add if expr.is_Add else operator.mul
+        return lambda values, call: reduce(joined, [plan(values, call) for plan in plans])
     if expr.is_Pow and abs(expr.exp) != sp.Rational(1, 2):
-        # NumPy refuses integer arrays to negative integer powers.
-        return parts[0] ** (float(parts[1]) if isinstance(parts[1], int) and parts[1] < 0 else parts[1])
-    return call(expr, parts)
+        return lambda values, call: _power(*(plan(values, call) for plan in plans))
+    return lambda values, call: call(expr, [plan(values, call) for plan in plans])
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    # NumPy refuses integer arrays to negative integer powers.
+    return base ** (float(exponent) if isinstance(exponent, int) and exponent < 0 else exponent)
 
 
 def _of_table(expr: sp.Expr, parts: list[Any]) -> Any:
