@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -57,28 +57,49 @@ def _refuted(target: Cell | Model, point: Point, seed: int) -> bool:
     cotangents = oracle.cotangents(target, point, seed) if isinstance(target, Cell) else {}
     value = value_of(target, cotangents, point)
     names = oracle.differentiable(target)
-    for group in ("params", "state", "inputs"):
-        for name, array in getattr(point, group).items():
-            direction = random.standard_normal(np.shape(array))
-            if name in names and np.size(array) and _disagrees(value, point, group, name, direction):
-                return True
-    return False
+    arrays = {(group, k): v for group in ("params", "state", "inputs") for k, v in getattr(point, group).items()}
+    looks = {
+        place: random.standard_normal(np.shape(v)) for place, v in arrays.items() if place[1] in names and np.size(v)
+    }
+    # Errors of several arrays do not cancel along a random direction: where it agrees for all together, it does for each.
+    return not _agrees(_line(value, point, looks)) and any(
+        _disagrees(_line(value, point, {place: direction})) for place, direction in looks.items()
+    )
 
 
-def _disagrees(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any) -> bool:
-    line = along(value, point, group, name, direction)
-    step = np.imag(line(1j * oracle.STEP)) / oracle.STEP
-    # Two derivatives of unlike methods that agree to eight digits are right; the careful estimate is for the others.
-    if abs(step - _central(line, 1e-3)) <= 1e-8 * abs(step):
+def _agrees(line: Line) -> bool:
+    """Answer whether both derivatives along a line agree to eight digits: two of unlike methods that do are right."""
+    step = _stepped(line)
+    return bool(abs(step - _central(line, 1e-3)) <= 1e-8 * abs(step))
+
+
+def _disagrees(line: Line) -> bool:
+    if _agrees(line):
         return False
-    difference, error = slope(line)
+    step, (difference, error) = _stepped(line), slope(line)
     size = max(abs(step), abs(difference))
     return bool(error <= 1e-4 * size and abs(step - difference) > 10 * max(error, 1e-8 * size))
 
 
+def _stepped(line: Line) -> Any:
+    return np.imag(line(1j * oracle.STEP)) / oracle.STEP
+
+
+def _line(value: Callable[[Point], Any], point: Point, directions: Mapping[tuple[str, str], Any]) -> Line:
+    """Return the values along one direction of several arrays."""
+
+    def at(s: complex) -> Any:
+        near = point
+        for (group, name), direction in directions.items():
+            near = oracle.moved(near, group, name, s * direction)
+        return value(near)
+
+    return at
+
+
 def along(value: Callable[[Point], Any], point: Point, group: str, name: str, direction: Any) -> Line:
     """Return the values along one direction of one array."""
-    return lambda s: value(oracle.moved(point, group, name, s * direction))
+    return _line(value, point, {(group, name): direction})
 
 
 def slope(line: Line) -> tuple[float, float]:
