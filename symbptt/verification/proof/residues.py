@@ -89,6 +89,14 @@ class Residues(Kept):
         """Return the error function, which NumPy has not."""
         return residues(_atom("erf", elements(self)))
 
+    def sigmoid(self) -> Any:
+        """Return σ by its exponential: no sign of an element is asked for, as a version for floats does."""
+        return residues(_atom("sigmoid", elements(self)))
+
+    def softplus(self) -> Any:
+        """Return log(1 + exp(x))."""
+        return residues(_atom("softplus", elements(self)))
+
     def expm(self) -> Any:
         """Return the exponential of matrices, which NumPy has not: a polynomial in the place of it."""
         return residues(matrices.expm(elements(self)))
