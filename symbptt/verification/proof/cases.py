@@ -68,6 +68,15 @@ class Cases:
     def __init__(self, seed: int, asked: Asked) -> None:
         self.seed, self.asked, self.missing = seed, asked, 0
         self.known: dict[tuple[int, Setting, bool], tuple[Any, Case | str]] = {}
+        self.rooted: dict[int, Any] = {}
+
+    def need_roots(self, target: Cell | Model) -> None:
+        """Note that a target is right where its square roots exist, and not where they are anything: other paths of it begin there."""
+        self.rooted[id(target)] = target
+
+    def needs_roots(self, target: Cell | Model) -> bool:
+        """Answer whether that was noted."""
+        return id(target) in self.rooted
 
     def at(self, target: Cell | Model, setting: Setting, rooted: bool = False) -> Case | str:
         """Return the case of a setting, or in words why there is none; `rooted`: one at which all square roots exist."""

@@ -63,13 +63,22 @@ def _chance(cell: Cell, cases: Cases) -> str:
 def line_of(subject: Subject, setting: Setting, cases: Cases) -> Line:
     """Return the comparison of one subject in one setting: where square roots are anything and both sides differ, once more at
     arguments at which all of them exist."""
-    case = cases.at(subject.target, setting)
-    if not isinstance(case, str) and case.free and not _agrees(subject, setting, case):
+    if cases.needs_roots(subject.target):
         rooted = cases.at(subject.target, setting, rooted=True)
-        case = case if isinstance(rooted, str) else rooted
-    elif not isinstance(case, str) and case.free:
-        return _line(subject, setting, case, [])
-    return _compared(subject, setting, cases, case)
+        if not isinstance(rooted, str):
+            return _compared(subject, setting, cases, rooted)
+    case = cases.at(subject.target, setting)
+    if isinstance(case, str) or not case.free:
+        return _compared(subject, setting, cases, case)
+    if _agrees(subject, setting, case):
+        return _line(subject, setting, case)
+    rooted = cases.at(subject.target, setting, rooted=True)
+    if isinstance(rooted, str):
+        return _compared(subject, setting, cases, case)
+    line = _compared(subject, setting, cases, rooted)
+    if not (line.wrong or line.note):
+        cases.need_roots(subject.target)
+    return line
 
 
 def _agrees(subject: Subject, setting: Setting, case: Case) -> bool:
