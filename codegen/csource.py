@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path
@@ -21,6 +21,7 @@ from symbptt.errors import ArgumentError, CellError, TargetError, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.notebook import folded
 from symbptt.version import VERSION
 
 ENDING = ".c"
@@ -35,6 +36,9 @@ class CSource:
 
     def __repr__(self) -> str:
         return f"<C source of {self.name}: {len(self.source.splitlines())} lines>"
+
+    def _repr_html_(self) -> str:
+        return folded(repr(self), self.source)
 
     @property
     def header(self) -> str:
@@ -91,7 +95,7 @@ def c_source(
     consts: Mapping[str, Any] | None = None,
     truncation: None = None,
     clip_adjoint: None = None,
-    memory: str = "all",
+    memory: Literal["all"] = "all",
 ) -> CSource:
     """Return the forward and the backward pass of a cell as C99, `consts` in the place of values of its constants.
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
@@ -25,6 +26,7 @@ from symbptt.codegen.program.at_once import program_at_once
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
+from symbptt.codegen.results import Grads, LossGrads, Run
 from symbptt.codegen.reverse import Order, ReversedRun
 from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.module import source
@@ -38,6 +40,7 @@ from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window
+from symbptt.notebook import folded
 from symbptt.version import VERSION
 
 
@@ -63,6 +66,9 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
+
+    def _repr_html_(self) -> str:
+        return folded(repr(self), self.source)
 
     @cached_property
     def plan(self) -> Plan:
@@ -96,7 +102,7 @@ class Kernel:
         lengths: Any = None,
         reset: Any = None,
         reverse: bool = False,
-    ) -> Any:
+    ) -> Run:
         """Return a run: `.states` and `.outputs` by name, after every step.
 
         Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
@@ -116,12 +122,12 @@ class Kernel:
             inputs = order.of(inputs, self._over_steps)
             masks = {"steps": steps, "lengths": lengths, "reset": reset}
             return ReversedRun(self._checked(self.module.forward, params, inputs, state, **masks), order)
-        run = self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        run: Any = self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
         # References, as the tape has them: `sb.trace_gradient` computes values anew that the tape does not keep.
         run.given = params, inputs, state, steps
         return run
 
-    def backward(self, run: Any, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Any:
+    def backward(self, run: Run, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Grads:
         """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
 
         `.flow` has the norm of the adjoint of each state after every step, (T,): of what all losses that reach it, as a truncation
@@ -139,7 +145,8 @@ class Kernel:
             check_mapping("cotangents", cotangents, 'kernel.backward(run, {"h": ...})')
             sent = run.cotangents(self._named(cotangents))
             return self._turned(self._checked(self.module.backward, run.inner, sent, monitor=monitor), run.order)
-        return self._checked(self.module.backward, run, self._named(cotangents), monitor=monitor)
+        grads: Grads = self._checked(self.module.backward, run, self._named(cotangents), monitor=monitor)
+        return grads
 
     def value_and_grad(
         self,
@@ -156,7 +163,7 @@ class Kernel:
         monitor: bool = False,
         reverse: bool = False,
         wrt: Any = None,
-    ) -> Any:
+    ) -> tuple[np.floating[Any], LossGrads]:
         """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
 
         With `wrt`, "params" or a tuple of names, gradients of these parameters and inputs alone, and of the states: the call is one of
@@ -210,7 +217,7 @@ class Kernel:
         mask: Any = None,
         ignore_index: int | None = None,
         reverse: bool = False,
-    ) -> Any:
+    ) -> np.floating[Any]:
         """Return the loss of a model alone. Steps are run piece by piece, and nothing is kept of them but the states behind each.
 
         Shapes: as for `value_and_grad`.
@@ -224,7 +231,8 @@ class Kernel:
             order, masks["reset"] = self._order(params, inputs, state, **masks)
             inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
         masks |= _labels(mask, ignore_index)
-        return self._checked(self.module.value, params, inputs, targets, state, **masks)
+        loss: np.floating[Any] = self._checked(self.module.value, params, inputs, targets, state, **masks)
+        return loss
 
     def predict(
         self,
@@ -236,7 +244,7 @@ class Kernel:
         lengths: Any = None,
         reset: Any = None,
         reverse: bool = False,
-    ) -> dict[str, Any]:
+    ) -> dict[str, NDArray[Any]]:
         """Return what the loss of a model returns beside its value, by name: it ends with return {"loss": ..., "logits": z}.
 
         Shapes: (T, B, ...) of a loss at every step, zeros from the length of a sample on; (B, ...) of one at the last, zeros for
@@ -254,7 +262,7 @@ class Kernel:
         params, inputs, state = map(self._named, (params, inputs, state))
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         if not reverse:
-            found: dict[str, Any] = self._checked(self.module.predict, params, inputs, state, **masks)
+            found: dict[str, NDArray[Any]] = self._checked(self.module.predict, params, inputs, state, **masks)
             return found
         order, masks["reset"] = self._order(params, inputs, state, **masks)
         found = self._checked(self.module.predict, params, order.of(inputs, self._over_steps), state, **masks)
@@ -412,7 +420,7 @@ def compile(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
-    memory: str | int = "all",
+    memory: Literal["all", "sqrt"] | int = "all",
     wrt: Any = None,
 ) -> Kernel:
     """Return the kernel of a cell or a model.

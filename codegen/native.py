@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import compile
@@ -53,7 +53,7 @@ def torch_source(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
-    memory: str = "all",
+    memory: Literal["all"] = "all",
 ) -> str:
     """Return a module that runs a cell or a model and its derived gradient in torch, and imports torch alone;
     another `memory` than "all" is refused.
@@ -73,7 +73,7 @@ def jax_source(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
-    memory: str = "all",
+    memory: Literal["all"] = "all",
 ) -> str:
     """Return a module that runs a cell or a model and its derived gradient in JAX, and imports jax alone;
     another `memory` than "all" is refused.
@@ -91,7 +91,7 @@ def torch(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
-    backend: str = "native",
+    backend: Literal["native", "kernel"] = "native",
 ) -> Any:
     """Return a `torch.nn.Module` of a cell or a model over all steps, with the derived backward pass and parameters named as the cell's.
 
@@ -130,7 +130,7 @@ def jax(
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
-    backend: str = "native",
+    backend: Literal["native", "kernel"] = "native",
 ) -> Callable[..., Any]:
     """Return a function of JAX of a cell or a model over all steps, with the derived backward pass, for `jit`, `vmap` and `grad`.
 

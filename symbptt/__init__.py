@@ -19,13 +19,16 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from typing import Any as State
     from typing import Any as Target
 
+    from symbptt import interop as interop
     from symbptt import zoo as zoo
     from symbptt.clipping import clip_by_norm, clip_by_value
     from symbptt.codegen.csource import CSource, c_source
-    from symbptt.codegen.kernel import Kernel, compile
+    from symbptt.codegen.kernel import Kernel
+    from symbptt.codegen.kernel import compile as compile
     from symbptt.codegen.native import jax as jax
     from symbptt.codegen.native import jax_source, torch_source
     from symbptt.codegen.native import torch as torch
+    from symbptt.codegen.results import Grads, LossGrads, Run
     from symbptt.comparison.comparison import Comparison, compare_designs
     from symbptt.comparison.grid import Grid
     from symbptt.data.dropout import dropout_mask
@@ -57,9 +60,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         logsumexp,
         matmul,
         matrix_power,
-        max,
         mean,
-        min,
         norm,
         one_hot,
         ones,
@@ -71,13 +72,15 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
         solve,
         solve_triangular,
         split,
-        sum,
         trace,
         transpose,
         tril,
         triu,
         zeros,
     )
+    from symbptt.language.functions import max as max
+    from symbptt.language.functions import min as min
+    from symbptt.language.functions import sum as sum
     from symbptt.language.gradient import grad, value_and_grad
     from symbptt.language.loops import fixed_point, repeat
     from symbptt.language.model import Loss, Model, loss, model
@@ -146,22 +149,24 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
 __version__ = _VERSION
 
 __all__ = [
-    "Adam", "ArgumentError", "Bidirectional", "CSource", "Cell", "CellComparison", "CellError", "Chunked", "Comparison", "Const",
-    "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grid", "Index", "Initialisation", "Input", "Kernel", "Loss",
-    "Model", "Output", "Param", "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError",
-    "Target", "TargetError", "TheoremError", "Watch", "Window", "abs", "analyze", "arange", "arctan", "bidirectional", "c_source", "cell",
-    "certified_rate", "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare", "compare_designs",
-    "compile", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive", "det", "diag",
-    "diagonal", "dot", "dropout_mask", "einsum", "elu", "encoder_decoder", "erf", "exp", "expm", "expm1", "exponent_gradient", "eye",
-    "fixed_point", "fixed_points", "flat", "full", "function", "gaussian_weights", "gelu", "grad", "gradient_flow",
-    "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv", "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu",
-    "linspace", "log", "log1p", "log_softmax", "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "max",
-    "maximum", "mean", "mean_field", "min", "minimum", "mish", "model", "norm", "one_hot", "ones", "outer", "pad",
-    "population", "product_spectrum", "real_pairs", "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu",
-    "sigmoid", "sign", "silu", "sin", "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split",
-    "sqrt", "square", "stack", "stop_gradient", "sum", "sup_derivative", "sweep", "tan", "tanh", "torch_source", "trace",
-    "trace_gradient", "transient_growth", "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad",
-    "vanishing_condition", "verify", "where", "with_gain", "zeros",
+    "Adam", "ArgumentError", "Bidirectional", "CSource", "Cell", "CellComparison", "CellError", "Chunked",
+    "Comparison", "Const", "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grads", "Grid",
+    "Index", "Initialisation", "Input", "Kernel", "Loss", "LossGrads", "Model", "Output", "Param", "Run",
+    "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError",
+    "TheoremError", "Watch", "Window", "analyze", "arange", "arctan", "bidirectional", "c_source", "cell",
+    "certified_rate", "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare",
+    "compare_designs", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
+    "det", "diag", "diagonal", "dot", "dropout_mask", "einsum", "elu", "encoder_decoder", "erf", "exp", "expm",
+    "expm1", "exponent_gradient", "eye", "fixed_point", "fixed_points", "flat", "full", "function",
+    "gaussian_weights", "gelu", "grad", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv",
+    "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu", "linspace", "log", "log1p", "log_softmax",
+    "logsumexp", "loss", "lyapunov_spectrum", "matmul", "matrix_power", "maximum", "mean", "mean_field", "minimum",
+    "mish", "model", "norm", "one_hot", "ones", "outer", "pad", "population", "product_spectrum", "real_pairs",
+    "recurrent_weights", "relu", "repeat", "reshape", "segment_sum", "selu", "sigmoid", "sign", "silu", "sin",
+    "slogdet", "softmax", "softplus", "softsign", "solve", "solve_triangular", "split", "sqrt", "square", "stack",
+    "stop_gradient", "sup_derivative", "sweep", "tan", "tanh", "torch_source", "trace", "trace_gradient",
+    "transient_growth", "transpose", "tril", "triu", "unpad", "unroll", "value_and_grad", "vanishing_condition",
+    "verify", "where", "with_gain", "zeros",
 ]  # fmt: skip
 
 _HOME = {
@@ -171,6 +176,7 @@ _HOME = {
         "symbptt.clipping": "clip_by_norm clip_by_value",
         "symbptt.codegen.kernel": "Kernel compile",
         "symbptt.codegen.csource": "CSource c_source",
+        "symbptt.codegen.results": "Grads LossGrads Run",
         "symbptt.codegen.native": "jax jax_source torch torch_source",
         "symbptt.comparison.grid": "Grid",
         "symbptt.data.dropout": "dropout_mask",
@@ -217,9 +223,9 @@ _HOME = {
 }
 """The module of each public name; symbptt.language.functions has the others."""
 
-APART = ("jax", "torch")
-"""Public names that `from symbptt import *` leaves alone: whoever writes that has modules of these names."""
-MODULES = ("zoo",)
+APART = ("abs", "compile", "jax", "max", "min", "sum", "torch")
+"""Public names that `from symbptt import *` leaves alone: Python has functions of these names, or its caller has modules of them."""
+MODULES = ("interop", "zoo")
 """Modules that are found as attributes of the package without an import of their own."""
 
 

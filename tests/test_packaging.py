@@ -27,7 +27,7 @@ def pip(*arguments: str | Path, cwd: Path) -> None:
 def copy_sources(target: Path) -> None:
     """What a build reads, without what earlier builds left behind."""
     target.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, target)
     for name in ("symbptt", "codegen"):
         shutil.copytree(ROOT / name, target / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -75,3 +75,31 @@ def test_command_answers_help(environment: Path) -> None:
     done = run(environment / "bin" / "symbptt", "--help", cwd=environment)
     assert done.returncode == 0, done.stderr
     assert "derive" in done.stdout
+
+
+def test_users_script_is_clean_under_strict_type_checkers(environment: Path) -> None:
+    """Of a plain install; cells, a model, a kernel, a verification, an analysis. Pyright is asked where it is installed."""
+    script = environment / "script.py"
+    shutil.copy(ROOT / "tests" / "typing" / "script.py", script)
+    python = environment / "bin" / "python"
+    strict = run(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, script, cwd=environment)
+    assert strict.returncode == 0, strict.stdout + strict.stderr
+    broken = script.with_name("broken.py")
+    broken.write_text(
+        script.read_text("utf-8").replace('at="last"', 'at="end"').replace("grads.params", "grads.parameters"), "utf-8"
+    )
+    told = run(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, broken, cwd=environment).stdout
+    assert 'has no attribute "parameters"' in told and "incompatible type" in told, told
+    pyright = shutil.which("pyright")
+    if pyright:
+        basic = run(pyright, "--pythonpath", python, script, cwd=environment)
+        assert basic.returncode == 0, basic.stdout
+
+
+def test_editable_install_is_a_path_that_type_checkers_read(tmp_path: Path) -> None:
+    """An import hook, which setuptools writes where packages lie elsewhere, is known to Python alone."""
+    copy_sources(tmp_path / "checkout")
+    venv.create(tmp_path / "environment")
+    pip("--python", tmp_path / "environment", "install", "--no-deps", "-e", tmp_path / "checkout", cwd=tmp_path)
+    (file,) = tmp_path.glob("environment/lib/python*/site-packages/__editable__.symbptt-*.pth")
+    assert Path(file.read_text("utf-8").strip()) == tmp_path / "checkout"

@@ -1,6 +1,10 @@
 """The package's public names: found on first use, and the same whatever was imported before."""
 
 import ast
+import builtins
+import html
+import inspect
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import symbptt as sb
+from symbptt.notebook import preformatted
+from tests.kernels import kernel_of
 
 SOURCE = Path(sb.__file__)
 ORDERS = [
@@ -25,6 +31,13 @@ def test_every_public_name_is_found():
         assert getattr(sb, name) is getattr(sb, name)
 
 
+def test_star_import_shadows_no_builtin():
+    found = {}
+    exec("from symbptt import *", found)
+    assert {"cell", "Input", "tanh"} <= set(found) and not set(found) & set(dir(builtins)) - {"__builtins__"}
+    assert all(callable(getattr(sb, name)) for name in sb.APART)
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(sb, "nothing")  # noqa: B009
@@ -37,7 +50,7 @@ def test_type_checkers_see_the_same_names():
         alias.asname or alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     seen |= {ast.unparse(node.target) for node in checked.body if isinstance(node, ast.AnnAssign)}
-    assert seen - {"Any", "Callable"} - set(sb.MODULES) - set(sb.APART) == set(sb.__all__)
+    assert seen - {"Any", "Callable"} - set(sb.MODULES) == {*sb.__all__, *sb.APART}
 
 
 def test_no_module_has_the_name_of_a_public_function():
@@ -77,10 +90,58 @@ def test_equations_are_derived_without_the_code_generator():
         [sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1], capture_output=True, text=True
     )
     rooms = {"autodiff", "derivations", "equations", "ir", "language", "zoo"}
-    files = {"checks", "dense", "errors", "extras", "files", "ops", "settling", "special", "syntax", "version"}
+    files = {
+        "checks",
+        "dense",
+        "errors",
+        "extras",
+        "files",
+        "notebook",
+        "ops",
+        "settling",
+        "special",
+        "syntax",
+        "version",
+    }
     assert rooms <= set(done.stdout.split()) <= rooms | files
 
 
-def test_zoo_is_found_as_an_attribute_when_it_is_first_used():
-    check = "import sys, symbptt as sb; assert 'symbptt.zoo' not in sys.modules; assert sb.zoo.lstm.name == 'lstm'; dir(sb).index('zoo')"
+def test_zoo_and_interop_are_found_as_attributes_when_they_are_first_used():
+    check = (
+        "import sys, symbptt as sb; assert not {'symbptt.zoo', 'symbptt.interop'} & set(sys.modules)\n"
+        "assert sb.zoo.lstm.name == 'lstm' and callable(sb.interop.from_torch); dir(sb).index('zoo')"
+    )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])
+
+
+def test_index_of_names_is_whole_and_has_each_name_once():
+    text = (SOURCE.parents[1] / "docs" / "names.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    names = [word for row in rows for word in row.split("`")[1::2]]
+    assert sorted(names) == sorted({*sb.__all__, *sb.APART, *sb.MODULES})
+
+
+def test_help_shows_what_the_user_wrote():
+    @sb.cell
+    def decaying(x: sb.Input["n"], h: sb.State["n"], w: sb.Param["n"]):
+        """Decay, and what comes."""
+        return w * h + x
+
+    text = pydoc.plain(pydoc.render_doc(decaying))
+    assert "decaying(x: Input(n,), h: State(n,), w: Param(n,))" in text and "Decay, and what comes." in text
+    assert list(inspect.signature(decaying).parameters) == ["x", "h", "w"]
+
+
+def test_notebooks_show_the_text_of_reports_plans_and_kernels():
+    kernel = kernel_of(sb.zoo.rnn)
+    for shown in (kernel.plan, sb.check_backward(sb.zoo.rnn, right), sb.compare(sb.zoo.lstm, sb.zoo.gru)):
+        assert html.unescape(shown._repr_html_()).partition(">")[2].removesuffix("</pre>") == str(shown)
+    for shown in (kernel, sb.c_source(sb.zoo.rnn)):
+        assert repr(shown) in html.unescape(shown._repr_html_()) and shown.source in html.unescape(shown._repr_html_())
+    assert "<b>" not in preformatted("<b>&")
+
+
+def right(params, inputs, state, cotangents):
+    kernel = kernel_of(sb.zoo.rnn)
+    grads = kernel.backward(kernel.forward(params, inputs, state), cotangents)
+    return grads.params | grads.inputs | grads.state

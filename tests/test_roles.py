@@ -247,3 +247,31 @@ def test_dimension_error_names_the_argument_and_the_file() -> None:
 def test_arguments_without_fixed_names_are_refused(signature: str) -> None:
     with pytest.raises(sb.CellError, match="cells.py:2"):
         cell_of(f"from symbptt import State\ndef step({signature}): return h")
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
+def test_role_behind_a_type_is_that_role(future: str) -> None:
+    """Type checkers read Annotated[Any, Param, "n m"], and take nothing in it for the name of a type."""
+    text = """
+    import typing
+    from typing import Annotated, Any
+    import symbptt as sb
+    from symbptt import Const, Index, Input, Param, State
+
+    @sb.cell
+    def long(x: Annotated[Any, Input, "m"], h: Annotated[Any, State["n"]], W: typing.Annotated[Any, "a note", sb.Param, "n m"],
+             i: Annotated[Any, Index, "v", "k"], z: Annotated[Any, Param, "n", complex], dt: Annotated[float, Const] = 0.1) -> Any:
+        return h + dt * (W @ x)
+
+    @sb.cell
+    def short(x: Input["m"], h: State["n"], W: Param["n m"], i: Index["v", "k"], z: Param["n", complex], dt: Const = 0.1):
+        return h + dt * (W @ x)
+    """
+    names: dict[str, Any] = {}
+    exec(f"{future}\n{textwrap.dedent(text)}", names)
+    assert names["long"].arguments == names["short"].arguments
+    body = textwrap.dedent(text)
+    for wrong in ('Annotated[int, "m"]', 'Annotated[Any, Input, "m", "n"]'):
+        written = body.replace('Annotated[Any, Input, "m"]', wrong)
+        with pytest.raises(sb.CellError, match="is no role|one string"):
+            exec(f"{future}\n{written}", {})

@@ -48,6 +48,7 @@ from symbptt.errors import ArgumentError, counted
 from symbptt.ir.shape import Size, named_size, names_in, prod
 from symbptt.ir.step import Step
 from symbptt.language.truncation import Chunked, Window
+from symbptt.notebook import preformatted
 
 REFERENCE = (100, 32, 128)
 """The steps, the samples and each named size for which a plan without sizes shows shares of time."""
@@ -226,6 +227,9 @@ class Plan:
         return "\n".join(
             [*lines, *self._bytes(T, B, dtype, sizes), *notes([*self._cost(), self.recursion]), "", *legend({}, dtype)]
         )
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     def __str__(self) -> str:
         work, (steps, batch, size) = self.work, REFERENCE

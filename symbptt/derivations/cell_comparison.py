@@ -21,6 +21,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.shape import prod
 from symbptt.ir.shape import size as sized
 from symbptt.language.cell import Cell
+from symbptt.notebook import preformatted
 
 LONGEST = 120
 """Characters of two right sides that stand in one line."""
@@ -101,6 +102,9 @@ class CellComparison:
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
 
 def compare(first: Cell, second: Cell) -> CellComparison:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -152,7 +152,13 @@ class Model:
         return initial(self, dims, seed, dtype, override)
 
 
-def model(cell: Cell, loss: Loss, *, at: str = "every", reduction: str = "sum") -> Model:
+def model(
+    cell: Cell,
+    loss: Loss,
+    *,
+    at: Literal["every", "last"] = "every",
+    reduction: Literal["sum", "mean"] = "sum",
+) -> Model:
     """Return a cell with its loss, at="every" step or at="last"; reduction="sum" over steps and samples, or "mean".
 
     The mean is that over the steps and samples that count: none from a sample's length on; at="last", none of samples of

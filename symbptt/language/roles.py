@@ -8,7 +8,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
+from typing import Annotated, Any, get_origin
 
 from symbptt.errors import CellError
 from symbptt.ir.shape import Shape, Size, named_size, rounded_quotient, size
@@ -119,9 +120,22 @@ ROLES: dict[str, type[Role]] = {cls.__name__: cls for cls in (Input, State, Para
 def annotation_of(text_or_object: Any, scope: dict[str, Any]) -> Annotation | None:
     """Return what an annotation says, or None where it is no role; strings are parsed, never evaluated."""
     found = _parse(text_or_object, scope) if isinstance(text_or_object, str) else text_or_object
+    found = _told(found.__metadata__) if get_origin(found) is Annotated else found
     if isinstance(found, type) and issubclass(found, Role):
         return Annotation(found.role, "")
     return found if isinstance(found, Annotation) else None
+
+
+def _told(notes: tuple[Any, ...]) -> Any:
+    """Return what the notes behind the type of an Annotated say: a role with its dimensions, or one that strings behind it give them."""
+    for place, note in enumerate(notes):
+        if isinstance(note, Annotation):
+            return note
+        if isinstance(note, type) and issubclass(note, Role):
+            rest = takewhile(lambda item: isinstance(item, str) or item is complex, notes[place + 1 :])
+            dims = tuple(rest)
+            return note.__class_getitem__(dims[0] if len(dims) == 1 else dims) if dims else note
+    return None
 
 
 def _parse(text: str, scope: dict[str, Any]) -> Any:
@@ -132,14 +146,27 @@ def _parse(text: str, scope: dict[str, Any]) -> Any:
     # Annotations are strings under `from __future__ import annotations`; they are parsed, since eval would run any code.
     if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation, quoted once more
         return _parse(node.value, scope)
-    if isinstance(node, ast.Subscript):
-        role = _resolve(node.value, scope)
-        return (
-            role.__class_getitem__(_inside(node.slice, scope))
-            if isinstance(role, type) and issubclass(role, Role)
-            else None
-        )
-    return _resolve(node, scope)
+    return _meant(node, scope)
+
+
+def _meant(node: ast.expr, scope: dict[str, Any]) -> Any:
+    """Return the role, with its dimensions where it has some, that stands in an annotation; None where it is none."""
+    if not isinstance(node, ast.Subscript):
+        return _resolve(node, scope)
+    role = _resolve(node.value, scope)
+    if role is Annotated and isinstance(node.slice, ast.Tuple):
+        return _told(tuple(_note(part, scope) for part in node.slice.elts[1:]))
+    return (
+        role.__class_getitem__(_inside(node.slice, scope))
+        if isinstance(role, type) and issubclass(role, Role)
+        else None
+    )
+
+
+def _note(node: ast.expr, scope: dict[str, Any]) -> Any:
+    """Return a note of an Annotated: a text, the name `complex`, or a role."""
+    inside = _inside(node, scope) if isinstance(node, ast.Constant | ast.Name) else node
+    return inside if isinstance(node, ast.Constant) or inside is complex else _meant(node, scope)
 
 
 def _inside(node: ast.expr, scope: dict[str, Any]) -> Any:

@@ -88,6 +88,7 @@ class Bidirectional:
         back = self.backward_kernel.forward(
             weights["backward"], data["backward"], begins["backward"], **masks, reverse=True
         )
+        assert isinstance(back, ReversedRun)
         return BidirectionalRun(ahead, back)
 
     def backward(self, run: BidirectionalRun, cotangents: Mapping[str, Any]) -> Grads:

@@ -16,10 +16,12 @@ from rich.table import Table
 from symbptt.checks import check_call, check_seed
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
+from symbptt.codegen.results import Grads
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
+from symbptt.notebook import preformatted
 from symbptt.verification import oracle
 from symbptt.verification.blocks import in_blocks, to_the_last_digits
 from symbptt.verification.certificate import Certificate, certificate_of
@@ -53,6 +55,9 @@ class Verification(Report):
 
     def __str__(self) -> str:
         return _table(self)
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     @property
     def certificate(self) -> Certificate:
@@ -270,6 +275,7 @@ def _in_single_precision(kernel: Kernel, point: Point, cotangents: Arrays) -> di
     narrow = partial(_of_type, dtype=np.float32)
     groups = (point.params, point.inputs, point.targets, point.state)
     params, inputs, targets, state = map(narrow, groups)
+    found: Grads
     if isinstance(kernel.target, Model):
         loss, found = kernel.value_and_grad(params, inputs, targets, state, steps=point.steps)
         values: Arrays = {"loss": loss}

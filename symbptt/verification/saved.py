@@ -6,6 +6,7 @@ import os
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from symbptt.checks import check_path
 from symbptt.codegen.kernel import Kernel
@@ -69,9 +70,13 @@ def kernel_of(saved: Saved, target: Cell | Model) -> Kernel:
     """
     origin, target = saved.origin, target.with_consts(saved.origin.consts) if saved.origin.consts else target
     _check_same(saved, target)
-    kernel = compile_cell(
-        target, truncation=origin.truncation, clip_adjoint=origin.clip_adjoint, memory=origin.memory, wrt=origin.wrt
-    )
+    options: dict[str, Any] = {
+        "truncation": origin.truncation,
+        "clip_adjoint": origin.clip_adjoint,
+        "memory": origin.memory,
+        "wrt": origin.wrt,
+    }
+    kernel = compile_cell(target, **options)
     _check_loads(saved, "value_and_grad" if isinstance(target, Model) else "backward")
     return Kernel(
         target, kernel.program, saved.text, kernel.truncation, kernel.clip_adjoint, kernel.memory, kernel.wanted

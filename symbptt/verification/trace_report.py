@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.errors import counted
+from symbptt.notebook import preformatted
 
 LINES, COLUMNS = 16, 6
 """Steps and paths of a table at the most; others between them are left out."""
@@ -140,6 +141,9 @@ class GradientTrace:
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
 
 def _some(T: int) -> list[int]:

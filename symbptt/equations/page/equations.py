@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from symbptt.autodiff.bptt import Recursion, per_sample
 from symbptt.autodiff.labels import Label, labels, mark_of, names_of
@@ -162,7 +162,7 @@ class Equations:
     def _equations(self, lines: Iterable[Line]) -> tuple[Equation, ...]:
         return tuple(equation(line, self.in_text, self.in_latex) for line in lines)
 
-    def text(self, style: str = "textbook", *, ascii: bool = False) -> str:
+    def text(self, style: Literal["textbook", "loop"] = "textbook", *, ascii: bool = False) -> str:
         """Return all equations as plain text; with `ascii`, in ASCII alone: sum_t for Σ_t, sigma for σ, (.) for ⊙.
 
         `style="textbook"` has adjoints with all that they are made of, families of gates as one line, and a legend;
@@ -265,7 +265,13 @@ class Equations:
             Section("Gradients of the inputs", lines.input_gradients()),
         ]
 
-    def latex(self, style: str = "textbook", *, numbered: bool = False, width: str = "double") -> str:
+    def latex(
+        self,
+        style: Literal["textbook", "loop"] = "textbook",
+        *,
+        numbered: bool = False,
+        width: Literal["single", "double"] = "double",
+    ) -> str:
         """Return all equations as LaTeX for a document that loads amsmath: an `align` that may break over pages, its lines
         broken at their signs to the width of a column; `style` as of `text`.
 
@@ -277,7 +283,7 @@ class Equations:
             raise ArgumentError(f"latex has no width {width!r}\n  expected: {', '.join(map(repr, WIDTHS))}")
         return document(self.page(style), self.in_latex, numbered, WIDTHS[width])
 
-    def mathml(self, style: str = "textbook") -> str:
+    def mathml(self, style: Literal["textbook", "loop"] = "textbook") -> str:
         """Return all equations as presentation MathML, one element `math` that is an XML document by itself; `style` as of
         `text`.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.notebook import preformatted
 from symbptt.stability.algebra.letters import Letters, letters_of
 from symbptt.stability.design.initialisation import Initialisation, init_for_horizon
 from symbptt.stability.design.knobs import knobs
@@ -104,6 +105,9 @@ class StabilityReport:
         return report_text(self)
 
     __str__ = text
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     def numbers(self) -> dict[str, Any]:
         """Return the numbers of the report as JSON can represent them."""

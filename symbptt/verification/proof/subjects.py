@@ -13,6 +13,7 @@ from symbptt.codegen.passes import PASSES
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
+from symbptt.codegen.results import Grads
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.truncation import Chunked, Window
@@ -114,6 +115,7 @@ def _runner(kernel: Kernel, setting: Setting) -> Run:
     def run(point: Point, sent: Arrays) -> Found:
         params = {k: v for k, v in point.params.items() if k in kernel.module.SHAPES}
         common: dict[str, Any] = {"steps": point.steps, **point.masks}
+        found: Grads
         if isinstance(kernel.target, Model):
             loss, found = kernel.value_and_grad(
                 params, point.inputs, point.targets, point.state, monitor=setting.monitor, **common

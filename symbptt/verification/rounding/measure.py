@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.kernel import Kernel
+from symbptt.codegen.results import Grads
 from symbptt.errors import one_line
 from symbptt.language.model import Model
 from symbptt.language.user_frames import is_of_code
@@ -172,6 +173,7 @@ def _sides(kernel: Kernel, near: Point, sent: Arrays) -> _Sides:
 
 def _gradients(kernel: Kernel, near: Point, sent: Arrays) -> dict[Group, Any]:
     common: dict[str, Any] = {"steps": near.steps, **near.masks}
+    found: Grads
     if isinstance(kernel.target, Model):
         _, found = kernel.value_and_grad(near.params, near.inputs, near.targets, near.state, **common)
     else:
