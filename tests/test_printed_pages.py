@@ -66,9 +66,15 @@ def addressing(x: Input["m"], h: State["n"], c: State["n"], M: State["s n"], W: 
     return M.T @ w, g * centred / np.sqrt((centred**2).mean() + 0.1), M + np.outer(w, h)
 
 
+@sb.cell
+def counting(x: Input["m"], h: State["n"], A: Param["n"], W: Param["n m"], c: Param, tau: Param["n"], dt: Const = 0.1):
+    f = sb.sigmoid(W @ x + h + sb.sum(c * np.ones_like(h)))
+    return (h + dt * f * A) / (1 + dt * (f + 1 / tau)) + sb.sum(h)
+
+
 @pytest.mark.parametrize("printed", [None, as_latex_textbook, as_mathml_textbook])
 @pytest.mark.parametrize(
-    "cell", [joined, turning, graves, masked, rotary, split, addressing], ids=lambda cell: cell.name
+    "cell", [joined, turning, graves, masked, rotary, split, addressing, counting], ids=lambda cell: cell.name
 )
 @pytest.mark.thinned(3)
 def test_pages_read_back(cell: sb.Cell, printed) -> None:
@@ -159,3 +165,9 @@ def test_left_sides_stand_at_their_relations_in_a_browser() -> None:
     cells = re.findall(r'<mtd style="([^"]*)"', sb.derive(graves).mathml())
     right = "text-align: right; text-align: -webkit-right"
     assert cells.count(right) == sum(len(section.lines) for section in sb.derive(graves).page().sections)
+
+
+def test_sizes_are_numbers_that_leave_sums() -> None:
+    text = sb.derive(counting).text()
+    assert "sum(1_n)" not in text and "n c" in text and "dc = n Σ_t sum(da_t)\n" in text
+    assert "dA = Δt Σ_t dh_t ⊙ f_t / " in text

@@ -46,7 +46,7 @@ from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import has_rounds
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, tree_of
-from symbptt.ir.shape import Shape, Size, names_in, size_text
+from symbptt.ir.shape import Shape, Size, named_size, names_in, size_text
 from symbptt.ir.shape import size as sized
 
 MOST = 1_000
@@ -130,8 +130,11 @@ class EntryMaker:
             return algebra.Call("equal", tuple(at))
         if node.attrs.role == "round":
             return algebra.Word(letter_of_rounds(self.graph))
+        name = node.attrs.name
+        if node.attrs.role == "size" and name.isidentifier():
+            return Count(named_size(name))
         # A leaf without a label is a size, which may be a formula such as 2*n.
-        symbol = algebra.Word(node.attrs.name, is_formula=not node.attrs.name.isidentifier())
+        symbol = algebra.Word(name, is_formula=not name.isidentifier())
         return Entry(symbol, tuple(at)) if normal(node.shape) else symbol
 
     def _number(self, node: Node, at: Sequence[Expr]) -> Expr:

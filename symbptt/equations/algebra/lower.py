@@ -52,7 +52,7 @@ from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
-from symbptt.ir.shape import Shape, Size, broadcast, size_text
+from symbptt.ir.shape import Shape, Size, broadcast, named_size, size_text
 from symbptt.ir.shape import size as sized
 
 LIES = ("number", "column", "row", "whole")
@@ -307,7 +307,9 @@ def _leaf(w: Lowering, node: Node) -> Expr:
         return EYE
     if node.attrs.role == "round":
         return Word(letter_of_rounds(w.graph))
-    return Word(node.attrs.name, not node.attrs.name.isidentifier())
+    # Beside sizes stand formulas of them, as 2*n, and arguments without a label.
+    is_size = node.attrs.role == "size" and node.attrs.name.isidentifier()
+    return Count(named_size(node.attrs.name)) if is_size else Word(node.attrs.name, not node.attrs.name.isidentifier())
 
 
 def _number(w: Lowering, node: Node) -> Expr:

@@ -17,6 +17,7 @@ import sympy as sp
 from symbptt.equations.algebra.between_zeros import with_joined
 from symbptt.equations.algebra.conjugates import conjugate_of, joined, part_of
 from symbptt.equations.algebra.entries import LETTERS
+from symbptt.equations.algebra.entries import count as size_of
 from symbptt.equations.algebra.expressions import (
     EYE,
     IMAGINARY,
@@ -581,15 +582,17 @@ def _total(e: Total) -> Expr:
         if fixed and rest:
             return with_sign(sign, times([*fixed, Total(times(rest), e.at)]))
     if isinstance(inner, Over):
-        before, above = _number_before(inner.above)
-        if before is not None and above != ONE:
-            return with_sign(sign, times([before, Total(Over(above, inner.below), e.at)]))
+        factors = _flat((inner.above,))
+        fixed = [f for f in factors if _is_fixed(f)]
+        rest = [f for f in factors if f not in fixed]
+        if fixed and rest:
+            return with_sign(sign, times([*fixed, Total(Over(times(rest), inner.below), e.at)]))
     return with_sign(sign, e if inner is e.inner else Total(inner, e.at))
 
 
 def _is_fixed(e: Expr) -> bool:
     """Answer whether a factor is a number that is the same at all steps."""
-    if e == IMAGINARY:
+    if e == IMAGINARY or isinstance(e, Count):
         return True
     if not isinstance(e, Symbol | Number) or e.shape:
         return False
@@ -866,8 +869,11 @@ def _inner_product(e: Call) -> Expr:
     if not arrays:  # one number is its own sum
         return with_sign(sign, inner)
     own = arrays[0].shape
-    if len(arrays) < 2 or len(own) > 2 or any(f.shape != own for f in arrays):
-        found: Expr = Call("sum", (times(arrays),), ())
+    found: Expr
+    if len(arrays) == 1 and isinstance(arrays[0], Ones):
+        found = size_of(arrays[0].count)
+    elif len(arrays) < 2 or len(own) > 2 or any(f.shape != own for f in arrays):
+        found = Call("sum", (times(arrays),), ())
     elif len(own) == 1:
         found = _rule(matmul((turned(arrays[0]), times(arrays[1:]))))
     else:
