@@ -110,7 +110,7 @@ def furthest(cell: sb.Cell, sizes: dict[str, int]) -> float:
     return max(found)
 
 
-QUICK = ("retrieval", "layers", "entrywise")
+QUICK = ("layers", "entrywise")
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in QUICK else pytest.mark.long) for x in CELLS])
@@ -252,6 +252,33 @@ def test_cells_are_analysed(cell: sb.Cell) -> None:
     parts, rng = arguments(cell, SIZES), np.random.default_rng(0)
     report = sb.analyze(cell, parts["param"], {"x": rng.standard_normal((40, 2, 2))})
     assert "vanishing" in str(report) and "no finite bound" in str(report)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cell", [equilibrium, deep], ids=lambda cell: cell.name)
+def test_exponents_have_gradients_through_loops(cell: sb.Cell) -> None:
+    params, x = arguments(cell, SIZES)["param"], {"x": np.random.default_rng(0).standard_normal((30, 2))}
+    found, total = sb.exponent_gradient(cell, params, x, transient=2).params["U"], []
+    at = (0,) * found.ndim
+    for step in (1e-5, -1e-5):
+        moved = params["U"].copy()
+        moved[at] += step
+        total.append(sb.lyapunov_spectrum(cell, params | {"U": moved}, x, transient=2).exponents.sum())
+    assert np.isclose(found[at], (total[0] - total[1]) / 2e-5, rtol=1e-7)
+
+
+@pytest.mark.long
+def test_branches_that_are_not_taken_leave_no_nan() -> None:
+    @sb.cell
+    def branched(x: Input["n"], h: State["n"], w: Param["k"]):
+        z = sb.repeat(lambda z: sb.where(z > 0.1, 0.5 * np.sqrt(z) + x, 0.2 * z), h, w.shape[0])
+        y = sb.fixed_point(lambda y: sb.where(z > 0.2, 0.3 * np.sqrt(z) + 0.2 * np.sin(y), 0.4 * np.sin(y) + w[0]), h)
+        return y + z
+
+    given = {"w": np.full(3, 0.3)}, {"x": np.array([0.5, -0.7, 0.1])}, {"h": np.array([-0.4, 0.3, 2.0])}
+    wanted = by_complex_step(branched, {k: v for part in given for k, v in part.items()}, "h")["h"]
+    found = sb.derive(branched).jacobian("h", "h").evaluate(*given)
+    assert np.isfinite(found).all() and np.allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.peers

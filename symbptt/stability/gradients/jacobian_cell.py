@@ -51,8 +51,8 @@ class TangentCell(Cell):
 
     @cached_property
     def _jacobian(self) -> Any:
-        names = [a.name for a in self.of.step.of_role("state")]
-        return jacobian(self.of.step, [(to, of) for to in names for of in names])
+        names = [a.name for a in self.of.closed.of_role("state")]
+        return jacobian(self.of.closed, [(to, of) for to in names for of in names])
 
 
 @dataclass(frozen=True)
