@@ -275,7 +275,7 @@ Backward, t = T, …, 1; terms of step T + 1 are zero
   dũ_{t,3}   = du_t
   dv_{1,t,3} = dv_t
   dv_{2,t,k} = Δt dũ_{t,k+1} + dv_{1,t,k+1} for k < 3
-  dv_{1,t,k} = (1 - 0.1 Δt k) dv_{2,t,k} for k < 3
+  dv_{1,t,k} = (1 - 0.1 k Δt) dv_{2,t,k} for k < 3
   da_{t,k}   = Δt dv_{2,t,k} ⊙ (1 - tanh(a_{t,k})²) for k < 3
   dũ_{t,k}   = Uᵀ da_{t,k} - Δt dv_{2,t,k} ⊙ w + dũ_{t,k+1} for k < 3
 
