@@ -49,6 +49,18 @@ def number(x: Input, h: State, w: Param):
 
 
 @sb.cell
+def leaky(x: Input["n"], h: State["n"], c: State["n"], a: Param["k"], w: Param["n"]):
+    """Rounds in which each entry is on its own."""
+
+    def step(z, k):
+        u, v, t = z
+        return sb.sigmoid(a[k]) * u + np.tanh(v * x) + t, v * w + 0.1 * h * u, 0.5 * t + 0.2
+
+    u, v, t = sb.repeat(step, (h, 0.5 * c, np.zeros(h.shape[0])), a.shape[0])
+    return {"h": u, "c": v, "y": u.sum() + t[0]}
+
+
+@sb.cell
 def within(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], R: Param["n n"]):
     """A fixed point that is read by a loop, and that reads another one."""
     p = sb.fixed_point(lambda z: np.tanh(0.4 * U @ z + W @ x), np.zeros(h.shape[0]))
@@ -69,6 +81,7 @@ CELLS = {
         mean_field,
         entrywise,
         number,
+        leaky,
         within,
     )
 }
@@ -161,8 +174,7 @@ def test_structure_is_what_the_graph_shows() -> None:
         for name in ("equilibrium", "entrywise", "number", "once")
     }
     assert kinds == {"equilibrium": "dense", "entrywise": "diagonal", "number": "scalar", "once": "diagonal"}
-    # What a loop carries beside depends on no state.
-    assert sb.derive(relaxation).jacobian("y", "x").structure == "dense"
+    assert set(sb.derive(leaky).jacobian().structure.values()) == {"diagonal"}
     assert sb.derive(layers).jacobian("h", "W").structure == "dense"
 
 

@@ -11,7 +11,7 @@ derivatives at z. Source: Bai, Kolter, Koltun 2019, "Deep equilibrium models", t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -45,88 +45,131 @@ class Sweep(Protocol):
 def of_rounds(s: Sweep, node: Node) -> Block:
     """Return the derivative of what a value of a loop is in all rounds: a loop that makes it beside the values themselves."""
     loop: Rounds = node.attrs
-    given = {i for i, arg in enumerate(node.args) if s.blocks.get(arg, ZERO).kind != "zero"}
-    # What is carried depends on the source from some round on, where something that it is made of does.
-    moving = given
-    while (wider := moving | _reached(s, node, moving)) != moving:
+    moving = {i for i, arg in enumerate(node.args) if s.blocks.get(arg, ZERO).kind != "zero"}
+    while True:
+        body = _Body.of(loop, {i: (*loop.inner.nodes[i].shape, *s.own) for i in moving})
+        sweep = body.sweep(s, "dense")
+        # What is carried depends on the source from some round on, where something that it is made of does.
+        wider = moving | body.reached(sweep)
+        if wider == moving:
+            break
         moving = wider
-    body = _Body.of(loop, s.own, moving)
-    sweep = body.sweep(s)
-    is_moving = [i for i in range(loop.carried) if i in moving]
-    following = [
-        *(body.new[id] for id in loop.inner.following),
-        *(sweep.whole(body.new[loop.inner.following[i]]) for i in is_moving),
-    ]
-    if loop.is_carried():
-        if loop.out not in moving:
-            return ZERO
-        out = body.tangents[loop.out]
-    else:
-        out = sweep.whole(body.new[loop.out])
-    inner = Inner(tuple(replace(n, place="") for n in body.g), tuple(following), tuple(body.g.names.items()))
-    args = [id for group in _groups(node) for id in (*_values(node, group), *_tangents(s, node, group, moving))]
-    each = loop.each + sum(loop.carried <= i < loop.carried + loop.each for i in moving)
-    attrs = Rounds(inner, loop.carried + len(is_moving), each, loop.count, loop.reverse, out)
-    return Block("dense", build.rounds(s.g, args, attrs))
+    if loop.is_carried() and loop.out not in moving:
+        return ZERO
+    out = body.tangents[loop.out] if loop.is_carried() else sweep.whole(body.new[loop.out])
+    following = [sweep.whole(id) for id in body.next_of(moving)]
+    return Block("dense", body.loop(s.g, node, following, {i: s.whole(node.args[i]) for i in moving}, out))
 
 
-def _reached(s: Sweep, node: Node, moving: set[int]) -> set[int]:
-    """Return the carried values of which a round makes something that depends on the source, where the leaves `moving` do."""
-    body = _Body.of(node.attrs, s.own, moving)
-    sweep = body.sweep(s)
-    next_ = (body.new[id] for id in node.attrs.inner.following)
-    return {i for i, id in enumerate(next_) if sweep.blocks.get(id, ZERO).kind != "zero"}
+def of_row(s: Sweep, node: Node) -> Block | None:
+    """Return the derivative of a row of the values of a loop where each entry depends on its own entry alone, through all rounds; None
+    of a view that is no such row."""
+    g, part = s.g, s.g[node.args[0]]
+    if part.family != "view" or part.attrs.kind != "slice":
+        return None
+    rows = g[part.args[0]]
+    if rows.family != "rounds" or not rows.attrs.is_carried() or not node.shape == rows.shape[1:] == s.own:
+        return None
+    loop, (at, count, _), given = (
+        rows.attrs,
+        part.attrs.data[0],
+        {i: s.blocks.get(arg, ZERO) for i, arg in enumerate(rows.args)},
+    )
+    moving = {i for i, block in given.items() if block.kind != "zero"}
+    is_each = any(loop.carried <= i < loop.carried + loop.each for i in moving)
+    if count != 1 or is_each or any(block.kind == "dense" for block in given.values()):
+        return None
+    kind = "diagonal" if s.own else "scalar"
+    while True:
+        if any(i < loop.carried and loop.inner.nodes[i].shape != s.own for i in moving):
+            return None
+        # What is the same in all rounds may have one number for all entries.
+        shapes_ = {i: s.own if i < loop.carried else _weight(g, given[i], ())[1] for i in moving}
+        body = _Body.of(loop, shapes_)
+        sweep = body.sweep(s, kind)
+        if any(sweep.blocks.get(body.new[id], ZERO).kind == "dense" for id in loop.inner.following):
+            return None
+        if moving >= body.reached(sweep):
+            break
+        moving |= body.reached(sweep)
+    if loop.out not in moving:
+        return ZERO
+    following = [_weight(body.g, sweep.blocks.get(id, ZERO), s.own)[0] for id in body.next_of(moving)]
+    tangents = {i: _weight(g, given[i], shapes_[i])[0] for i in moving}
+    return Block(kind, build.row(g, body.loop(g, rows, following, tangents, body.tangents[loop.out]), at))
 
 
-def _groups(node: Node) -> tuple[range, range, range]:
-    """Return which arguments of a loop are carried, read row by row, and the same in all rounds."""
-    loop: Rounds = node.attrs
+def _weight(g: Graph, block: Block, shape: Shape) -> tuple[int, Shape]:
+    """Return the weights of a block that is no dense one, in a shape that they have or are repeated to, and that shape."""
+    id = block.id if block.kind in ("scalar", "diagonal") else build.number(g, float(block.kind == "identity"))
+    id = build.expand(g, id, shape) if shape else id
+    return id, g.shape(id)
+
+
+def _groups(loop: Rounds, count: int) -> tuple[range, range, range]:
+    """Return which of so many arguments of a loop are carried, read row by row, and the same in all rounds."""
     behind = loop.carried + loop.each
-    return range(loop.carried), range(loop.carried, behind), range(behind, len(node.args))
-
-
-def _values(node: Node, group: range) -> list[int]:
-    return [node.args[i] for i in group]
-
-
-def _tangents(s: Sweep, node: Node, group: range, moving: Iterable[int]) -> list[int]:
-    """Return the derivatives of the arguments of a group that enter the loop beside them."""
-    return [s.whole(node.args[i]) for i in group if i in moving]
+    return range(loop.carried), range(loop.carried, behind), range(behind, count)
 
 
 @dataclass(frozen=True)
 class _Body:
-    """The body of a loop with leaves for the derivatives of those that are moving: `new` are the values by their ids in the loop's own
-    body, `tangents` these leaves by what they are the derivative of."""
+    """The body of a loop with leaves for the derivatives of some of its leaves: `new` are the values by their ids in the loop's own
+    body, in which the leaves are the first, `tangents` these leaves by what they are the derivative of."""
 
+    of_loop: Rounds
     g: Graph
-    own: Shape
     new: dict[int, int]
     tangents: dict[int, int]
-    following: tuple[int, ...]
 
     @staticmethod
-    def of(loop: Rounds, own: Shape, moving: Iterable[int]) -> _Body:
+    def of(loop: Rounds, shapes_: Mapping[int, Shape]) -> _Body:
         g, new, tangents = Graph(), dict[int, int](), dict[int, int]()
         nodes = loop.inner.nodes
-        behind = loop.carried + loop.each
-        leaves = [n.id for n in nodes if n.family == "leaf" and n.attrs.role in ("state", "input", "param")]
-        groups = (leaves[: loop.carried], leaves[loop.carried : behind], leaves[behind:])
-        for role, group in zip(("state", "input", "param"), groups, strict=True):
-            for id in group:
-                new[id] = build.leaf(g, role, nodes[id].attrs.name, nodes[id].shape)
-            for n, id in enumerate((id for id in group if id in moving), len(group)):
-                tangents[id] = build.leaf(g, role, f"{role}{n}", (*nodes[id].shape, *own))
+        count = sum(n.family == "leaf" and n.attrs.role in ROLES for n in nodes)
+        for role, group in zip(ROLES, _groups(loop, count), strict=True):
+            for i in group:
+                new[i] = build.leaf(g, role, nodes[i].attrs.name, nodes[i].shape)
+            for n, i in enumerate((i for i in group if i in shapes_), len(group)):
+                tangents[i] = build.leaf(g, role, f"{role}{n}", shapes_[i])
         for node in nodes:
             if node.id not in new:
                 new[node.id] = copy_node(g, node, tuple(new[arg] for arg in node.args))
         g.names.update({new[id]: name for id, name in loop.inner.names})
-        return _Body(g, own, new, tangents, loop.inner.following)
+        return _Body(loop, g, new, tangents)
 
-    def sweep(self, s: Sweep) -> Sweep:
+    def sweep(self, s: Sweep, kind: str) -> Sweep:
         """Return a sweep through one round, from the derivatives of what enters it."""
-        blocks = {self.new[id]: Block("dense", tangent) for id, tangent in self.tangents.items()}
-        return s.within(self.g, self.own, blocks, [self.new[id] for id in self.following])
+        blocks = {
+            self.new[i]: Block(kind if self.g.shape(id) or kind == "dense" else "scalar", id)
+            for i, id in self.tangents.items()
+        }
+        return s.within(self.g, s.own, blocks, [self.new[id] for id in self.of_loop.inner.following])
+
+    def reached(self, sweep: Sweep) -> set[int]:
+        """Return the carried values of which a round makes something that depends on the source."""
+        following = enumerate(self.new[id] for id in self.of_loop.inner.following)
+        return {i for i, id in following if sweep.blocks.get(id, ZERO).kind != "zero"}
+
+    def next_of(self, moving: Set[int]) -> list[int]:
+        """Return the next values of the carried ones among some leaves."""
+        return [self.new[self.of_loop.inner.following[i]] for i in range(self.of_loop.carried) if i in moving]
+
+    def loop(self, g: Graph, node: Node, following: Sequence[int], tangents: Mapping[int, int], out: int) -> int:
+        """Return all that `out` is in the rounds; `following` are the derivatives of the next values, `tangents` those of arguments."""
+        loop = self.of_loop
+        nodes = tuple(replace(n, place="") for n in self.g)
+        inner = Inner(nodes, (*(self.new[id] for id in loop.inner.following), *following), tuple(self.g.names.items()))
+        groups = _groups(loop, len(node.args))
+        args = [id for group in groups
+                for id in (*(node.args[i] for i in group), *(tangents[i] for i in group if i in tangents))]  # fmt: skip
+        each = loop.each + sum(i in tangents for i in groups[1])
+        attrs = Rounds(inner, loop.carried + len(following), each, loop.count, loop.reverse, out)
+        return build.rounds(g, args, attrs)
+
+
+ROLES = ("state", "input", "param")
+"""The roles of the leaves of a body: of what is carried, read row by row, and the same in all rounds."""
 
 
 # Fixed points.

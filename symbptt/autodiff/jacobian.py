@@ -18,7 +18,7 @@ from symbptt import ops
 from symbptt.autodiff import algebra
 from symbptt.autodiff.block import IDENTITY, KINDS, ZERO, Block
 from symbptt.autodiff.guard import Guard, Guards, chosen, merged
-from symbptt.autodiff.inner_blocks import of_point, of_rounds
+from symbptt.autodiff.inner_blocks import of_point, of_rounds, of_row
 from symbptt.autodiff.partials import VALUE, partials
 from symbptt.autodiff.subexpressions import formula, values
 from symbptt.autodiff.vjp import known_functions
@@ -297,6 +297,9 @@ def _reduce(s: _Sweep, node: Node) -> Block:
 
 
 def _view(s: _Sweep, node: Node) -> Block:
+    row = of_row(s, node) if node.attrs.kind == "reshape" else None
+    if row is not None:
+        return row
     g, data, x = s.g, node.attrs.data, node.args[0]
     own = len(s.own)
     if node.attrs.kind == "concatenate":
