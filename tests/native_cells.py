@@ -94,6 +94,17 @@ def spiking(x: Input["n"], v: State["n"], U: Param["n n"], leak: Param[""]):
     return {"v": sb.sigmoid(leak) * v + U @ z + x, "z": z}
 
 
+@sb.cell
+def selective(
+    x: Input["m"], h: State["n"], s: State["n"], A: Param["n m"], W: Param["n m"], C: Param["k n"], r: Param["n"]
+):
+    """Affine in two states, each by itself, with a gate of the input and with one that is the same at all steps."""
+    a = sb.sigmoid(A @ x)
+    h2 = a * h + (1 - a) * (W @ x)
+    s2 = np.exp(-np.exp(r)) * s - 0.3 * x.sum()
+    return {"h": h2, "s": s2, "y": C @ np.tanh(h2 + s2)}
+
+
 @sb.loss
 def squares(h: State["n"], goal: Target["k"], V: Param["k n"], c: Param["k"], U: Param["n n"], D: Const["k"]):
     """A weight that the cell has too, and a constant that a call gives."""
@@ -122,7 +133,7 @@ MODELS = tuple(
     for at, reduction in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean"))
 )
 
-CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun, spiking)
+CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun, spiking, selective)
 
 
 def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Param, State, zoo
+from symbptt import Input, Param, State, zoo
 from symbptt.codegen import native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
@@ -27,6 +27,7 @@ from tests.native_cells import (
     memory,
     model_arguments,
     plain,
+    selective,
     sizes_of,
     tables,
 )
@@ -60,6 +61,41 @@ def test_text_of_plain_cell(framework: str) -> None:
 def test_text_is_the_same_twice_and_holds_only_what_it_needs(framework: str) -> None:
     assert SOURCES[framework](gated) == SOURCES[framework](gated)
     assert "def _gathered" not in SOURCES[framework](plain) and "def _collected" in SOURCES[framework](tables)
+
+
+@pytest.mark.parametrize("framework", SOURCES)
+def test_affine_steps_with_bounded_coefficients_are_scans(framework: str) -> None:
+    for cell, flow, is_scan in (
+        (selective, {}, True),
+        (selective, {"clip_adjoint": 1.0}, False),
+        (selective, {"truncation": sb.Window(2)}, False),
+        (unbounded, {}, False),
+        (late, {}, False),  # an output reads the state before a step
+        (gated, {}, False),
+    ):
+        text = SOURCES[framework](cell, **flow)
+        assert ("def _linear" in text, "def step" in text) == (is_scan, not is_scan), cell.name
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("lead", [(0, 2), (1, 1), (7, 2), (21, 200)])
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "accelerator"])
+def test_linear_recurrence_equals_its_loop(lead: tuple[int, int], back: bool, device: str, monkeypatch: Any) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    random = np.random.default_rng(3)
+    a, b = random.uniform(-1, 1, (*lead, 4)), random.standard_normal((*lead, 4))
+    wanted, x = np.zeros_like(b), np.zeros(b.shape[1:])
+    for t in range(lead[0])[:: -1 if back else 1]:
+        wanted[t] = x = a[t] * x + b[t]
+    by_torch, by_jax = module_of("torch", selective), module_of("jax", selective)
+    if device != "cpu":  # what is chosen there, here
+        by_torch._window = lambda b: 1 << max(len(b), 1).bit_length() - 1
+        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arrays, cpu, default: default(*arrays))
+    found = by_torch._linear(torch.tensor(a), torch.tensor(b), back)
+    assert_close(found.numpy(), wanted, "torch", 1e-12)
+    with jax.enable_x64(True):
+        assert_close(by_jax._linear(jax.numpy.asarray(a), b, back), wanted, "jax", 1e-12)
 
 
 def test_command_writes_a_module(tmp_path: Path, capsys: Any) -> None:
@@ -173,6 +209,14 @@ def test_a_planted_mistake_is_seen(compare: Any) -> None:
         compare(plain, 5, 3, False, ("da_dh = 1 - h ** 2", "da_dh = 1 - h"))
     with pytest.raises(AssertionError, match="dW|dU|dx|dh"):
         compare(plain, 5, 3, False, ("dh_prev = da @ U", "dh_prev = 0.9 * da @ U"))
+    with pytest.raises(AssertionError, match="dA|dW|dx|dh"):
+        compare(selective, 5, 3, False, ("(kept[1:], 0 * kept[:1])", "(kept[:-1], 0 * kept[:1])"))
+
+
+@sb.cell
+def unbounded(x: Input["n"], h: State["n"], w: Param["n"]):
+    """Affine with a coefficient that may be larger than one, whose powers may overflow where no state does."""
+    return w * h + x
 
 
 FLOWS: tuple[dict[str, Any], ...] = (
@@ -348,7 +392,7 @@ def test_truncated_models_are_compiled_mapped_and_cast() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("cell", [gated, memory, branches, tables], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [gated, memory, branches, tables, selective], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.thinned(3)
 def test_torch_differentiates_twice(cell: Any, masked: bool) -> None:

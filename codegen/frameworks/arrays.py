@@ -64,6 +64,20 @@ def _greatest(rows: Any) -> Any:
     return np.abs(np.concatenate(rows, 1)).max(1)
 
 
+def _joined(parts: Any) -> Any:
+    """Return arrays one behind the other along the axis of steps."""
+    return np.concatenate(parts)
+
+
+def _linear(a: Any, b: Any, back: bool) -> Any:
+    """Return x_t = a_t x_{t-1} + b_t from zero on along the axis of steps; `back`: x_t = a_t x_{t+1} + b_t from the last on."""
+    found, x = [], 0
+    for row, more in list(zip(a, b, strict=True))[:: -1 if back else 1]:
+        x = row * x + more
+        found.append(x)
+    return np.stack(found[:: -1 if back else 1])
+
+
 def _recurrence(lead: Any, active: Any, reset: Any, index: Any, params: Any, inputs: Any, state: Any) -> Any:
     """Return the states behind all T steps of B samples, and the outputs."""
     (w,), (x,), (h,) = params, inputs, state

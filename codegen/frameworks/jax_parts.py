@@ -59,6 +59,32 @@ def _at(x, index):
     return x[index, jnp.arange(index.shape[1])]
 
 
+def _joined(parts):
+    return jnp.concatenate(parts)
+
+
+def _linear(a, b, back):
+    """Return x_t = a_t x_{t-1} + b_t from zero on along the axis of steps; `back`: x_t = a_t x_{t+1} + b_t from the last on.
+
+    On an accelerator all steps are joined at once; on a CPU a loop over steps, which XLA compiles, is faster.
+    """
+
+    def at_once(a, b):
+        def joined(first, then):
+            return then[0] * first[0], then[0] * first[1] + then[1]
+
+        return jax.lax.associative_scan(joined, (a, b), reverse=back)[1]
+
+    def by_steps(a, b):
+        def one(x, now):
+            x = now[0] * x + now[1]
+            return x, x
+
+        return jax.lax.scan(one, jnp.zeros_like(b, shape=b.shape[1:]), (a, b), reverse=back)[1]
+
+    return jax.lax.platform_dependent(a, b, cpu=by_steps, default=at_once) if len(b) else b
+
+
 def _greatest(rows):
     return jnp.abs(jnp.concatenate(rows, 1)).max(1)
 

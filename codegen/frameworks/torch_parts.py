@@ -69,6 +69,40 @@ def _at(x, index):
     return x[index, torch.arange(index.shape[1], device=index.device)]
 
 
+def _joined(parts):
+    return torch.cat(parts)
+
+
+def _linear(a, b, back):
+    """Return x_t = a_t x_{t-1} + b_t from zero on along the axis of steps; `back`: x_t = a_t x_{t+1} + b_t from the last on.
+
+    Steps are joined to pairs, pairs to fours, up to a window. Then each window follows from the one before.
+    """
+    if back:
+        return _linear(a.flip(0), b.flip(0), False).flip(0)
+    T, window = len(b), _window(b)
+    more = -T % window
+    if more:
+        a, b = (torch.cat((x, x.new_zeros((more, *x.shape[1:])))) for x in (a, b))
+    a, b = (x.unflatten(0, (len(b) // window, window)) for x in (a, b))
+    joined = 1
+    while joined < window:
+        b = torch.cat((b[:, :joined], torch.addcmul(b[:, joined:], a[:, joined:], b[:, :-joined])), 1)
+        a = torch.cat((a[:, :joined], a[:, joined:] * a[:, :-joined]), 1)
+        joined *= 2
+    x, begins = b.new_zeros(b.shape[2:]), []
+    for last, end in zip(a[:, -1].unbind(0), b[:, -1].unbind(0), strict=True):
+        begins.append(x)
+        x = torch.addcmul(end, last, x)
+    return torch.addcmul(b, a, torch.stack(begins).unsqueeze(1)).flatten(0, 1)[:T] if T else b.flatten(0, 1)
+
+
+def _window(b):
+    """Return how many steps are joined, a power of two: all on an accelerator, on a CPU so many as stay in its cache."""
+    most = len(b) if b.device.type != "cpu" else min(len(b), 2**13 // max(1, b[:1].numel() * b.element_size()))
+    return 1 << max(most, 1).bit_length() - 1
+
+
 def _greatest(rows):
     return torch.cat(rows, 1).abs().amax(1)
 

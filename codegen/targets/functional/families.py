@@ -292,19 +292,19 @@ def _gather(s: Scope, node: Node) -> Text:
     first, at = node.args
     if node.attrs.kind == "scatter":
         axis = node.attrs.axis
-        parts = f"{_lifted_beside(s, first, s.own(first))}, {_lifted_beside(s, at, s.own(first), is_index=True)}"
+        parts = f"{lifted_beside(s, first, s.own(first))}, {lifted_beside(s, at, s.own(first), is_index=True)}"
         return Text(f"_scattered({parts}, {axis + len(s.lead)}, {s.shape(s.lead, node.shape)})")
     axis = node.attrs.axis
     index = formula(s, at).text
     if first not in s.module.varying and not s.own(at):
         table = array(s, first).text
         return Text(f"{table if not axis else s.table.moved.format(table, axis, 0)}[{index}]")
-    table = _lifted_beside(s, first, s.own(first))
-    index = _lifted_beside(s, at, node.shape, is_index=True)
+    table = lifted_beside(s, first, s.own(first))
+    index = lifted_beside(s, at, node.shape, is_index=True)
     return Text(f"_gathered({table}, {index}, {axis + len(s.lead)})")
 
 
-def _lifted_beside(s: Scope, id: int, shape: Shape, is_index: bool = False) -> str:
+def lifted_beside(s: Scope, id: int, shape: Shape, is_index: bool = False) -> str:
     """Return a value with all axes of steps and samples, and of a shape, along which it is repeated."""
     text = _beside(s, id, shape).text if is_index else bracketed(_beside(s, id, shape)).text
     return s.table.broadcast.format(text, s.shape(s.lead, shape))
@@ -313,8 +313,8 @@ def _lifted_beside(s: Scope, id: int, shape: Shape, is_index: bool = False) -> s
 def _collected(s: Scope, node: Node) -> Text:
     """Return the table in which all steps and samples add their elements."""
     first, at = node.args
-    x = _lifted_beside(s, first, s.own(first))
-    index = _lifted_beside(s, at, s.own(first) if s.own(at) else (), is_index=True)
+    x = lifted_beside(s, first, s.own(first))
+    index = lifted_beside(s, at, s.own(first) if s.own(at) else (), is_index=True)
     return Text(f"_collected({x}, {index}, {node.attrs.axis}, {s.shape((), node.shape)})")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -54,8 +54,13 @@ class Asked:
     def files(self) -> tuple[str, ...]:
         """The files of what the module carries, from callers to callees."""
         truncated = (f"{self.table.name}_truncated.py",) if self.truncation is not None else ()
+        affine = ("affine.py",) if self.sweeps(()).scans is not None else ()
         of_target = self.table.of_cell if self.head is None else (*self.table.of_model, f"{self.head.at}.py")
-        return *truncated, *of_target, "steps.py", "clip.py", "masks.py", "arguments.py"
+        return *truncated, *affine, *of_target, "steps.py", "clip.py", "masks.py", "arguments.py"
+
+    def sweeps(self, taken: Collection[str]) -> Sweeps:
+        """Return the cell with names, none of them taken."""
+        return Sweeps(named(self.program, taken), self.table, self.truncation is not None, self.limit)
 
     @cached_property
     def taken(self) -> set[str]:
@@ -66,9 +71,8 @@ class Asked:
 
 def source(a: Asked) -> str:
     """Return the text of the module of a cell or a model for one framework."""
-    sweeps = Sweeps(named(a.program, a.taken), a.table, a.truncation is not None, a.limit)
     # What the cell has of its own comes first, for that is what a reader looks for.
-    return _module(a, [function(sweeps).text for function in (forward, kept, backward)])
+    return _module(a, [function(a.sweeps(a.taken)).text for function in (forward, kept, backward)])
 
 
 def interface(a: Asked) -> str:

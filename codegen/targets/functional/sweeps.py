@@ -13,20 +13,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import sympy as sp
+
 from symbptt.codegen.load import names_read
 from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.codegen.program.values import is_baked
-from symbptt.codegen.targets.functional.families import Scope, array, bodies_of, lifted, own_formula
+from symbptt.codegen.targets.functional.affine import Affine, contractions
+from symbptt.codegen.targets.functional.families import Scope, array, bodies_of, lifted, lifted_beside, own_formula
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.text import size_text, tuple_text
 from symbptt.codegen.targets.python.wrap import wrapped
 from symbptt.errors import CellError, three_lines
 from symbptt.ir.naming import unique
 from symbptt.ir.node import WITHOUT_COPY
-from symbptt.ir.shape import names_in
+from symbptt.ir.shape import Shape, names_in
 from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
 
@@ -139,6 +142,34 @@ class Sweeps:
         """The outputs that are variables of all steps, by name: others are put together where they are returned."""
         return {name: id for name, id in self.program.outputs.items() if id in self.names and id in self.module.varying}
 
+    @cached_property
+    def told_forward(self) -> list[int]:
+        """The values of each step that are read behind all steps, beside the states after each."""
+        late = self.of("forward", TAIL, AFTER)
+        behind = {*self.program.outputs.values(), *self.kept, *late}
+        read = set().union(*(self.reads(id) for id in late), self.within(behind))
+        loop = {*self.of("forward", LOOP)} - {*self.after.values()}
+        return [id for id in sorted(read) if id in self.befores or id in loop]
+
+    @cached_property
+    def told_backward(self) -> list[int]:
+        """The values of each step backward that are read behind all steps."""
+        late = self.of("backward", TAIL, AFTER)
+        ends = [id for group in (self.program.params, self.program.inputs) for id in group.values()]
+        read = set().union(*(self.reads(id) for id in late), self.within(ends))
+        return sorted(read & {*self.of("backward", LOOP), *self.program.carry.values()})
+
+    @cached_property
+    def scans(self) -> tuple[Affine, Affine] | None:
+        """The recurrences of both sweeps where they are contractions, and all that steps compute; None where steps are a loop."""
+        found = None if self.truncated or self.limit is not None else contractions(self.program)
+        # What reads a state before a step is no part of a scan, nor is what it sends back to that state.
+        if found is None or self.told_forward or any(value is not None for value in found[1].free):
+            return None
+        there = {*self.of("forward", LOOP)} <= {*self.after.values()}
+        back = {*self.of("backward", LOOP)} <= {*found[1].cut, *self.program.recurrent.values()}
+        return found if there and back and {*self.told_backward} <= {*found[1].cut} else None
+
     def _is_given(self, id: int) -> bool:
         node = self.program.graph[id]
         given = {self.program.leaves[a.name] for a in self.program.arguments if not is_baked(a)}
@@ -169,12 +200,8 @@ def forward(s: Sweeps) -> Function:
     """Return the function that runs all steps: the states behind each, the outputs, what the way back reads."""
     lines = lines_of(s, s.of("forward", ONCE, ALL, BLOCK), STEPS)
     loop = s.of("forward", LOOP)
-    late = s.of("forward", TAIL, AFTER)
-    behind = {*s.program.outputs.values(), *s.kept, *late}
-    read = set().union(*(s.reads(id) for id in late), s.within(behind))
-    out = [id for id in sorted(read) if id in s.befores or (id in loop and id not in s.after.values())]
-    lines += _forward_scan(s, loop, out)
-    lines += lines_of(s, late, STEPS)
+    lines += _forward_scan(s, loop, s.told_forward) if s.scans is None else _at_once(s, s.scans[0])
+    lines += lines_of(s, s.of("forward", TAIL, AFTER), STEPS)
     scope = s.scope(STEPS)
     states = [_behind(s, name) for name in s.after]
     outputs = [lifted(scope, id) for id in s.program.outputs.values()]
@@ -221,6 +248,41 @@ def _forward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[st
     ]
 
 
+def _at_once(s: Sweeps, a: Affine) -> list[str]:
+    """Return the lines of a scan of the states of all steps."""
+    scope, writer = s.scope(STEPS), writer_of(s.program)
+    shapes = [b.shape for b in s.arguments("state")]
+    coefficients = tuple_text(_of_steps(scope, row[i], shapes[i]) for i, row in enumerate(a.rows))
+    free = tuple_text(_of_steps(scope, value, shape) for value, shape in zip(a.free, shapes, strict=True))
+    initial = tuple_text(_initial(s, b) for b in s.arguments("state"))
+    told = "; ".join(equation(s.module, writer, id) for id in s.after.values())
+    states = tuple_text(_behind(s, name) for name in s.after)
+    return [*_turned(scope), *broken(f"{states} = scan({coefficients}, {free}, {initial})  # {told}")]
+
+
+def _back_at_once(s: Sweeps, a: Affine) -> list[str]:
+    """Return the lines of a scan of the adjoints of all steps, and of the gradients of initial states."""
+    scope, writer = s.scope(STEPS), writer_of(s.program)
+    shapes = [b.shape for b in s.arguments("state")]
+    coefficients = tuple_text(_of_steps(scope, row[i], shapes[i]) for i, row in enumerate(a.rows))
+    given = tuple_text(
+        "None" if value is None else _of_steps(scope, value, shape)
+        for value, shape in zip(a.given, shapes, strict=True)
+    )
+    told = "; ".join(handed(s.module, writer, name) for name in s.program.recurrent)
+    adjoints = tuple_text(s.names[id] for id in a.cut)
+    return [*_turned(scope), *broken(f"first, {adjoints} = scan({coefficients}, {given})  # {told}")]
+
+
+def _of_steps(scope: Scope, value: int | sp.Expr | None, shape: Shape) -> str:
+    """Return a value at all steps and samples with the axes of a state; a value that is nothing is zero."""
+    if isinstance(value, int) and value in scope.module.varying:
+        return lifted_beside(scope, value, shape)
+    number = scope.table.array.format(repr(float(value or 0)))
+    text = array(scope, value).text if isinstance(value, int) else number
+    return scope.table.broadcast.format(text, scope.shape(STEPS, shape))
+
+
 def _initial(s: Sweeps, a: Argument) -> str:
     return f"{s.module.of_argument(a.name)}_0"
 
@@ -245,14 +307,9 @@ def kept(s: Sweeps) -> Function:
 def backward(s: Sweeps) -> Function:
     """Return the function of the way back: the gradients of parameters, inputs and initial states."""
     lines = lines_of(s, [*s.again, *s.of("backward", ONCE, ALL, BLOCK)], STEPS)
-    late = s.of("backward", TAIL, AFTER)
     loop = s.of("backward", LOOP)
-    carries = [*s.program.carry.values()]
-    ends = [id for group in (s.program.params, s.program.inputs) for id in group.values()]
-    read = set().union(*(s.reads(id) for id in late), s.within(ends))
-    out = [id for id in sorted(read) if id in loop or id in carries]
-    lines += _backward_scan(s, loop, out)
-    lines += lines_of(s, late, STEPS)
+    lines += _backward_scan(s, loop, s.told_backward) if s.scans is None else _back_at_once(s, s.scans[1])
+    lines += lines_of(s, s.of("backward", TAIL, AFTER), STEPS)
     lines += broken(f"return {_gradients(s, 'params')}, {_gradients(s, 'inputs')}, first")
     return Function(
         "_backward", ("params", "inputs", "before", "after", "outputs", "kept", "cotangents", "T", "B", "scan"),
