@@ -1,6 +1,7 @@
 """Modules for torch and JAX: their text, and in the frameworks the values and gradients of the NumPy kernel."""
 
 import ast
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from symbptt import Input, Param, State, zoo
 from symbptt.codegen import native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
+from symbptt.interop.pytorch import from_torch
 from tests.kernels import kernel_of
 from tests.native_cells import (
     CELLS,
@@ -450,6 +452,50 @@ def test_jax_differentiates_twice_maps_and_takes_bfloat16() -> None:
         halves = [{k: jax.numpy.asarray(v, "bfloat16") for k, v in group.items()} for group in (params, inputs, state)]
         grads = jax.grad(lambda p: f(p, *halves[1:])[0]["h"].sum())(halves[0])
         assert {g.dtype.name for g in grads.values()} == {"bfloat16"}
+
+
+@pytest.mark.peers
+def test_a_loop_trains_alike_with_the_layer_of_torch_and_with_ours() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(4)
+    layer, x, y = torch.nn.GRU(3, 6).double(), torch.randn(9, 4, 3).double(), torch.randn(9, 4, 2).double()
+    first, head = {k: v.detach().clone() for k, v in layer.state_dict().items()}, torch.nn.Linear(6, 2).double()
+    # Torch has two biases of each gate, which would move twice as far as their sum does.
+    layer.bias_hh_l0.register_hook(lambda g: torch.cat((torch.zeros(12, dtype=g.dtype), g[12:])))
+    net = sb.torch(zoo.gru, {"m": 3, "n": 6}).double()
+    net.load_state_dict({k: torch.as_tensor(v) for k, v in from_torch(first, "gru")[0].items()})
+
+    def losses(recurrent: Any, outputs: Any) -> list[float]:
+        readout = copy.deepcopy(head)
+        optimizer = torch.optim.Adam([*recurrent.parameters(), *readout.parameters()], lr=0.05)
+        found = []
+        for _ in range(6):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.mse_loss(readout(outputs(recurrent(x))), y)
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    wanted = losses(layer, lambda found: found[0])
+    assert wanted[-1] < 0.9 * wanted[0]
+    assert np.allclose(losses(net, lambda found: found[0]["h"]), wanted, rtol=1e-12, atol=0)
+
+
+@pytest.mark.peers
+def test_a_loop_of_jax_trains_as_the_kernel_does() -> None:
+    jax = pytest.importorskip("jax")
+    model = MODELS[1]
+    first, inputs, targets, state = model_arguments(model, 6, 3)
+    kernel, ours, theirs = sb.compile(model), dict(first), dict(first)
+    with jax.enable_x64(True):
+        step = jax.jit(jax.value_and_grad(sb.jax(model), has_aux=True))
+        for _ in range(5):
+            (loss, _), grads = step(theirs, inputs, targets, state)
+            wanted, found = kernel.value_and_grad(ours, inputs, targets, state)
+            assert_close(loss, wanted, "loss", 1e-12)
+            theirs = {k: v if k == "D" else v - 0.1 * grads[k] for k, v in theirs.items()}
+            ours = {k: v if k == "D" else v - 0.1 * found.params[k] for k, v in ours.items()}
 
 
 @pytest.mark.peers

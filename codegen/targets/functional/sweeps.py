@@ -17,11 +17,12 @@ import sympy as sp
 
 from symbptt.codegen.load import names_read
 from symbptt.codegen.lower.equations import equation, handed, writer_of
+from symbptt.codegen.passes.affine_recurrence import Affine
 from symbptt.codegen.program.names import Named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.regions import AFTER, ALL, BLOCK, LOOP, ONCE, TAIL
 from symbptt.codegen.program.values import is_baked
-from symbptt.codegen.targets.functional.affine import Affine, contractions
+from symbptt.codegen.targets.functional.affine import contractions
 from symbptt.codegen.targets.functional.families import Scope, array, bodies_of, lifted, lifted_beside, own_formula
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.text import size_text, tuple_text
