@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
 from symbptt.codegen.load import check_parsed, load
-from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_monitor, check_options
+from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_flag, check_monitor, check_options
 from symbptt.codegen.origin import origin_of
 from symbptt.codegen.passes import PASSES, SPARING
 from symbptt.codegen.passes.still_sums import in_loops
@@ -117,7 +117,7 @@ class Kernel:
         """
         params, inputs, state = map(self._named, (params, inputs, state))
         self._check_memory(params, inputs, state, steps, trains=False)
-        if reverse:
+        if check_flag("reverse", reverse):
             order, reset = self._order(params, inputs, state, steps, lengths, reset)
             inputs = order.of(inputs, self._over_steps)
             masks = {"steps": steps, "lengths": lengths, "reset": reset}
@@ -190,7 +190,7 @@ class Kernel:
         self._check_memory(params, inputs, state, steps, trains=True)
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         order = None
-        if reverse:
+        if check_flag("reverse", reverse):
             order, masks["reset"] = self._order(params, inputs, state, **masks)
             inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
         labels = _labels(mask, ignore_index)
@@ -227,7 +227,7 @@ class Kernel:
         self._model()
         params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        if reverse:
+        if check_flag("reverse", reverse):
             order, masks["reset"] = self._order(params, inputs, state, **masks)
             inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
         masks |= _labels(mask, ignore_index)
@@ -261,7 +261,7 @@ class Kernel:
             )
         params, inputs, state = map(self._named, (params, inputs, state))
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        if not reverse:
+        if not check_flag("reverse", reverse):
             found: dict[str, NDArray[Any]] = self._checked(self.module.predict, params, inputs, state, **masks)
             return found
         order, masks["reset"] = self._order(params, inputs, state, **masks)

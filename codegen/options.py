@@ -41,8 +41,17 @@ def check_absent(target: str, cell: str, truncation: Any, clip_adjoint: Any, mem
 
 def check_monitor(monitor: Any) -> None:
     """Raises: ArgumentError where `monitor` is no truth value."""
-    if not isinstance(monitor, bool | np.bool_):
-        raise ArgumentError(f"monitor is True or False, got {monitor!r}")
+    check_flag("monitor", monitor)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a truth value.
+
+    Raises: ArgumentError where it is none.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name} is True or False, got {value!r}")
+    return bool(value)
 
 
 def allowed_memory(memory: Any, truncation: Any) -> str | int:

@@ -277,6 +277,7 @@ NET = sb.bidirectional(leaky)
         (lambda: NET.forward({}, {"z": 1}), "x are read, got 'z'"),
         (lambda: KERNEL.forward(*_short(), lengths=[9], reverse=True), "integers from 0 to 2 are expected"),
         (lambda: KERNEL.forward(*_short()[:1], {"x": np.zeros((2, 1))}, reverse=True), "x"),
+        (lambda: KERNEL.forward(*_short(), reverse="yes"), "reverse is True or False, got 'yes'"),
         (lambda: sb.trace_gradient(KERNEL, KERNEL.forward(*_short(), reverse=True), {}), "ReversedRun"),
         (lambda: sb.encoder_decoder(leaky, writer), 'tell which it takes: state={"s": "h"}'),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "q"}), "'q' is no state of the encoder"),

@@ -102,6 +102,8 @@ def test_a_saved_module_has_them_checks_itself_and_is_pickled(tmp_path: Any) -> 
     assert "dU " in done.stdout and "dW " not in done.stdout
     again = pickle.loads(pickle.dumps(kernel))
     assert again.source == kernel.source and again.value_and_grad(*groups)[1].params.keys() == {"U"}
+    with pytest.raises(sb.ArgumentError, match="trace the kernel without wrt"):
+        sb.trace_gradient(kernel, kernel.forward(groups[0], groups[1]), {})
     for target in (kernel, MODELS["every"]):
         with pytest.raises(sb.ArgumentError, match=r"a kernel with wrt= computes some gradients alone"):
             sb.verify(target, module=None if target is kernel else tmp_path / "some.py")

@@ -78,6 +78,14 @@ def _check(kernel: Any, run: Any, below: Any, above: Any) -> None:
                 "trace the kernel without clip_adjoint",
             )
         )
+    if kernel.wanted is not None:
+        raise ArgumentError(
+            three_lines(
+                "a trace compares all gradients, of which a kernel with wrt= computes some",
+                f"in a trace of {kernel.target.name}",
+                "trace the kernel without wrt",
+            )
+        )
     if getattr(run, "given", None) is None or getattr(run, "mark", None) != kernel.module.MARK:
         raise ArgumentError(
             f"run: what forward of this kernel returned is expected, got {type(run).__name__}\n"
