@@ -55,7 +55,7 @@ def loss_of(groups: Any, at: str, mask: Any) -> Any:
     return total / count
 
 
-@pytest.mark.thinned(3, 1)
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_loss_and_gradients_are_those_of_the_steps_that_count(options: Any, at: str) -> None:
@@ -86,6 +86,9 @@ def test_ignored_labels_are_a_mask(dtype: Any) -> None:
     assert all(np.array_equal(by_name(same)[k], v) for k, v in by_name(grads).items())
     nothing, zeros = kernel_of(model).value_and_grad(params, inputs, ignored, ignore_index=-100, mask=~HOLES)
     assert nothing == 0 and not any(v.any() for v in by_name(zeros).values())
+    layout = sb.flat(kernel_of(model), {"m": 2, "n": 3, "k": 4})
+    flat = layout.objective(inputs, ignored, ignore_index=-100)(layout.pack(params))
+    assert flat[0] == value and np.array_equal(flat[1], layout.pack(grads.params))
     one = {k: v[:, 0] for k, v in inputs.items()}, {k: v[:, 0] for k, v in ignored.items()}
     alone = kernel_of(model).value(params, *one, ignore_index=-100)
     assert alone == pytest.approx(
@@ -152,6 +155,7 @@ def test_planted_mistakes_are_caught() -> None:
             check(module(planted=(right, wrong)))
 
 
+@pytest.mark.long
 def test_verify_compares_the_two_parts_of_a_loss() -> None:
     kernel = kernel_of(drawn("every")[0])
     text = kernel.source.replace("else counted & call.counts", "else counted")

@@ -102,6 +102,7 @@ def test_states_begin_as_the_cell_says_and_complex_ones_stay_complex() -> None:
             np.testing.assert_allclose(v, run.states[k][t], 1e-12)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("at", ["every", "last"])
 def test_outputs_have_what_a_loss_predicts(at: str) -> None:
     model = sb.model(odd, tells, at=at)
@@ -114,6 +115,7 @@ def test_outputs_have_what_a_loss_predicts(at: str) -> None:
     assert {"y", "before", "one"} < outputs.keys()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("options", [{"truncation": sb.Window(2)}, {"memory": "sqrt"}, {"clip_adjoint": 1.0}])
 def test_options_of_training_change_no_step(options: Any) -> None:
     params, inputs, state = drawn(lstm, 2)

@@ -47,7 +47,7 @@ def drawn(T: int, B: int, dtype: Any = np.float64, at: str = "every") -> Any:
     return params, inputs, {"goal": r.standard_normal((T, B, 4) if at == "every" else (B, 4)).astype(dtype)}
 
 
-@pytest.mark.thinned(23, 5)
+@pytest.mark.thinned(37, 5)
 @pytest.mark.parametrize("at", MODELS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("wrt", ["params", ("U", "x"), ("V",), ("h0", "z"), ("d", "h"), ()], ids=str)
@@ -77,6 +77,7 @@ def assert_some_of_all(kernel: sb.Kernel, wrt: Any, groups: Any) -> None:
             np.testing.assert_allclose(v, wanted[k], 1e-5 if dtype == np.float32 else 1e-12, err_msg=k)
 
 
+@pytest.mark.long
 def test_planted_mistake_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = sb.compile(MODELS["every"])
     monkeypatch.setattr(kernels, "restricted", lambda p, names: replace(restricted(p, names), params={}))

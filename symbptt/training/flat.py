@@ -63,8 +63,11 @@ class Flat:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        mask: Any = None,
+        ignore_index: int | None = None,
     ) -> Callable[[Any], tuple[float, Any]]:
-        """Return a function of the vector that gives the loss and its gradient, as `scipy.optimize.minimize(..., jac=True)` takes it.
+        """Return a function of the vector that gives the loss and its gradient, as `scipy.optimize.minimize(..., jac=True)` takes it;
+        the arguments are those of `value_and_grad`.
 
         The kernel computes in the type of the data; loss and gradient come back in the type of the vector.
 
@@ -74,7 +77,8 @@ class Flat:
             name = self.kernel.target.name
             raise ArgumentError(f"{name} has no loss\n  compile sb.model({name}, loss)")
         dtype = _dtype([*(inputs or {}).values(), *(targets or {}).values(), *(state or {}).values()])
-        options = {"steps": steps, "lengths": lengths, "reset": reset}
+        options: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset}
+        options |= {"mask": mask, "ignore_index": ignore_index}
 
         def value_and_gradient(vector: Any) -> tuple[float, Any]:
             params = self.unpack(np.asarray(vector, dtype))

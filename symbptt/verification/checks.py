@@ -103,7 +103,8 @@ def verify(
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
     gradients of that; of a truncated kernel, gradients with those states constant that the truncation names. Of
     single precision only the types are looked at. Other forms of a call must give the same numbers: one sample without a
-    batch axis, no state, cotangents of the last step alone; norms of `monitor=True` and final states are compared too.
+    batch axis, no state, cotangents of the last step alone, single steps of a stepper, a loss of some steps and of
+    the others; norms of `monitor=True` and final states are compared too.
 
     Gradients that the user's function takes inside a step (`sb.grad`) are compared with complex steps of the functions that they are
     the gradients of, in rows of their own: that function takes them by the rules by which the module was derived.
