@@ -28,6 +28,7 @@ from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
 from symbptt.codegen.results import Grads, LossGrads, Run
 from symbptt.codegen.reverse import Order, ReversedRun
+from symbptt.codegen.tangents import parted, with_tangents
 from symbptt.codegen.targets.numpy.cells import Printed, printed
 from symbptt.codegen.targets.numpy.module import source
 from symbptt.codegen.targets.numpy.stepping import stepping
@@ -37,8 +38,9 @@ from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
-from symbptt.language.cell import Cell
+from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
+from symbptt.language.tangent import tangent_names, tangent_of
 from symbptt.language.truncation import Chunked, Window
 from symbptt.notebook import folded
 from symbptt.version import VERSION
@@ -314,6 +316,92 @@ class Kernel:
             return self._checked(step, self._named(inputs), self._named(state))
 
         return stepper
+
+    def jvp(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        tangents: Mapping[str, Any] | None = None,
+        *,
+        targets: Mapping[str, Any] | None = None,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> Any:
+        """Return the values of a run, and the directional derivative of each: how it changes where arguments change by `tangents`.
+
+        Of a cell these are two `Values`, with `.states` and `.outputs` by name; of a model, which takes `targets`, the loss and its
+        derivative. `tangents` has parameters, inputs and initial states by name; what it lacks does not change. The derivative is that
+        of the whole run, whatever truncation or clipping a kernel has; its equations are those of `derive(cell).forward_mode()`.
+
+        Shapes: as for `forward`; a tangent has that of its argument.
+
+        Raises: ArgumentError as `forward` does, and for tangents of another shape or of what has none; CellError for cells of complex
+        numbers, with fixed points, or with a number of rounds that is a named size.
+        """
+        masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        groups = self._with_tangents(params, inputs, state, tangents)
+        if isinstance(self.target, Model):
+            loss = self.value(params, inputs, targets, state, **masks)
+            return loss, self._tangent.value(groups["params"], groups["inputs"], targets, groups["state"], **masks)
+        return parted(self._tangent.forward(groups["params"], groups["inputs"], groups["state"], **masks), self._dots)
+
+    def hvp(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        direction: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the Hessian of the loss of a model by its parameters, times a direction: by name, each of the shape of its parameter.
+
+        It is the gradient of the derivative of the loss along `direction`: reverse mode over the recursion of tangents, exact, in about
+        the time of two to four gradients. `direction` has parameters by name; what it lacks is zero.
+
+        Shapes: as for `value_and_grad`; a direction has that of its parameter.
+
+        Raises: ArgumentError as `value_and_grad` and `jvp` do, for a direction that is no parameter, and where the gradients of the kernel
+        are truncated or clipped, which then are those of no function.
+        """
+        model = self._model()
+        if self.truncation is not None or self.clip_adjoint is not None:
+            option = "truncation" if self.truncation is not None else "clip_adjoint"
+            raise ArgumentError(
+                f"the gradients of {model.name} with {option} are those of no function, which would have a Hessian\n"
+                f"  leave {option} out: sb.compile({model.name}).hvp(...)"
+            )
+        trained = [a.name for a in model.arguments if a.role == "param"]
+        for name in self._named(direction or {}):
+            if name not in trained:
+                raise ArgumentError(f"{name!r} is no parameter of {model.name}" + nearest(name, trained))
+        groups = self._with_tangents(params, inputs, state, direction)
+        _, grads = self._tangent.value_and_grad(
+            groups["params"], groups["inputs"], targets, groups["state"], steps=steps, lengths=lengths, reset=reset
+        )
+        return {name: grads.params[name] for name in trained}
+
+    @cached_property
+    def _dots(self) -> dict[str, str]:
+        """The names of the tangents."""
+        return tangent_names(self.target)
+
+    @cached_property
+    def _tangent(self) -> Kernel:
+        """The kernel of the tangents, made when it is first asked for."""
+        return compile(tangent_of(self.target))
+
+    def _with_tangents(self, params: Any, inputs: Any, state: Any, tangents: Any) -> dict[str, dict[str, Any]]:
+        """Return the groups of a call with the tangents of what is in them."""
+        given = {"params": params, "inputs": inputs or {}, "state": state or {}}
+        for name, group in given.items():
+            check_mapping(name, group, f'{name}={{"NAME": array}}')
+        return with_tangents(self.target, self._dots, {k: named(v) for k, v in given.items()}, named(tangents or {}))
 
     def _model(self) -> Model:
         """Raises: ArgumentError where the kernel is that of a cell without a loss."""

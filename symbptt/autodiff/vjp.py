@@ -108,7 +108,7 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
     for arg, partial in zip(f.args, partials(f.expr, len(f.args)), strict=True):
         if arg in context.wanted and partial != 0:
             guard, _ = context.guards.factor(node, f, arg, partial, context.flows.get(node.id, FREE))
-            given = like(g, _weighted(g, within(g, guard, bar), partial, f.args, node.id), arg)
+            given = like(g, weighted(g, within(g, guard, bar), partial, f.args, node.id), arg)
             if guard != OPEN:
                 given = guarded(g, guard, bar, given)
                 context.guarded.add(node.id)
@@ -116,7 +116,7 @@ def _map(context: Context, node: Node, bar: int) -> Contributions:
     return found
 
 
-def _weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
+def weighted(g: Graph, bar: int, partial: sp.Expr, args: tuple[int, ...], value: int) -> int:
     """Return bar ⊙ partial as one map: the adjoint first, then what the derivative reads, in the user's order."""
     partial, found = known_functions(g, partial, args)
     candidates = [(placeholder(i), arg) for i, arg in enumerate(args)] + found + [(VALUE, value)]

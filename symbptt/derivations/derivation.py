@@ -22,6 +22,7 @@ from symbptt.equations.page.masks import PLAIN, Setting
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.tangent import tangent_of
 from symbptt.language.truncation import Chunked, Window, check_truncation
 from symbptt.syntax import as_read
 
@@ -117,6 +118,20 @@ class Derivation(Equations):
         counts = [n.attrs.count for n in self.cell.looped.graph if n.family == "repeat"]
         is_short = all(isinstance(n, int) and n <= MANY_ROUNDS for n in counts)
         return self if self.looped is None or is_short else self.looped
+
+    def forward_mode(self) -> Derivation:
+        """Return the derivation of the tangents: the recursion of ḣ beside h, by forward mode, as `kernel.jvp` runs it. Its backward
+        recursion has the Hessian of the loss times the tangents of the parameters as the gradients of these, which is `kernel.hvp`.
+
+        Raises: ArgumentError for a model, whose page would have the tangent of the loss in the place of the loss; CellError for cells of
+        complex numbers, with fixed points, or with a number of rounds that is a named size.
+        """
+        if isinstance(self.target, Model):
+            raise ArgumentError(
+                f"{self.target.name} is a model, and the recursion of tangents is that of its cell\n"
+                f"  write sb.derive({self.cell.name}).forward_mode(), and kernel.jvp for the loss"
+            )
+        return Derivation(tangent_of(self.target), self.setting)
 
     def paths(
         self, to: str, of: str, steps: int = 1, *, through: Sequence[str] | None = None, most: int = MOST

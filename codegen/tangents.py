@@ -1,0 +1,71 @@
+"""What kernels of tangents are given, and what they return: the arguments of a cell, and a tangent beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbptt.checks import check_mapping
+from symbptt.errors import ArgumentError
+from symbptt.language.cell import Cell, nearest
+from symbptt.language.model import Model
+from symbptt.language.tangent import moved_arguments
+
+GROUPS = {"params": ("param",), "inputs": ("input",), "state": ("state",)}
+"""The dicts of a call, and the roles of their arguments that have a tangent."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """States and outputs by name after every step, (T, B, ...): those of a run, or their tangents."""
+
+    states: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+
+def with_tangents(
+    target: Cell | Model,
+    dots: Mapping[str, str],
+    given: Mapping[str, Mapping[str, Any]],
+    tangents: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Return the groups of a call with the tangents of their arguments, zero of those that have none.
+
+    Raises: ArgumentError for a tangent of what has none, or of another shape than its argument.
+    """
+    moved = moved_arguments(target)
+    _check(target, tangents, moved, given)
+    found = {group: dict(arrays) for group, arrays in given.items()}
+    for group, roles in GROUPS.items():
+        for name in [name for name, a in moved.items() if a.role in roles]:
+            if name in tangents:
+                found[group][dots[name]] = tangents[name]
+            elif name in given[group]:
+                found[group][dots[name]] = np.zeros_like(np.asarray(given[group][name]))
+    return found
+
+
+def _check(target: Cell | Model, tangents: Any, moved: Collection[str], given: Mapping[str, Mapping[str, Any]]) -> None:
+    check_mapping("the tangents", tangents, '{"U": an array of the shape of U}')
+    arrays = {name: value for group in given.values() for name, value in group.items()}
+    for name, value in tangents.items():
+        if name not in moved:
+            raise ArgumentError(f"{name!r} of {target.name} has no tangent" + nearest(name, moved))
+        if name in arrays and np.shape(value) != np.shape(arrays[name]):
+            raise ArgumentError(
+                f"the tangent of {name!r} of {target.name} has shape {np.shape(value)}, {name} has {np.shape(arrays[name])}\n"
+                "  give it the shape of its argument"
+            )
+
+
+def parted(run: Any, dots: Mapping[str, str]) -> tuple[Values, Values]:
+    """Return the values of a run of tangents, and the tangents, by the names of the values."""
+    names = {dot: name for name, dot in dots.items()}
+    groups = run.states, run.outputs
+    plain = ({k: v for k, v in group.items() if k not in names} for group in groups)
+    moved = ({names[k]: v for k, v in group.items() if k in names} for group in groups)
+    return Values(*plain), Values(*moved)
