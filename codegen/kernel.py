@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
+from symbptt.codegen.by_sample import check_samples, sample, shares
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_flag, check_monitor, check_options
 from symbptt.codegen.origin import origin_of
@@ -39,6 +40,7 @@ from symbptt.errors import ArgumentError, TargetError, counted, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.init import type_of
 from symbptt.language.model import Model
 from symbptt.language.tangent import tangent_names, tangent_of
 from symbptt.language.truncation import Chunked, Window
@@ -385,6 +387,45 @@ class Kernel:
             groups["params"], groups["inputs"], targets, groups["state"], steps=steps, lengths=lengths, reset=reset
         )
         return {name: grads.params[name] for name in trained}
+
+    def grad_per_sample(
+        self,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        steps: int | None = None,
+        lengths: Any = None,
+        reset: Any = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Return the gradients of each sample's part of the loss, by parameter: over the samples they add up to those of the batch.
+
+        Samples are run one after the other, exact for any cell and with each option of the kernel; that takes as long as so many calls
+        with one sample.
+
+        Shapes: as for `value_and_grad`, with an axis of samples; a gradient (B, ...), ... being the shape of its parameter.
+
+        Raises: ArgumentError as `value_and_grad` does, and where there is no axis of samples.
+        """
+        model = self._model()
+        params, inputs, targets, state = (self._named(group or {}) for group in (params, inputs, targets, state))
+        _, _, T, B, dtype, batched = self.read(params, inputs, state, steps)
+        if not batched:
+            raise ArgumentError(
+                f"gradients by sample of {model.name} need an axis of samples, and the arrays have none\n"
+                "  write kernel.value_and_grad(...), which has the gradient of the one sample"
+            )
+        check_samples(model, targets, B)
+        active, _ = self._checked(self.module._masks, lengths, reset, T, B)
+        trained = [a for a in model.arguments if a.role == "param"]
+        found = {a.name: np.zeros((B, *np.shape(params[a.name])), type_of(a, dtype)) for a in trained}
+        for b, share in enumerate(shares(model, active, T, B)):
+            given = sample(model, b, inputs, targets, state, lengths, reset)
+            _, grads = self.value_and_grad(params, steps=steps, **given)
+            for name, array in found.items():
+                array[b] = share * grads.params[name]
+        return found
 
     @cached_property
     def _dots(self) -> dict[str, str]:

@@ -224,6 +224,52 @@ def test_what_has_no_tangent_is_refused_by_name() -> None:
         sb.compile(settled).jvp({"U": np.eye(2)}, {"x": np.zeros((1, 2))}, {}, {"U": np.eye(2)})
 
 
+@pytest.mark.parametrize(("reduction", "options"), [
+    ("sum", {}), ("mean", {}), ("sum", {"truncation": Chunked(9, 9)}), ("mean", {"memory": "sqrt"}),
+])  # fmt: skip
+@pytest.mark.thinned(3)
+def test_gradients_by_sample_are_those_of_each_and_add_up(reduction: Any, options: Any) -> None:
+    kernel = kernel_of(sb.model(plain, squared, reduction=reduction), **options)
+    params, inputs, targets, state, masked = case()
+    masked["lengths"] = np.array([4, 2, 1])
+    direction = draw([params])
+    changed = moved([params], direction)[0]
+    found = kernel.grad_per_sample(params, inputs, targets, state, **masked)
+    count = 7 if reduction == "mean" else 1
+    for b in range(3):
+        one = [{k: v[:, b : b + 1] for k, v in group.items()} for group in (inputs, targets)]
+        first, ends, resets = (
+            {k: v[b : b + 1] for k, v in state.items()},
+            masked["lengths"][b : b + 1],
+            masked["reset"][:, b : b + 1],
+        )
+        slope = np.imag(loss_by_hand(changed, *one, first, ends, resets, False)) / STEP / count
+        np.testing.assert_allclose(
+            sum(np.sum(found[k][b] * v) for k, v in direction.items()), slope, rtol=1e-11, atol=1e-13
+        )
+    for k, v in kernel.value_and_grad(params, inputs, targets, state, **masked)[1].params.items():
+        np.testing.assert_allclose(found[k].sum(0), v, rtol=1e-11, atol=1e-13, err_msg=k)
+
+
+def test_gradients_by_sample_at_the_last_step_and_what_they_refuse() -> None:
+    kernel = kernel_of(sb.model(plain, squared, at="last", reduction="mean"))
+    params, inputs, targets, state, _ = case(masked=False)
+    last = {"y": targets["y"][-1]}
+    found = kernel.grad_per_sample(params, inputs, last, state, lengths=[4, 1, 0])
+    whole = kernel.value_and_grad(params, inputs, last, state, lengths=[4, 1, 0])[1].params
+    assert (
+        all(np.allclose(found[k].sum(0), v, rtol=1e-11, atol=1e-13) for k, v in whole.items())
+        and not found["U"][2].any()
+    )
+    assert {v.shape[0] for v in kernel.grad_per_sample(params, {"x": inputs["x"][:0]}, last).values()} == {3}
+    with pytest.raises(sb.ArgumentError, match="y: \\(B, ...\\) of 3 samples is expected, got shape \\(2, 4\\)"):
+        kernel.grad_per_sample(params, inputs, {"y": last["y"][:2]}, state)
+    with pytest.raises(sb.ArgumentError, match="need an axis of samples"):
+        kernel.grad_per_sample(params, {"x": inputs["x"][:, 0]}, {"y": last["y"][0]})
+    with pytest.raises(sb.ArgumentError, match="lengths: \\(3,\\) integers"):
+        kernel.grad_per_sample(params, inputs, last, state, lengths=[4, 1])
+
+
 @pytest.mark.peers
 @pytest.mark.long
 def test_jvp_and_hvp_are_those_of_jax() -> None:
