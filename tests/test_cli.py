@@ -159,7 +159,7 @@ def optioned(tmp_path):
     ("--truncation chunked=2,4 --clip-adjoint 1.5", {"truncation": sb.Chunked(2, 4), "clip_adjoint": 1.5}),
     ("--memory sqrt", {"memory": "sqrt"}), ("--memory 100000", {"memory": 100000}), ("--memory all", {}),
 ])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(7)
 def test_generate_and_plan_take_the_options_of_compile(capsys, optioned, words, options):
     kernel = sb.compile(load_target(f"{optioned}:leaky_model", models=True), **options)
     assert run(["generate", f"{optioned}:leaky_model", *words.split()]) == 0
@@ -178,7 +178,7 @@ def test_generate_and_plan_take_the_options_of_compile(capsys, optioned, words, 
     ("--target torch --memory sqrt", "the torch target does not have memory yet"),
     ("--target jax --clip-adjoint 1", "the jax target does not have clip_adjoint yet"),
 ])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(4)
 def test_options_that_do_not_go_are_refused(refused, optioned, words, message):
     assert message in refused("generate", f"{optioned}:leaky", *words.split())
 

@@ -39,7 +39,7 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
 
 @EVERY_CELL
 @pytest.mark.thinned(23, 7)
-def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
+def test_module_imports_numpy_and_nothing_else_and_runs_on_python_3_9(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     # What is run as a program, to check itself, may ask Python's own library for its arguments, its text and a digest.
     main = tree.body.pop()
@@ -52,6 +52,7 @@ def test_module_imports_numpy_and_nothing_else(cell: sb.Cell) -> None:
     assert [ast.unparse(node) for node in imports] == ["from __future__ import annotations", "import numpy as np"]
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {"eval", "exec", "compile", "open", "__import__", "globals"}
+    assert newer_than_python_3_9(kernel_of(cell).source) == []
 
 
 NEWER = {"zip": "strict", "isinstance": "|", "issubclass": "|"}
@@ -75,12 +76,6 @@ def newer_than_python_3_9(text: str) -> list[str]:
     return [ast.unparse(node) for node, used in zip(found, kinds, strict=True) if NEWER[node.func.id] in used]
 
 
-@EVERY_CELL
-@pytest.mark.thinned(23, 7)
-def test_modules_run_on_python_3_9(cell: sb.Cell) -> None:
-    assert newer_than_python_3_9(kernel_of(cell).source) == []
-
-
 def test_what_modules_carry_runs_on_python_3_9() -> None:
     """Types, which newer Python writes in other ways, are left out of modules."""
     for path in [
@@ -98,7 +93,7 @@ def test_what_is_newer_than_python_3_9_is_seen(text: str) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(103, 11)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_init_of_a_module_is_that_of_its_cell(cell: sb.Cell, dtype: type) -> None:
     module = kernel_of(cell).module

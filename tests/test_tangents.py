@@ -64,7 +64,7 @@ def draw(groups: Any, seed: int = 5) -> dict[str, Any]:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize(("T", "B", "masked"), SHAPES)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(47, 3)
 def test_jvp_is_the_derivative_of_the_users_function(cell: Any, T: int, B: int, masked: bool) -> None:
     params, inputs, state, options = arguments(cell, T, B)
     inputs, masked = {k: v[:, : 1 if B == 1 else B] for k, v in inputs.items()}, masked and T > 0
@@ -123,7 +123,8 @@ def case(T: int = 4, B: int = 3, masked: bool = True) -> Any:
     return params, inputs, {"y": random.standard_normal((T, B, SIZES["n"]))}, state, options
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.thinned(2)
 def test_jvp_and_hvp_of_a_model_are_the_complex_step_of_loss_and_gradient(reduction: Any) -> None:
     kernel = kernel_of(sb.model(plain, squared, reduction=reduction))
     params, inputs, targets, state, options = case()
@@ -146,6 +147,7 @@ def test_jvp_and_hvp_of_a_model_are_the_complex_step_of_loss_and_gradient(reduct
         np.testing.assert_allclose(v, slope, rtol=1e-6, atol=1e-7 * np.abs(slope).max(), err_msg=k)
 
 
+@pytest.mark.long
 def test_hessian_is_symmetric_and_of_float32_too() -> None:
     kernel = kernel_of(sb.model(plain, squared, at="last"))
     params, inputs, targets, state, _ = case(masked=False)
@@ -178,6 +180,7 @@ def test_a_branch_that_is_not_taken_and_a_root_at_zero_leave_no_nan() -> None:
     np.testing.assert_allclose(change.states["h"][0], -0.5 * ones)
 
 
+@pytest.mark.long
 def test_starts_have_tangents_and_states_that_are_given_have_none_without_one() -> None:
     params, inputs, state, _ = arguments(begun, 3, 2)
     kernel, h0 = kernel_of(begun), {"h0": np.ones(SIZES["n"])}
@@ -251,6 +254,7 @@ def test_gradients_by_sample_are_those_of_each_and_add_up(reduction: Any, option
         np.testing.assert_allclose(found[k].sum(0), v, rtol=1e-11, atol=1e-13, err_msg=k)
 
 
+@pytest.mark.long
 def test_gradients_by_sample_at_the_last_step_and_what_they_refuse() -> None:
     kernel = kernel_of(sb.model(plain, squared, at="last", reduction="mean"))
     params, inputs, targets, state, _ = case(masked=False)

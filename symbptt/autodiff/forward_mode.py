@@ -34,7 +34,7 @@ class _Sweep:
     """The tangents found so far, and what is known of them, by the value."""
 
     graph: Graph
-    kept: Collection[int]
+    kept: set[int]
     guards: Guards
     tangents: dict[int, Tangent] = field(default_factory=dict)
     flows: dict[int, Flow] = field(default_factory=dict)
