@@ -122,7 +122,9 @@ def _view(w: Sweep, found: int | sp.Expr, shape: Shape) -> View:
     """Return a value at the steps of the block, with the axes of a state, repeated where it does not vary."""
     s = w.lowering
     if not isinstance(found, int):
-        return repeated(whole(s.builder.constant("v", (), float(found))), shape)
+        value = complex(found)
+        kind, number = ("complex", value) if value.imag else ("float", value.real)
+        return repeated(whole(s.builder.constant("v", (), number, kind)), shape)
     view = operand(s, found)
     own = shape[len(FRAMES[BLOCK].lead) :]
     return repeated(aligned(view, len(s.lead(found)), own), shape)

@@ -48,7 +48,7 @@ def _rows_added(x: Array, index: Array, shape: tuple[int, ...]) -> Array:
 def _collected(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Array:
     """Return the sum over all samples of zeros with x at the sample's integer along an axis.
 
-    One row may be that of most samples: sums are in float64, of some columns of the table at once. Where samples are
+    One row may be that of most samples: sums are in double precision, of some columns of the table at once. Where samples are
     fewer than rows, so are the sums: each sample adds to that of the last one with the same integer.
     """
     out = np.zeros(shape, x.dtype)
@@ -65,15 +65,16 @@ def _collected(x: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Arr
         own = np.empty(rows, np.int64)
         own[index] = np.arange(index.size).reshape(index.shape)
         at, rows = own[index], index.size
+    wide = np.result_type(x.dtype, np.float64)  # complex where x is
     some = _steps(count, rows, 1, 8 * rows)
     steps = _steps(len(index), index[:1].size, 4 * some)
     for first in range(0, count, some):
         last = min(first + some, count)
-        sums, starts = np.zeros(rows * (last - first)), np.arange(last - first) * rows
+        sums, starts = np.zeros(rows * (last - first), wide), np.arange(last - first) * rows
         for lo in range(0, len(index), steps):
             here = at[lo : lo + steps]
             part = x[lo : lo + steps].reshape(here.size, count)[:, first:last]
-            np.add.at(sums, (here.reshape(-1, 1) + starts).reshape(-1), part.astype(np.float64).reshape(-1))
+            np.add.at(sums, (here.reshape(-1, 1) + starts).reshape(-1), part.astype(wide).reshape(-1))
         sums = sums.reshape(last - first, rows).T
         if is_sparse:
             table[index.reshape(-1), first:last] = sums[at.reshape(-1)]

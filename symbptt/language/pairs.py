@@ -45,13 +45,13 @@ class Pair:
         return of_language(ufunc.__name__, inputs, ufunc)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return _function(func, args, kwargs)
+        return of_function(func, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not callable(getattr(np, name, None)):
             raise AttributeError(f"a pair of real numbers has no attribute {name!r}")
         # x.sum() is np.sum(x): one table of functions serves both spellings.
-        return lambda *args, **kwargs: _function(getattr(np, name), (self, *args), kwargs)
+        return lambda *args, **kwargs: of_function(getattr(np, name), (self, *args), kwargs)
 
     @property
     def elementwise_of_pairs(self) -> Callable[..., Any]:
@@ -293,7 +293,7 @@ LINEAR = (
 """Functions of NumPy that are linear in all arrays that they are given."""
 
 
-def _function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def of_function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return a function of NumPy of pairs.
 
     Raises: CellError where a function of complex numbers is not known here.
@@ -305,7 +305,7 @@ def _function(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return pair(args[0]).im is not None
     if name in ("real", "imag", "conj", "conjugate", "flatten"):
         x = pair(args[0])
-        return {"real": x.real, "imag": x.imag, "flatten": _each(x, np.ravel)}.get(name) or _conj(x)
+        return {"real": x.real, "imag": x.imag, "flatten": _each(x, np.ravel)}.get(name, _conj(x))
     if name == "angle":
         x, scale = pair(args[0]), 180 / np.pi if (kwargs.get("deg") or (len(args) > 1 and args[1])) else 1.0
         return Pair(np.arctan2(_im(x), x.re) * scale)

@@ -272,7 +272,12 @@ def _added(kernel: Kernel, point: Point) -> Results:
         loss, grads = kernel.value_and_grad(*call, **options)
         values = {"loss": loss, "value": kernel.value(*call, **options)}
         weight = np.sum(counts & active) / max(active.sum(), 1) if target.reduction == "mean" else 1.0
-        groups: dict[str, Arrays] = {"values": values, "params": grads.params, "inputs": grads.inputs, "state": grads.state}
+        groups: dict[str, Arrays] = {
+            "values": values,
+            "params": grads.params,
+            "inputs": grads.inputs,
+            "state": grads.state,
+        }
         for group, arrays in groups.items():
             sums = found.setdefault(group, {})
             sums |= {k: weight * v + sums.get(k, 0) for k, v in arrays.items()}

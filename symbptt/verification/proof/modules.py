@@ -15,68 +15,71 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.load import code_of
 from symbptt.verification.blocks import numbers_of_steps, with_module
+from symbptt.verification.pairs import PairedKernel
+from symbptt.verification.proof.extension import gaussian, of_numbers, size_squared
 from symbptt.verification.proof.points import Rounds
 from symbptt.verification.proof.residues import Residues, elements, residues, rounds
 from symbptt.verification.regimes import Blocks
 
 
-def _of(array: Any, dtype: Any) -> Any:
+def _of(array: Any, dtype: Any, of_numbers: Callable[[Any], Any]) -> Any:
     """Return an array as elements, where its type is one of floats."""
-    is_float = np.dtype(dtype).kind == "f" if dtype is not None else np.asarray(array).dtype.kind == "f"
+    is_float = np.dtype(dtype).kind in "fc" if dtype is not None else np.asarray(array).dtype.kind in "fc"
     if isinstance(array, Residues) or not is_float:
         return np.array(array, dtype, subok=True) if dtype is not None else array
-    return residues(elements(array))
+    return of_numbers(array)
 
 
-def unwritten(shape: Any, dtype: Any = float) -> Any:
+def _unwritten(shape: Any, dtype: Any) -> Any:
     """Return an array to write into, filled with NaN or −1: an entry that is read before it is written shows."""
-    found = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
-    return residues(found)
+    return np.full(shape, np.nan if np.dtype(dtype).kind in "fc" else -1, dtype)
 
 
 class Namespace:
-    """NumPy for a module over the field: what it makes of floats are elements."""
+    """NumPy for a module over the field: what it makes of floats are elements, in arrays of the class that `wrap` gives them; numbers
+    become elements by `of_numbers`."""
 
-    empty = staticmethod(unwritten)
+    def __init__(self, wrap: Callable[[Any], Any] = residues, of_numbers: Callable[[Any], Any] | None = None) -> None:
+        self._wrap, self._of_numbers = wrap, of_numbers or (lambda array: wrap(elements(array)))
 
-    @staticmethod
-    def empty_like(array: Any, dtype: Any = None, shape: Any = None) -> Any:
+    def empty(self, shape: Any, dtype: Any = float) -> Any:
+        """Return an array to write into."""
+        return self._wrap(_unwritten(shape, dtype))
+
+    def empty_like(self, array: Any, dtype: Any = None, shape: Any = None) -> Any:
         """Return an array to write into, of the shape and the type of another."""
-        return unwritten(np.shape(array) if shape is None else shape, array.dtype if dtype is None else dtype)
+        return self.empty(np.shape(array) if shape is None else shape, array.dtype if dtype is None else dtype)
 
-    @staticmethod
-    def zeros(shape: Any, dtype: Any = float) -> Any:
+    def zeros(self, shape: Any, dtype: Any = float) -> Any:
         """Return an array of zeros."""
-        return residues(np.zeros(shape, dtype))
+        return self._wrap(np.zeros(shape, dtype))
 
-    @staticmethod
-    def ones(shape: Any, dtype: Any = float) -> Any:
+    def ones(self, shape: Any, dtype: Any = float) -> Any:
         """Return an array of ones."""
-        return residues(np.ones(shape, dtype))
+        return self._wrap(np.ones(shape, dtype))
 
-    @staticmethod
-    def full(shape: Any, value: Any, dtype: Any = None) -> Any:
+    def full(self, shape: Any, value: Any, dtype: Any = None) -> Any:
         """Return an array of equal elements."""
-        return (
-            _of(np.full(shape, value, dtype), dtype)
-            if not isinstance(value, Residues)
-            else residues(np.full(shape, value))
-        )
+        if isinstance(value, Residues):
+            return self._wrap(np.full(shape, value))
+        return _of(np.full(shape, value, dtype), dtype, self._of_numbers)
 
-    @staticmethod
-    def array(value: Any, dtype: Any = None, order: str = "K") -> Any:
+    def array(self, value: Any, dtype: Any = None, order: str = "K") -> Any:
         """Return a new array; in what order its elements lie changes no number."""
-        return np.array(value, dtype, subok=True) if isinstance(value, Residues) else _of(np.array(value, dtype), dtype)
+        is_element = isinstance(value, Residues)
+        found = (
+            np.array(value, dtype, subok=True) if is_element else _of(np.array(value, dtype), dtype, self._of_numbers)
+        )
+        return self._wrap(found)
 
-    @staticmethod
-    def asarray(value: Any, dtype: Any = None) -> Any:
+    def asarray(self, value: Any, dtype: Any = None) -> Any:
         """Return an array, the same where it is one."""
-        return value if isinstance(value, Residues) else _of(np.asarray(value, dtype), dtype)
+        found = value if isinstance(value, Residues) else _of(np.asarray(value, dtype), dtype, self._of_numbers)
+        return self._wrap(found)
 
-    @staticmethod
-    def ascontiguousarray(value: Any) -> Any:
+    def ascontiguousarray(self, value: Any) -> Any:
         """Return an array without gaps."""
-        return residues(np.ascontiguousarray(value))
+        return self._wrap(np.ascontiguousarray(value))
 
     @staticmethod
     def isfinite(value: Any) -> Any:
@@ -93,12 +96,27 @@ class Unwritten:
 
     nbytes, limit = 0, 0
 
+    def __init__(self, space: Namespace) -> None:
+        self._space = space
+
     def room(self, shape: Any, dtype: Any) -> Any:
         """Return an array to write into."""
-        return unwritten(shape, dtype)
+        return self._space.empty(shape, dtype)
 
     def give(self, rooms: Any) -> None:
         """Take arrays back."""
+
+
+class _OverField(PairedKernel):
+    """A kernel of complex numbers that takes and gives their parts, its module on elements a + b i."""
+
+    def __init__(self, kernel: PairedKernel) -> None:
+        vars(self).update(vars(kernel))
+
+    def whole(self, arrays: Any) -> Any:
+        """Return arrays with complex elements in the place of their parts."""
+        found = super().whole(arrays)
+        return found and {k: gaussian(v) for k, v in found.items()}
 
 
 def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
@@ -108,10 +126,12 @@ def over_field(kernel: Kernel, blocks: Blocks) -> Kernel:
     module = ModuleType("symbptt_over_a_field")
     exec(code_of(kernel.source, f"<symbptt {kernel.target.name}>"), module.__dict__)
 
-    settling = {"_settled": _settling(rounds())}
-    return with_module(
-        kernel, module, REPLACED | settling | numbers_of_steps(blocks), WORKSPACE=Unwritten(), np=Namespace()
-    )
+    changed = REPLACED | {"_settled": _settling(rounds())} | numbers_of_steps(blocks)
+    is_complex = isinstance(kernel, PairedKernel)
+    space = Namespace(gaussian, of_numbers) if is_complex else Namespace()
+    whole = _OverField(kernel) if isinstance(kernel, PairedKernel) else kernel
+    changed |= {"_norm": size_squared} if is_complex else {}
+    return with_module(whole, module, changed, WORKSPACE=Unwritten(space), np=space)
 
 
 def _settling(found: Rounds) -> Callable[..., bool]:

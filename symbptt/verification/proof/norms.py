@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.language.cell import Cell
+from symbptt.language.pairs import PairedCell
 from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
@@ -32,7 +33,8 @@ def label(name: str) -> str:
 
 def seen_outside(cell: Cell) -> list[str]:
     """Return the states that no other result of the same step reads."""
-    step = cell.looped
+    # Of pairs the state is put together of its parts, which others read in its place.
+    step = cell.whole.looped if isinstance(cell, PairedCell) else cell.looped
     results = [*step.next.items(), *step.outputs.items()]
     return [
         name

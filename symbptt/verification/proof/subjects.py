@@ -16,9 +16,11 @@ from symbptt.codegen.program.regions import place
 from symbptt.codegen.results import Grads
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.pairs import PairedCell, PairedModel
 from symbptt.language.truncation import Chunked, Window
 from symbptt.verification.blocks import Trusting, in_blocks
 from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.pairs import PairedKernel
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.loops import UNCLIPPED, arithmetic, lowered, run_loops
@@ -52,10 +54,12 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         yield of_kernel("this module", target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
         return
     shared = Shared()
-    yield of_kernel("module", compiled(target, shared)), [*settings_of(target, PLAIN)]
+    yield of_kernel("module", _compiled(target, shared, Options())), [*settings_of(target, PLAIN)]
     for options in OPTIONS:
         few = [*settings_of(target, options.settings or FEW)]
         yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
+    if isinstance(target, PairedCell | PairedModel):
+        return
     for model in _models(target):
         yield from _of_model(model, shared, isinstance(target, Cell))
     yield from loops_of(target.cell if isinstance(target, Model) else target)
@@ -74,7 +78,7 @@ def _of_model(model: Model, shared: Shared, is_alone: bool) -> Iterator[tuple[Su
     """Yield the modules of a model: plain, and of a cell that stands for all its models, with the options that a loss meets."""
     words = f"loss at {'every step' if model.at == 'every' else 'the last step'}, {model.reduction}"
     few = [*settings_of(model, FEW)]
-    yield of_kernel(words, compiled(model, shared)), few
+    yield of_kernel(words, _compiled(model, shared, Options())), few
     for options in OPTIONS if is_alone and model.reduction == "sum" else ():
         if options.clip_adjoint is None and (options.memory, options.truncation) in OF_LOSSES[model.at]:
             yield of_kernel(f"{words}, {options.words}", _compiled(model, shared, options), options), few
@@ -88,7 +92,10 @@ OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
 
 
 def _compiled(target: Cell | Model, shared: Shared, options: Options) -> Kernel:
-    return compiled(target, shared, None, options.truncation, options.clip_adjoint, options.memory)
+    """Return the kernel of a target; of one that is pairs of real numbers that of the complex one, which takes and gives their parts."""
+    whole = target.whole if isinstance(target, PairedCell | PairedModel) else target
+    found = compiled(whole, shared, None, options.truncation, options.clip_adjoint, options.memory)
+    return found if whole is target else PairedKernel(found)
 
 
 def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
