@@ -83,7 +83,7 @@ def written_out(step: Step) -> Step:
     if fixed is not None:
         raise CellError(
             f"{step.name} has a fixed point, whose rounds nobody knows before it runs{_line(fixed)}\n"
-            "  what writes each round out works with sb.repeat(step, z, times); pages, modules and plans have fixed points"
+            "  what writes each round out works with sb.repeat(step, z, times); pages, modules, Jacobians and analyses have fixed points"
         )
     # Leaves are kept though nothing may read them: arguments that go unused still have a place and a gradient of
     # zero.
