@@ -16,8 +16,12 @@ from symbptt.autodiff import vjp as adjoint
 from symbptt.codegen.kernel import Kernel
 from symbptt.ir import build
 from symbptt.ir.node import placeholder
+from symbptt.verification import oracle, screen
 from symbptt.verification.checks import Verification
-from symbptt.verification.regimes import REGIMES
+from symbptt.verification.comparison import FAIR
+from symbptt.verification.objective import slopes_of_samples, value_of
+from symbptt.verification.regimes import REGIMES, Size
+from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Row
 from symbptt.zoo import cornn, gru, rnn, sru
 from tests.cells import odd
@@ -69,6 +73,47 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
     }
     assert {row.tolerance for row in report.rows if row.method == "complex step"} == {1e-10}
     assert report.worst in report.rows
+
+
+@sb.loss
+def distance(h: State["n"], target: Target["n"]):
+    return np.sum((h - target) ** 2)
+
+
+EACH, LAST = sb.model(rnn, distance, at="every"), sb.model(rnn, distance, at="last", reduction="mean")
+
+
+@pytest.mark.parametrize(
+    ("target", "truncation"), [(rnn, None), (rnn, sb.Chunked(2, 3)), (EACH, sb.Window(2)), (LAST, None)]
+)
+def test_one_step_in_all_samples_tells_the_slope_of_each(target: sb.Cell | sb.Model, truncation: Any) -> None:
+    at = draw(target, REGIMES[3], Size(3, 2), 1)
+    assert at is not None
+    sent = oracle.cotangents(rnn, at, 2) if isinstance(target, sb.Cell) else {}
+    value, slopes = (of(target, sent, at, truncation=truncation) for of in (value_of, slopes_of_samples))
+    for block in [("state", "h", ...), ("inputs", "x", 0), ("inputs", "x", 2)]:
+        wanted = oracle.complex_step(value, at, block)
+        found = oracle.steps_of_samples(slopes, at, block)
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15)
+        # What samples have of their own is told apart: the slope of the sum for each would be another.
+        assert not np.any(wanted) or not np.allclose(found, np.broadcast_to(wanted.sum(0), found.shape))
+
+
+def test_further_directions_see_a_fault_in_one_element() -> None:
+    at = draw(rnn, REGIMES[0], Size(2, 1), 1)
+    assert at is not None
+    sent = oracle.cotangents(rnn, at, 2)
+    value = value_of(rnn, sent, at)
+    right = {("params", k): oracle.complex_step(value, at, ("params", k, ...)) for k in ("U", "b")}
+
+    def is_within(found: Any) -> bool:
+        return screen.all_within(FAIR * 1e-10, value, at, found, 0.0, np.random.default_rng(0), 1)
+
+    assert is_within(right) and is_within({})
+    for place, gradient in right.items():
+        wrong = gradient.copy()
+        wrong.flat[-1] += 1e-10 * np.max(np.abs(gradient))
+        assert not is_within({**right, place: wrong})
 
 
 def test_same_seed_gives_the_same_report() -> None:

@@ -22,7 +22,7 @@ from symbptt.verification import oracle, screen
 from symbptt.verification.complex_step import other_rounding
 from symbptt.verification.domains import kept_in
 from symbptt.verification.finite_differences import central, is_declared, slopes
-from symbptt.verification.objective import Truncation, value_of
+from symbptt.verification.objective import Truncation, slopes_of_samples, value_of
 from symbptt.verification.oracle import Arrays, Block, Point
 from symbptt.verification.regimes import Regime, Size
 from symbptt.verification.report import Row
@@ -43,12 +43,15 @@ NEARLY = 1e-11
 """The error that a module's 1 - tanh² and 1 - σ may have where they are taken from the value, relative to a block."""
 PLAINLY = 1e-2
 """The part of its tolerance within which the error along one direction makes a look at single elements unnecessary."""
+FAIR = 0.25
+"""The part of its tolerance within which the errors along `FURTHER` more directions do the same: an element has a share of at least
+a half in each, and a fault spread over many passes four directions less often than one within `PLAINLY`."""
+FURTHER = 3
 SAME = 1e-12
 """The difference that a second call with the same arguments may have, relative to the block: sums may take another order."""
 FEW = 36
 """Elements of a block of which differences are taken where a complex step gives no number, times the steps of each run."""
-COMPLEX = "complex step", oracle.complex_step
-CENTRAL = "central differences", central
+COMPLEX, CENTRAL = "complex step", "central differences"
 NO_VALUE = "the user's function is not finite here"
 NO_SLOPE = "the derivative of the user's function is not finite here"
 KINK = "rounding alone decides the result here: a kink, a jump, or chaos"
@@ -113,6 +116,22 @@ class Case:
         """The function point -> scalar whose gradients at the point `near` are checked."""
         return value_of(self.target, sent, near, self.truncation)
 
+    def derivative(self, near: Point, sent: Arrays, method: str) -> Callable[[Block], Any]:
+        """The derivatives with respect to blocks at the point `near`: by a complex step of all samples at once, where these have numbers
+        of their own."""
+        value = self.value(near, sent)
+        if method == CENTRAL:
+            return lambda block: central(value, near, block)
+        slopes = slopes_of_samples(self.target, sent, near, self.truncation)
+
+        def stepped(block: Block) -> Any:
+            is_shared = block[0] == "params"
+            return (
+                oracle.complex_step(value, near, block) if is_shared else oracle.steps_of_samples(slopes, near, block)
+            )
+
+        return stepped
+
     def row(self, block: str, verdict: Verdict) -> Row:
         """The row of a block."""
         tolerance = TOLERANCE.get(verdict.method, np.nan)
@@ -154,14 +173,14 @@ def gradient_rows(case: Case, gradients: Gradients, is_complex: bool, known: fro
             return [case.row(k, Verdict(np.nan, "", NO_VALUE)) for k in blocks]
         found, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
         if failure is not None:
-            return [case.row(k, failed(method[0], failure)) for k in blocks]
+            return [case.row(k, failed(method, failure)) for k in blocks]
         # A backward pass that stores or changes something between calls is wrong, even where its first result is
         # right.
         again, failure = attempt(lambda: _arrays(gradients(point, case.cotangents)))
         if failure is not None:
-            return [case.row(k, failed(method[0], f"a second call {failure}")) for k in blocks]
+            return [case.row(k, failed(method, f"a second call {failure}")) for k in blocks]
         said = {place: _said(found.get(place), again.get(place), place, point) for place in _places(blocks)}
-        verdicts = {k: Verdict(np.inf, method[0], "", said[block[:2]]) for k, block in blocks.items()}
+        verdicts = {k: Verdict(np.inf, method, "", said[block[:2]]) for k, block in blocks.items()}
         right = {place: found[place] for place, text in said.items() if not text}
         verdicts |= _compared(case, value, gradients, right, method, known)
     return [case.row(k, verdicts[k]) for k in blocks]
@@ -195,7 +214,7 @@ def _compared(
     value: Any,
     gradients: Gradients,
     found: dict[screen.Group, Any],
-    method: tuple[str, Any],
+    method: str,
     known: frozenset[str],
 ) -> dict[str, Verdict]:
     """Compare arrays along a direction each, and those that are not plainly right element by element; where the largest
@@ -205,10 +224,15 @@ def _compared(
     floor = case.regime.floor * max([*(_finite_top(v) for v in found.values()), *sent])
     # The same direction at every run: a verdict must not depend on luck.
     random = np.random.default_rng(case.point.steps)
-    enough = PLAINLY * TOLERANCE[method[0]]
-    errors = screen.errors(value, case.point, found, floor, method[0] == "complex step", random, enough)
+    enough = PLAINLY * TOLERANCE[method]
+    errors = screen.errors(value, case.point, found, floor, method == COMPLEX, random, enough)
     near = {place for place, error in errors.items() if error <= enough}
-    verdicts = {k: Verdict(errors[b[:2]], method[0]) for k, b in blocks.items()}
+    fair = {k: found[k] for k, error in errors.items() if enough < error <= FAIR * TOLERANCE[method]}
+    if method == COMPLEX and screen.all_within(
+        FAIR * TOLERANCE[method], value, case.point, fair, floor, random, FURTHER
+    ):
+        near |= fair.keys()
+    verdicts = {k: Verdict(errors[b[:2]], method) for k, b in blocks.items()}
     rest = {k: b for k, b in blocks.items() if b[:2] not in near and k.split("[")[0] not in known}
     if rest:
         largest = max([*(_top(found[place]) for place in near), *sent])
@@ -221,15 +245,14 @@ def _compared(
 
 
 def _by_elements(
-    case: Case, value: Any, gradients: Gradients, blocks: dict[str, Block], largest: float, method: tuple[str, Any]
+    case: Case, value: Any, gradients: Gradients, blocks: dict[str, Block], largest: float, method: str
 ) -> dict[str, Verdict]:
     """Compare blocks element by element; `largest` is the largest number of others that count."""
-    name, derivative = method
 
     def both(names: Iterable[str], near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
-        found, near_value = _arrays(gradients(near, sent)), case.value(near, sent)
+        found, derivative = _arrays(gradients(near, sent)), case.derivative(near, sent, method)
         parts = {k: blocks[k] for k in names}
-        return {k: (derivative(near_value, near, b), _part(found[b[:2]], b[2])) for k, b in parts.items()}
+        return {k: (derivative(b), _part(found[b[:2]], b[2])) for k, b in parts.items()}
 
     sides = both(blocks, case.point, case.cotangents)
     largest = max([*(_finite_top(wanted) for wanted, _ in sides.values()), largest])
@@ -242,15 +265,15 @@ def _by_elements(
             return _rounded_otherwise(case, {k: blocks[k] for k in names}, sides, seed)
         return both_moved(partial(both, names), case, seed)
 
-    is_sharp = case.sharp and name == COMPLEX[0]
+    is_sharp = case.sharp and method == COMPLEX
     # a gradient that cancels to zero has no digits to lose, and leaves the rounding of what cancels
     has_digits = {k: is_sharp and bool(np.any(wanted)) for k, (wanted, _) in sides.items()}
     least = {k: NEARLY * v if has_digits[k] else EPS * largest for k, v in scales.items()}
-    pairs = with_noise(sides, scales, name, moves, least)
+    pairs = with_noise(sides, scales, method, moves, least)
     # Differences of values cannot see a declared derivative.
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     few = max(1, FEW // max(1, case.point.steps))
-    return {k: _verdict(pair, name, opinion, blocks[k], few) for k, pair in pairs.items()}
+    return {k: _verdict(pair, method, opinion, blocks[k], few) for k, pair in pairs.items()}
 
 
 def with_noise(
@@ -321,8 +344,8 @@ def _rounded_otherwise(case: Case, blocks: dict[str, Block], sides: dict[str, tu
     """
 
     def at(near: Point, sent: Arrays) -> dict[str, tuple[Any, Any]]:
-        value = case.value(near, sent)
-        return {k: (oracle.complex_step(value, near, b), sides[k][1]) for k, b in blocks.items()}
+        derivative = case.derivative(near, sent, COMPLEX)
+        return {k: (derivative(b), sides[k][1]) for k, b in blocks.items()}
 
     found = [at(*_moved(case, np.random.default_rng(seed), sign)) for sign in (1, -1)]
     for rounding in (2 * seed, 2 * seed + 1):

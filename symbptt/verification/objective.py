@@ -53,6 +53,51 @@ def value_of(
     return _loss(target, parts) if isinstance(target, Model) else _weighed(target, cotangents, parts)
 
 
+def slopes_of_samples(
+    target: Cell | Model, cotangents: Arrays, base: Point, truncation: Truncation = None
+) -> Callable[[Point], Any]:
+    """Return the function point -> imaginary part of each sample's share of that scalar, (B,): samples run on their own, so that one run
+    tells of all of them what a step in each of them does."""
+    parts = _parts(target.cell if isinstance(target, Model) else target, base, truncation)
+    return _losses(target, parts) if isinstance(target, Model) else _weighed_samples(target, cotangents, parts)
+
+
+def _weighed_samples(cell: Cell, cotangents: Arrays, parts: Parts) -> Callable[[Point], Any]:
+    def slopes(point: Point) -> Any:
+        idle = point.active.sum(0) == 0
+        total = np.zeros(point.batch)
+        for name in [name for name in cotangents if name in point.state]:
+            sent, start = cotangents[name], np.imag(point.state[name])
+            whole = sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)
+            total += np.where(idle, _by_sample(whole * start), 0.0)
+        for span, part in parts(point):
+            states, outputs = oracle.run(cell, part)
+            active = point.active[span.lo : span.hi]
+            for name, found in (states | outputs).items():
+                if name in cotangents:
+                    sent = cotangents_of_steps(cotangents[name], found, point, name in states)
+                    moved = np.asarray(np.imag(found[span.lo - span.first :]))
+                    product = (sent[span.lo : span.hi] * moved).reshape(*active.shape, -1)
+                    total += np.sum(product, (0, 2), where=active[..., None])
+        return total
+
+    return slopes
+
+
+def _by_sample(array: Any) -> Any:
+    return np.sum(np.reshape(array, (len(array), -1)), 1)
+
+
+def _losses(model: Model, parts: Parts) -> Callable[[Point], Any]:
+    def slopes(point: Point) -> Any:
+        shared, counted, total = _shared(model, point), _counted(model, point.active.sum(0)), np.zeros(point.batch)
+        for (_, b), loss in _losses_at(model, shared, counted, parts, point):
+            total[b] += np.imag(loss)
+        return total / _divisor(model, counted)
+
+    return slopes
+
+
 Parts = Callable[[Point], Iterator[tuple[Span, Point]]]
 """point -> the spans of steps that count, each with the point at which its steps are run."""
 
@@ -195,17 +240,23 @@ def _divisor(model: Model, counted: list[tuple[int, int]]) -> int:
 
 def _loss(model: Model, parts: Parts) -> Value:
     def value(point: Point) -> Any:
-        shared = _shared(model, point)
-        counted = _counted(model, point.active.sum(0))
-        total = 0.0
-        for span, part in parts(point):
-            here = [(t, b) for t, b in counted if span.lo <= t < span.hi]
-            states, outputs = oracle.run(model.cell, part) if here else ({}, {})
-            for t, b in here:
-                total = total + _loss_at(model, shared, states | outputs, point, (t, b), t - span.first)
+        shared, counted, total = _shared(model, point), _counted(model, point.active.sum(0)), 0.0
+        for _, loss in _losses_at(model, shared, counted, parts, point):
+            total = total + loss
         return total / _divisor(model, counted)
 
     return value
+
+
+def _losses_at(
+    model: Model, shared: Arrays, counted: list[tuple[int, int]], parts: Parts, point: Point
+) -> Iterator[tuple[tuple[int, int], Any]]:
+    """Yield the steps and samples that count, each with its loss."""
+    for span, part in parts(point):
+        here = [(t, b) for t, b in counted if span.lo <= t < span.hi]
+        states, outputs = oracle.run(model.cell, part) if here else ({}, {})
+        for t, b in here:
+            yield (t, b), _loss_at(model, shared, states | outputs, point, (t, b), t - span.first)
 
 
 def _counted(model: Model, ends: Any) -> list[tuple[int, int]]:

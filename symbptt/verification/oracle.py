@@ -248,6 +248,19 @@ def complex_step(value: Callable[[Point], Any], point: Point, block: Block) -> A
     return np.reshape(np.array(found, float), np.shape(getattr(point, group)[name][index]))
 
 
+def steps_of_samples(slopes: Callable[[Point], Any], point: Point, block: Block) -> Any:
+    """Return the derivative with respect to one block of inputs or initial states, (B, ...), by a complex step an element of one sample:
+    all samples are moved at once, each has its own slope."""
+    group, name, index = block
+    array = getattr(point, group)[name]
+    found = np.zeros(np.shape(array[index]))
+    for position in np.ndindex(*found.shape[1:]):
+        unit = np.zeros(np.shape(array))
+        unit[index][:, *position] = 1.0
+        found[:, *position] = slopes(moved(point, group, name, 1j * STEP * unit)) / STEP
+    return found
+
+
 def units(point: Point, block: Block) -> Iterator[Any]:
     """Yield the direction of each element of a block, shaped like the array in which it stands."""
     group, name, index = block

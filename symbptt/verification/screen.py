@@ -42,6 +42,17 @@ def errors(
     return {look.place: _complex(value, point, [look]) for look in looks}
 
 
+def all_within(
+    limit: float, value: Value, point: Point, found: dict[Group, Any], floor: float, random: np.random.Generator, count: int
+) -> bool:  # fmt: skip
+    """Answer whether the error along each of some directions through all given arrays is within a limit, by a complex step each."""
+    return all(
+        _complex(value, point, [_look(place, np.asarray(given), floor, random) for place, given in found.items()])
+        <= limit
+        for _ in range(count if found else 0)
+    )
+
+
 @dataclass(frozen=True)
 class _Look:
     """An array of gradients, the number that errors are relative to for each block of it, and its random direction."""
