@@ -9,7 +9,7 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, Target
 from symbptt.codegen.runtime import stepping
 from symbptt.verification.forms import form_rows
-from symbptt.zoo import lstm
+from symbptt.zoo import antisymmetric, lstm
 from tests.by_hand import data, states
 from tests.kernels import kernel_of
 
@@ -63,12 +63,13 @@ def by_function(cell: Any, params: Any, inputs: Any, state: Any) -> dict[str, An
     rows = []
     for b in range(len(next(iter(state.values())))):
         found = cell(**{k: v[b] for k, v in (inputs | state).items()}, **params)
+        found = found if isinstance(found, tuple | dict) else (found,)
         rows.append(found if isinstance(found, dict) else dict(zip(cell.looped.next, found, strict=True)))
     return {k: np.stack([row[k] for row in rows]) for k in rows[0]}
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("cell", [odd, lstm], ids=["odd", "lstm"])
+@pytest.mark.parametrize("cell", [odd, lstm, antisymmetric], ids=lambda cell: cell.name)
 def test_steps_are_those_of_the_function(cell: Any, dtype: Any) -> None:
     tolerance = 1e-12 if dtype == np.float64 else 1e-5
     for B, sizes in ((2, SIZES), (1, dict.fromkeys(SIZES, 1))):

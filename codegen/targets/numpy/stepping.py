@@ -44,7 +44,9 @@ def stepping(p: Program) -> Steppings:
 def _once_text(f: Function, fixed: list[Buffer], kept: list[Buffer], text: Text) -> str:
     read = _read(f).union(fixed)
     first = taken("a", [q for q in f.arguments if q.group in FIXED and q.view.buffer in read])
-    returned = f"return {tuple_text(b.name for b in kept)}"
+    # The passes may leave a result as a view of another array.
+    made = {p.name: view_text(Shown(p.view), text.names) for p in f.results}
+    returned = f"return {tuple_text(made.get(b.name, b.name) for b in kept)}"
     return function_text(ONCE, f, text, first, lambda _: [returned])
 
 
