@@ -452,8 +452,10 @@ class Kernel:
 
     def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None, *, trains: bool) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated; training holds what truncation needs alone."""
+        # A budget is the call's own question, which the module answers.
         if self.memory != "all":
             return  # the module refuses what the caller does not allow
+        # Cheap first: the plan takes long, and few calls are large.
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         said = steps if isinstance(steps, int | np.integer) else 0
         if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
@@ -489,11 +491,13 @@ class Kernel:
 
     def _named(self, given: Any) -> Any:
         """Return a dict by names as Python reads them, which costs time where no name has an accent."""
+        # Python reads é in one form alone, and a file may have it in the other.
         return given if self._is_ascii else named(given)
 
     def _checked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        # The module stands alone and has an error class of its own; callers of the library know one.
         except self.module.ArgumentError as error:
             raise ArgumentError(f"{error}\n  in a call of the kernel of {self.target.name}") from None
 
@@ -508,6 +512,7 @@ class Kernel:
         check_path(path, "module.py")
         check_ending(Path(path))
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
+        # The head of a saved file says what was verified; that of the text in memory cannot know yet.
         text = self.source if certificate is None else certified(self.source, _lines_of(certificate, self.source))
         write_text(Path(path), text)
 
@@ -605,6 +610,7 @@ def compiled(
             f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
         )
     check_options(truncation, clip_adjoint)
+    # Options are refused before anything is derived.
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
     cell, is_sparing = target.cell if isinstance(target, Model) else target, memory != "all"
@@ -615,6 +621,7 @@ def compiled(
     origin = origin_of(target, truncation, clip_adjoint, memory, names)
     steppings = shared.stepping(cell, is_sparing, names)
     text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
+    # A text that Python does not take is a mistake of ours, which must not wait for the first call.
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory, names)
 

@@ -36,6 +36,7 @@ def _inside(normal: Any, factor: float) -> Any:
 
 
 def _shares(normal: Any, factor: float) -> Any:
+    # The greatest is taken off first, so that no exponential overflows.
     found = np.exp(min(max(factor, 1.0), FARTHEST) * (normal - np.max(normal, -1, keepdims=True, initial=-np.inf)))
     return found / np.sum(found, -1, keepdims=True)
 
@@ -69,8 +70,10 @@ def into(domain: Any, normal: Any, factor: float) -> Any:
 def at_border(domain: Any, values: Any, chance: Any, all_of_them: bool = False) -> Any:
     """Return values some of which are exactly zero, one or minus one, as far as a domain has these, or at its ends; or all of them."""
     if domain == "simplex":
+        # Of shares all are at the border together: one is 1 and the others are 0.
         return np.where(np.bool_(all_of_them) | (chance[..., :1] < 0.5), _corner(values, chance), values)
     marks = _marks(domain)
+    # One chance for each mark, so that all of them occur; else a fifth each, and the rest stays.
     share = 1 / len(marks) if all_of_them else 0.2
     for number, mark in enumerate(marks):
         values = np.where((chance >= share * number) & (chance < share * (number + 1)), mark, values)
@@ -103,6 +106,7 @@ def kept_in(domain: Any, moved: Any, array: Any) -> Any:
         return moved
     if domain == "simplex":  # one share does not move alone
         return array
+    # Asked one by one: a whole array that does not hold would not tell which number leaves.
     stays = np.array([holds(domain, x) for x in np.ravel(moved)], bool).reshape(np.shape(array))
     return np.where(stays, moved, array)
 
@@ -111,12 +115,14 @@ def in_single(domain: Any, array: Any) -> Any:
     """Return numbers of float32 that lie between the ends of a domain, of which one may be no such number itself."""
     if domain is None or isinstance(domain, str):
         return array
+    # 0.1 in single precision is greater than 0.1: the next number down lies inside.
     up, down = np.nextafter(array, np.float32(np.inf)), np.nextafter(array, np.float32(-np.inf))
     return np.where(np.float64(array) < domain[0], up, np.where(np.float64(array) > domain[1], down, array))
 
 
 def check_domain(a: Argument, where: Any) -> None:
     """Raises: ArgumentError for what is no domain, or none of this argument."""
+    # What is no domain is told before anything is drawn, at the argument that it was given for.
     if not is_domain(where):
         raise ArgumentError(
             f"domain: {a.name!r} lies in (lowest, greatest), or is one of {_names()}, got {where!r}\n"

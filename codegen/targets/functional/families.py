@@ -66,6 +66,7 @@ def formula(s: Scope, id: int) -> Text:
 def own_formula(s: Scope, id: int) -> Text:
     """Return the formula that computes a value."""
     node = s.module.program.graph[id]
+    # A number needs no array: the frameworks fold it, and a type of its own would promote what it meets.
     return static(s, node) if id in s.module.static else FAMILIES[node.family](s, node)
 
 
@@ -122,6 +123,7 @@ def _leaf(s: Scope, node: Node) -> Text:
         return Text(s.table.eye.format(size_text(node.shape[0], s.module.sizes)))
     values = _default(s, node.attrs.name)
     text = s.table.array.format(nested_text(values.tolist()))
+    # A default may be one number for a whole vector.
     same = values.shape == tuple(node.shape)
     return Text(text if same else s.table.broadcast.format(text, s.shape((), node.shape)))
 
@@ -138,6 +140,7 @@ def _map(s: Scope, node: Node) -> Text:
 
 def _beside(s: Scope, arg: int, shape: Shape) -> Text:
     """Return a value with axes of length one behind those of steps and samples, where the result has more axes."""
+    # Axes of the annotation broadcast from the right, as in NumPy; steps and samples stand in front of all of them.
     lead, missing = s.axes(arg), len(shape) - len(s.own(arg))
     x = formula(s, arg)
     if not lead or not missing:
@@ -151,6 +154,7 @@ def _beside(s: Scope, arg: int, shape: Shape) -> Text:
 def _contract(s: Scope, node: Node) -> Text:
     """Return a product: of values of steps with a weight as one matrix product, others by their indices."""
     (left, right), (a, b) = node.args, (node.attrs.a, node.attrs.b)
+    # The weight first: a product commutes with its labels, and one rule then serves both orders.
     if left in s.module.varying and right not in s.module.varying:
         left, right, a, b = right, left, b, a
     found = _of_weight(s, node, left, right, a, b) if left not in s.module.varying else None
@@ -159,10 +163,12 @@ def _contract(s: Scope, node: Node) -> Text:
 
 def _of_weight(s: Scope, node: Node, weight: int, x: int, w: Sequence[int], rows: Sequence[int]) -> Text | None:
     """Return the product of the vectors of all samples with a weight, whose other axes are those of the result."""
+    # One axis is summed over and all others stay, in order: else the result of the matrix product lies otherwise.
     free = [label for label in w if label not in rows]
     if x not in s.module.varying or len(rows) != 1 or rows[0] not in w or not free or tuple(free) != node.attrs.out:
         return None
     vectors = array(s, x).text
+    # For all samples at once: x Wᵀ has the samples as rows, where W x has them as columns.
     if len(w) == 2:
         matrix = array(s, weight).text
         return Text(f"{vectors} @ {matrix}{'.T' if w[1] == rows[0] else ''}", PRODUCT)
@@ -174,6 +180,7 @@ def turned(s: Scope, weight: int, order: Sequence[int]) -> str:
     """Return the name of a weight as a matrix of one row for each entry of a vector; it is put in order before any step."""
     key, shape = (weight, tuple(order)), s.own(weight)
     if key not in s.turned:
+        # A weight of more axes is a matrix whose columns are all of them but the one that is summed over.
         columns = " * ".join(s.size(shape[i]) for i in order[1:])
         text = s.table.transpose.format(array(s, weight).text, tuple(order))
         taken = {*s.names.values(), *(name for name, _ in s.turned.values())}
@@ -197,12 +204,14 @@ def _total(s: Scope, node: Node) -> Text:
     """Return the sum of a value over all steps and samples: of a product one product of all of them."""
     (x,) = node.args
     inner = s.module.program.graph[x]
+    # Named values are there already; others need not be made for each step before they are summed.
     if x not in s.names and x in s.module.varying:
         if inner.family == "contract":
             return _sum_of_product(s, inner)
         if inner.family == "gather" and inner.attrs.kind == "scatter":
             return _collected(s, inner)
     if x not in s.module.varying:
+        # The same at all steps and samples: the sum is so many times the value.
         return Text(f"{array(s, x).text} * ({' * '.join(s.lead)})", PRODUCT)
     return Text(s.table.sum.format(array(s, x).text, tuple(range(len(s.lead)))))
 
@@ -210,9 +219,11 @@ def _total(s: Scope, node: Node) -> Text:
 def _sum_of_product(s: Scope, node: Node) -> Text:
     left, right = node.args
     a, b = node.attrs.a, node.attrs.b
+    # Of outer products the sum over steps and samples is one product of matrices, δᵀ X, which is what a BLAS is for.
     outer = len(a) == len(b) == 1 and a != b and {left, right} <= s.module.varying
     if not outer or node.attrs.out not in ((*a, *b), (*b, *a)):
         return _by_indices(s, node, node.args, None)
+    # The transposed outer product is that of the exchanged factors.
     if node.attrs.out != (*a, *b):
         left, right = right, left
     rows = " * ".join(s.lead)
@@ -244,6 +255,7 @@ def _view(s: Scope, node: Node) -> Text:
         case "slice":
             return _slice(s, node)
         case "concatenate":
+            # Parts that are the same for all samples are repeated: frameworks join arrays of one shape alone.
             whole = lifted if lead else lambda s, id: array(s, id).text
             parts = ", ".join(whole(s, arg) for arg in node.args)
             return Text(s.table.concatenate.format(f"({parts},)", node.attrs.data[0] + len(lead)))
@@ -263,6 +275,7 @@ def _entry(s: Scope, node: Node) -> Text | None:
     cut = s.module.program.graph[node.args[0]]
     if node.args[0] in s.names or cut.family != "view" or cut.attrs.kind != "slice":
         return None
+    # The first axis, of which one entry is taken, while all others stay whole.
     start, length, _ = cut.attrs.data[0]
     rest = zip(cut.attrs.data[1:], s.own(cut.args[0])[1:], strict=True)
     if length != 1 or tuple(cut.shape[1:]) != tuple(node.shape) or any(span != (0, n, 1) for span, n in rest):

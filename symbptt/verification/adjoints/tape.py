@@ -48,6 +48,7 @@ def edges_of(recursion: Recursion) -> tuple[Graph, tuple[Edge, ...]]:
     The cotangent of each value is a leaf of its own: the graph of a recursion writes a reshaped cotangent that is reshaped back as the
     first one, past the values between, where a mistake could not be put.
     """
+    # A copy, for the rules add nodes to it, and the recursion is shared with pages.
     g, forward, found = recursion.graph.copy(), recursion.forward_ids, list[Edge]()
     context = Context(g, set(recursion.kept), set(recursion.adjoint), Guards(g))
     bars: dict[int, int] = {}
@@ -65,6 +66,7 @@ def edges_of(recursion: Recursion) -> tuple[Graph, tuple[Edge, ...]]:
 
 def _between(g: Graph, given: int, bar: int, forward: frozenset[int]) -> tuple[Node, ...]:
     """Return the nodes that a contribution is computed by, without the cotangent that it begins with."""
+    # What the forward pass has computed is on the tape, and what lies behind the cotangent is another edge.
     open_, seen = [given], set[int]()
     while open_:
         id = open_.pop()
@@ -121,6 +123,7 @@ class Tape:
     def read(self, id: int, at: slice) -> Any:
         """Return a value of the forward pass at some steps."""
         array = self.primal[id] if id in self.primal else self._constant(id)
+        # Of one step the length tells nothing: what is the same for all has one step as well.
         return array[at] if len(array) == self.steps and id in self.varying else array
 
     def _constant(self, id: int) -> Any:
@@ -140,7 +143,9 @@ def tape_of(recursion: Recursion, sizes: Mapping[sp.Symbol, int], steps: int, ba
     arguments = {id: name for name, id in step.leaves.items()}
     primal: dict[int, Any] = {}
     tape = Tape(recursion, *edges_of(recursion), sizes, steps, batch, primal)
+    # Leaves too that nothing computes with: a mistake may read one in the place of another.
     ids = sorted({*recursion.forward_ids, *step.leaves.values()})
+    # Values at the edge are compared as they are; NumPy need not warn of them here.
     with np.errstate(all="ignore"):
         for id in ids:
             node = recursion.graph[id]
