@@ -74,8 +74,10 @@ def _function(sign: str, names: tuple[str, str], at: Sequence[str], formula: str
             else:
                 (i,), (k,) = [x for x in terms if x not in sizes], [x for x in terms if x in sizes]
                 sizes[i] = (n + low + high - terms[k] * (sizes[k] - 1) - 1) // terms[i] + 1
-        if ", of the shape of" in line and shape is not None and len(shape) == len(at):
-            sizes |= dict(zip(at, shape, strict=True))  # "of the shape of B", or of A
+        is_spread = bool(tests) or any(abs(factor) > 1 for terms, _, _ in moving for factor in terms.values())
+        if is_spread and ", of the shape of" in line and shape is not None and len(shape) == len(at):
+            # "of the shape of B", or of A: without steps between places it follows from what is read, also inside of formulas.
+            sizes |= dict(zip(at, shape, strict=True))
         return _summed(arrays, factors, tests, at, sizes)
 
     return value

@@ -33,7 +33,7 @@ FUNCTIONS = {
     "\\sigma": "σ", "\\tanh": "tanh", "\\exp": "exp", "\\log": "log", "\\sin": "sin", "\\cos": "cos", "\\tan": "tan",
     "\\sinh": "sinh", "\\cosh": "cosh", "\\arctan": "arctan", "\\arcsin": "arcsin", "\\arccos": "arccos", "\\max": "max",
     "\\min": "min", "\\ell": "ℓ", "\\log_2": "log2", "\\Phi": "Φ", "\\varphi": "φ",
-    "\\arg": "arg",
+    "\\arg": "arg", "\\det": "det",
 }  # fmt: skip
 BRACKETS = {
     "(": ")",

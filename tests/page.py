@@ -621,7 +621,7 @@ class Reader:
         if (
             self.scope
             or not all(x == "0" or re.fullmatch(r"[a-z](_\d+)?", x) for x in letters)
-            or any(map(self.is_known, letters))
+            or any(x in self.rounds.now or self.is_known(x) for x in letters)
         ):
             value = self.apart(start, end + 1)
             self.pos = end + 2
@@ -655,6 +655,8 @@ class Reader:
 
     def entry(self, value: Value, sub: str) -> Value:
         value = column(value)
+        if value.ndim == 0 and value == 0 and 0 < self.steps == self.at:
+            return value  # of a step behind the last one
         if not self.scope:  # rows of a table
             return column(
                 np.asarray(value[tuple(slice(None) if x == ":" else int(self.inner(x)) for x in letters_of(sub))])

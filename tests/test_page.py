@@ -262,7 +262,7 @@ def test_greek_letters_are_letters_in_latex() -> None:
 
 # The style of a textbook.
 
-NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "stop(", "expm1", "*", "+=")
+NEVER = ("None", "axis=", "einsum", "pad(", "scatter(", "[:, None]", "where(", "stop(", "expm1", "*", "//", "+=")
 """What no page has."""
 
 
@@ -389,7 +389,7 @@ def members(name: str, families: dict[str, list[str]]) -> set[str]:
 
 COMMON = {
     *("σ", "tanh", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "arctan", "arcsin", "arccos", "arctan2", "erf", "sign"),
-    *("mod", "max", "min", "sum", "mean", "log2", "arcsinh", "Φ"),
+    *("mod", "max", "min", "sum", "mean", "log2", "arcsinh", "Φ", "det", "Re", "Im"),
 }  # fmt: skip
 """Functions that need no definition."""
 
@@ -402,7 +402,8 @@ def assert_defined(target: sb.Cell | sb.Model) -> None:
     *sections, last = page.sections
     sections += [] if last.title == "Functions" else [last]
     given = {
-        f"dL/d{name}" for name in ([] if isinstance(target, sb.Model) else [*target.step.next, *target.step.outputs])
+        f"dL/d{name}"
+        for name in ([] if isinstance(target, sb.Model) else [*target.looped.next, *target.looped.outputs])
     }
     given |= {line.partition(" = ")[0].partition("_")[0] for line in legend_of(text)}
     for section in sections:
@@ -414,7 +415,8 @@ def assert_defined(target: sb.Cell | sb.Model) -> None:
                 if isinstance(part, Outside):
                     assert write(part, TEXT).rpartition("_")[0] in given, f"{part} in {line}"
             for read in line.right.labels:
-                of_next = own if read.time == NEXT and read.adjoint else set()
+                # What lines of the next step have defined: adjoints, and parts of them that have a name.
+                of_next = own if read.time == NEXT else set()
                 wanted = {(member, read.adjoint) for member in members(read.name, families)}
                 assert wanted & (known | of_next), f"{read} in {line}"
             if label is not None:

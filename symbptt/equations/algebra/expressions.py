@@ -180,10 +180,15 @@ class Count(Expr):
 
 @expression
 class Word(Expr):
-    """A name that stands as it is: that of an identity, or of an argument without a label."""
+    """A name that stands as it is: that of an identity of some shape, or of an argument without a label."""
 
     text: str
     is_formula: bool = False
+    of: Shape = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.of
 
 
 @expression
@@ -592,10 +597,15 @@ def is_one(e: Expr) -> bool:
     return isinstance(e, Number) and float(e.value) == 1
 
 
+def is_identity(e: Expr) -> bool:
+    """Answer whether an expression is the identity I."""
+    return isinstance(e, Word) and e.text == EYE.text and not e.is_formula
+
+
 def transposed(e: Expr) -> Expr:
     """Return a transpose; that of a transpose is what was turned."""
     # A number is its own transpose, and so is an identity.
-    if isinstance(e, Symbol) and e.label.is_identity:
+    if is_identity(e) or (isinstance(e, Symbol) and e.label.is_identity):
         return e
     return e.inner if isinstance(e, Transposed) else e if not e.shape else Transposed(e)
 
@@ -615,7 +625,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
 
 OWN: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     Symbol: lambda e: (e.label.time, e.label.adjoint, e.of), Number: lambda e: (e.value,), Count: lambda e: (e.size_of,),
-    Word: lambda e: (e.text,), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple([sign for sign, _ in e.terms]),
+    Word: lambda e: (e.text, e.of), Index: lambda e: (e.name, e.of_size), Sum: lambda e: tuple([sign for sign, _ in e.terms]),
     Ones: lambda e: (e.count,), Zeros: lambda e: (e.of,), Unit: lambda e: (e.count,), Array: lambda e: (e.values, e.of, e.rest),
     Call: lambda e: (e.name, e.of), Slice: lambda e: (e.spans, e.of), Rows: lambda e: (e.axis, e.of),
     Blocks: lambda e: (e.axis, e.of), SumOver: lambda e: (e.indices, e.kind), Entries: lambda e: (e.indices, e.of),
@@ -637,9 +647,11 @@ def _set_what_classes_share() -> None:
     leaves: Any = (Symbol, Number, Count, Word, Index, Ellipsis, Ones, Zeros, Array)
     for cls in leaves:
         cls.parts, cls.kinds, cls.size, cls.is_normal = (), cls.bit, cls.own_size, True
-    numbers: Any = (Number, Count, Word, Index, Ellipsis)
+    numbers: Any = (Number, Count, Index, Ellipsis)
     for cls in numbers:
-        cls.shape = cls.labels = ()
+        cls.shape = ()
+    for cls in (*numbers, Word):
+        cls.labels = ()
 
 
 _set_what_classes_share()

@@ -36,6 +36,7 @@ from symbptt.equations.algebra.expressions import (
     Unit,
     Word,
     called,
+    is_identity,
     is_zero,
     matmul,
     normal,
@@ -266,7 +267,7 @@ class Lowering:
             whole = self._factors(split["whole"], shape)
             left = [Diagonal(column)] if column is not None else []
             right = [Diagonal(row)] if row is not None else []
-            found = matmul([*left, *([] if whole == EYE else [whole]), *right])
+            found = matmul([*left, *([] if is_identity(whole) else [whole]), *right])
         elif column is not None and row is not None:
             found = matmul((column, transposed(row)))
         elif column is not None:
@@ -304,7 +305,7 @@ def _beside(number: Expr, ones: Expr) -> Expr:
 
 def _leaf(w: Lowering, node: Node) -> Expr:
     if node.attrs.role == "eye":
-        return EYE
+        return Word(EYE.text, of=normal(node.shape))
     if node.attrs.role == "round":
         return Word(letter_of_rounds(w.graph))
     # Beside sizes stand formulas of them, as 2*n, and arguments without a label.

@@ -19,7 +19,6 @@ from symbptt.equations.algebra.conjugates import conjugate_of, joined, part_of
 from symbptt.equations.algebra.entries import LETTERS
 from symbptt.equations.algebra.entries import count as size_of
 from symbptt.equations.algebra.expressions import (
-    EYE,
     IMAGINARY,
     ONE,
     ZERO,
@@ -50,6 +49,7 @@ from symbptt.equations.algebra.expressions import (
     Transposed,
     Unit,
     Word,
+    is_identity,
     is_one,
     is_zero,
     keep,
@@ -217,10 +217,10 @@ def _ordered(factors: Sequence[Expr]) -> list[Expr]:
         else:
             if isinstance(factor, Call) and factor.name in OPPOSITE and factor in (*others, *arrays):
                 continue  # a condition that holds twice
-            is_count = isinstance(factor, Count | Word) and factor != EYE
+            is_count = isinstance(factor, Count | Word) and not is_identity(factor)
             (counts if is_count else arrays if factor.shape else others).append(factor)
     # (xᵀ x) I, never I xᵀ x, which would be read as a product of matrices.
-    others.sort(key=lambda factor: factor == EYE)
+    others.sort(key=is_identity)
     rest = _sum_last(_as_powers([*counts, *others, *arrays]))
     own = [found for x in product(numbers) if not is_one(found := Number(x))]
     return [*own, *rest] or [ONE]

@@ -27,6 +27,7 @@ from symbptt.equations.algebra.expressions import (
     Sum,
     Symbol,
     Times,
+    is_identity,
     matmul,
     plus,
     times,
@@ -151,7 +152,7 @@ def solved(line: Definition) -> Definition:
         return replace(line, right=in_normal_form(Over(plus(rest), plus([(1, ONE), *moving]))))
     free = plus(rest)
     return replace(
-        line, right=in_normal_form(matmul([Inverse(plus([(1, EYE), *moving])), *([] if free == EYE else [free])]))
+        line, right=in_normal_form(matmul([Inverse(plus([(1, EYE), *moving])), *([] if is_identity(free) else [free])]))
     )
 
 
@@ -191,7 +192,9 @@ def _expanded(e: Expr, of: Expr) -> list[tuple[int, Expr]]:
     if reads(e, of) and isinstance(e, Sum):
         return [(sign * s, x) for sign, term in e.terms for s, x in _expanded(term, of)]
     if isinstance(e, Matmul) and reads(e.factors[-1], of):
-        return [(s, matmul([*e.factors[:-1], *([] if x == EYE else [x])])) for s, x in _expanded(e.factors[-1], of)]
+        return [
+            (s, matmul([*e.factors[:-1], *([] if is_identity(x) else [x])])) for s, x in _expanded(e.factors[-1], of)
+        ]
     if isinstance(e, Times) and reads(e, of):
         at = next(i for i, factor in enumerate(e.factors) if reads(factor, of))
         return [(s, times([*e.factors[:at], x, *e.factors[at + 1 :]])) for s, x in _expanded(e.factors[at], of)]
@@ -204,9 +207,9 @@ def _factor(term: Expr, of: Expr) -> Expr | None:
         return EYE if of.shape else ONE
     if isinstance(term, Matmul) and not any(reads(x, of) for x in term.factors[:-1]):
         last = _factor(term.factors[-1], of)
-        return None if last is None else matmul([*term.factors[:-1], *([] if last == EYE else [last])])
+        return None if last is None else matmul([*term.factors[:-1], *([] if is_identity(last) else [last])])
     if isinstance(term, Times):
         inner, others = [x for x in term.factors if reads(x, of)], [x for x in term.factors if not reads(x, of)]
         last = _factor(inner[0], of) if len(inner) == 1 else None
-        return None if last is None else times([*others, *([] if last in (EYE, ONE) else [last])])
+        return None if last is None else times([*others, *([] if is_identity(last) or last == ONE else [last])])
     return None
