@@ -111,8 +111,8 @@ def spelling(name: str, siblings: Collection[str] = ()) -> Spelling:
     first, *rest = _with_accents(parts)
     head, *lower = _head(first, _leads(name, siblings))
     if rest and _ends_as_others(name, siblings):
-        *middle, pair = rest
-        return Spelling(head, (*lower, *(x for part in middle for x in _below(part)), *tuple(pair)))
+        *middle, last = rest
+        return Spelling(head, (*lower, *(x for part in middle for x in _below(part)), *last))
     return Spelling(head, (*lower, *(x for part in rest for x in _below(part))))
 
 
