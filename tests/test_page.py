@@ -220,12 +220,12 @@ def test_a_product_by_zero_is_zero_and_no_test_says_so() -> None:
 
 def test_lines_are_as_they_are_written() -> None:
     page = sb.derive(summed).text(style="loop")
-    assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = Σ_t n ds_t" in page and "dx_t = ds_t Wᵀ 1_n" in page
+    assert "dW = Σ_t ds_t 1_n x_tᵀ" in page and "dc = n Σ_t ds_t" in page and "dx_t = ds_t Wᵀ 1_n" in page
 
 
 def test_reader_catches_a_line_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     text = sb.Derivation.text
-    monkeypatch.setattr(sb.Derivation, "text", lambda self, style: text(self, style).replace("Σ_t n ds_t", "Σ_t ds_t"))
+    monkeypatch.setattr(sb.Derivation, "text", lambda self, style: text(self, style).replace("n Σ_t ds_t", "Σ_t ds_t"))
     with pytest.raises(AssertionError, match="gradient of c"):
         assert_read(summed, sizes_of(summed))
 
