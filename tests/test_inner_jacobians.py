@@ -1,5 +1,6 @@
 """Jacobians through loops inside a step of a named number of rounds, and through fixed points: on numbers, on pages, in analyses."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from symbptt.ir.shape import named_size
 from symbptt.language.init import concrete
 from symbptt.stability.runs.gain import recurrent_weights
 from symbptt.stability.runs.linear import linearize
+from tests import brute
+from tests.jacobian_page import JacobianPage
 from tests.oracle import one_step
+from tests.page import bare, column, letters_of
+from tests.readback import as_text, begun
 from tests.test_fixed_point import coupled, equilibrium, implicit_euler, once, retrieval
 from tests.test_repeat import layers
 
@@ -231,6 +236,62 @@ def test_lines_of_a_page_are_what_is_evaluated() -> None:
         D = np.diag(1 - z**2) @ U @ D
     found = sb.derive(deep).jacobian("h", "h").evaluate(parts["param"], parts["input"], parts["state"])
     assert np.allclose(found, D, rtol=1e-13)
+
+
+@sb.cell
+def joint(x: Input["n"], u: State["n"], v: State["2 n"], A: Param["n n"], w: Param["n"]):
+    """Two states that settle together, each of which reads the other one."""
+
+    def step(z):
+        p, q = z
+        return np.tanh(A @ p + q[0] + x), 0.3 * q + np.stack([w * p, np.sin(p)]) + 0.1 * v
+
+    return sb.fixed_point(step, (u, v))
+
+
+def unmet(cell: sb.Cell, sizes: dict[str, int], to: str, of: str, change: tuple[str, str] = ("", "")) -> float:
+    """By how much the lines of a block are off at most where each derivative in them is what the user's function has."""
+    data = brute.data_of(cell, 1, 1, sizes)
+    for value in data.params.values():
+        value *= 0.4
+    sections, names, _, constants = as_text("textbook")(sb.derive(cell))
+    page = begun(cell, data, sizes, names)
+    page.once |= constants
+    page.begin(sections)
+    given = {**data.params, **{k: v[0, 0] for k, v in data.inputs.items()}, **{k: v[0] for k, v in data.state.items()}}
+    for name, value in one_step(cell, given).items():
+        page.timed.setdefault(name, {})[1] = column(value)
+    shapes = {k: np.shape(v) for k, v in given.items()}
+    reader, wanted = JacobianPage(cell, page, shapes), by_complex_step(cell, given, of)
+    text = sb.derive(cell).jacobian(to, of).text().replace(*change)
+    lines = [x.strip() for x in text.splitlines() if " = " in x]
+    plain = [reader.plain(x).partition(" = ") for x in lines]
+    for (over, _), made in reader.names.items():
+        reader.found[made] = column(wanted[over.partition("_")[0]])
+    worst = 0.0
+    for left, _, right in reversed(plain):
+        match = re.fullmatch(r"\((\w+)\)_(\{.*\}|.)", left)
+        name, letters = (match[1], letters_of(bare(match[2]))) if match else (left, [])
+        value = reader.of_entries(name, letters, right) if letters else reader.whole(name, right)
+        worst = max(worst, float(np.max(np.abs(np.reshape(value, np.shape(reader.found[name])) - reader.found[name]))))
+    return worst
+
+
+@pytest.mark.parametrize(
+    ("to", "of"), [("u", "v"), *(pytest.param(*x, marks=pytest.mark.long) for x in ("vv", "uA", "vx"))]
+)
+def test_equations_of_what_settles_together_hold(to: str, of: str) -> None:
+    assert unmet(joint, {"n": 3}, to, of) < 1e-10
+
+
+def test_equations_that_are_wrong_are_seen() -> None:
+    assert unmet(joint, {"n": 3}, "v", "v", ("0.1 δ", "0.2 δ")) > 1e-3
+    assert (
+        unmet(equilibrium, {"m": 2, "n": 3}, "h", "h")
+        < 1e-10
+        < 1e-3
+        < unmet(equilibrium, {"m": 2, "n": 3}, "h", "h", ("R", "Rᵀ"))
+    )
 
 
 def test_closed_form_and_linearity_know_loops() -> None:

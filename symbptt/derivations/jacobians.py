@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symbptt.autodiff.block import Block
-from symbptt.autodiff.chain import Chain, chain
+from symbptt.autodiff.chain import chain, moving
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import jacobian
 from symbptt.autodiff.labels import Label
@@ -69,15 +69,13 @@ class _Derivatives:
         results = self.step.next | self.step.outputs
         self.targets = {name: line_of(graph, id, self.labels) for name, id in results.items()}
         shown = frozenset(self.labels) | frozenset(self.step.leaves.values())
-        self.calculus = Calculus(graph, tuple(dict.fromkeys(self.targets.values())), shown)
+        # A fixed point reads the equations of all values that settle with it.
+        self.calculus = Calculus(graph, tuple(dict.fromkeys((*self.targets.values(), *results.values()))), shown)
 
     def label(self, of: str) -> Label:
         """Return how an argument is named."""
         role = next(a.role for a in self.step.arguments if a.name == of)
         return Label(of, TIMES.get(role))
-
-    def chain(self, of: str, *to: str, by_name: bool = False) -> Chain:
-        return chain(self.calculus, self.step.leaves[of], [self.targets[name] for name in to], by_name=by_name)
 
     def lines(
         self, of: str, to: tuple[str, ...], made: dict[int, Label], letters: list[Label]
@@ -97,10 +95,10 @@ class _Derivatives:
         self, of: str, to: tuple[str, ...], ids: dict[int, Label], made: dict[int, Label], letters: list[Label]
     ) -> tuple[Definition, ...]:
         """Return the lines of the chain rule; where one is long, those in which derivatives of values with a name are not put in."""
-        drafts = []
+        drafts, leaf = [], self.step.leaves[of]
+        ends = of_rounds(self.calculus.graph, moving(self.calculus.graph, leaf), self.labels, ids.keys())
         for by_name in (False, True):
-            chain_, own, own_letters = self.chain(of, *to, by_name=by_name), {**made}, [*letters]
-            ends = of_rounds(self.calculus.graph, chain_.told, self.labels, ids.keys())
+            chain_, own, own_letters = chain(self.calculus, leaf, [*ids, *ends], by_name=by_name), {**made}, [*letters]
             found = lines(chain_, self.labels, self.label(of), ids | ends, own, own_letters)
             drafts.append((widest(found), found, own, own_letters))
             if drafts[-1][0] <= WIDEST:

@@ -81,17 +81,19 @@ def in_last_round(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
 def of_rounds(g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Set[int]) -> dict[int, Label]:
     """Return the values whose derivatives tell those of the leaves `told`, and their names: where rounds begin, what a round makes, and
     what the equations of fixed points say."""
-    read = told & {*g.ancestors(targets)}
-    starts = {
-        leaf: start
-        for node in _loops(g, "repeat")
-        for leaf, start in zip(*node.attrs.parts(node.args)[1::-1], strict=True)
-    }
-    found = {start: labels[start] for leaf, start in starts.items() if leaf in read}
-    found |= {
-        _line_of(g, leaf, new, labels): labels.get(new, labels[leaf]) for leaf, new in _next_values(g) if leaf in read
-    }
-    return {id: label for id, label in found.items() if id not in targets}
+    starts = (zip(*node.attrs.parts(node.args)[1::-1], strict=True) for node in _loops(g, "repeat"))
+    lines_ = [(leaf, start, labels[start]) for pairs in starts for leaf, start in pairs if leaf in told]
+    lines_ += [
+        (leaf, _line_of(g, leaf, new, labels), labels.get(new, labels[leaf]))
+        for leaf, new in _next_values(g)
+        if leaf in told
+    ]
+    ends, count = {*targets}, -1
+    # The equation of one value may read another one, of the same fixed point or of one before.
+    while len(ends) != count:
+        count, read = len(ends), {*g.ancestors(ends)}
+        ends |= {id for leaf, id, _ in lines_ if leaf in read}
+    return {id: label for leaf, id, label in lines_ if leaf in read and id not in targets}
 
 
 def _next_values(g: Graph) -> Iterator[tuple[int, int]]:
