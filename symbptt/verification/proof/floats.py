@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from symbptt.language.model import Model
+from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle, screen
 from symbptt.verification.objective import loss_of, value_of
-from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.oracle import Arrays, Group, Point
+from symbptt.verification.proof.residues import has_elements
 from symbptt.verification.proof.settings import Setting
-from symbptt.verification.proof.subjects import Subject
+from symbptt.verification.proof.subjects import Found, Subject
 from symbptt.verification.requests import Asked
 
 CLOSE = 1e-8
@@ -24,10 +27,12 @@ def agrees_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked
     if point is None:
         return False
     with np.errstate(all="ignore"):
-        try:
-            return _agrees(subject, setting, point, np.random.default_rng(seed), differing)
-        except Exception:  # the numeric levels say what is wrong with floats
-            return False
+        random = np.random.default_rng(seed)
+        expected = _by_user(lambda: _expected(subject, setting, point, random))
+        found = expected and _generated(subject, setting, point, expected[1])
+        return bool(
+            expected and found and _by_user(lambda: _agrees(subject, point, expected, found, random, differing))
+        )
 
 
 def raises_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked) -> bool:
@@ -36,34 +41,56 @@ def raises_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked
     if point is None:
         return False
     with np.errstate(all="ignore"):
-        try:
-            _, sent = _expected(subject, setting, point, np.random.default_rng(seed))
-        except Exception:  # the numeric levels say what is wrong with floats
-            return False
-        try:
-            subject.on_floats(setting)(point, sent)
-        except Exception:  # whatever it raises, it gives no gradient
-            return True
-    return False
+        expected = _by_user(lambda: _expected(subject, setting, point, np.random.default_rng(seed)))
+        return expected is not None and _generated(subject, setting, point, expected[1]) is None
+
+
+T = TypeVar("T")
+
+
+def _by_user(call: Callable[[], T]) -> T | None:
+    """Return what the user's function tells; none where that raises, of which the numeric levels tell. An error of ours is none."""
+    try:
+        return call()
+    except Exception as error:
+        if not is_of_code(error):
+            raise
+        return None
+
+
+def _generated(subject: Subject, setting: Setting, point: Point, sent: Arrays) -> Found | None:
+    """Return what is generated on floats; none where it raises, whatever it is."""
+    run = subject.on_floats(setting)
+    try:
+        return run(point, sent)
+    except Exception:
+        return None
 
 
 def _agrees(
-    subject: Subject, setting: Setting, point: Point, random: np.random.Generator, differing: list[str]
+    subject: Subject,
+    point: Point,
+    expected: tuple[Arrays, Arrays],
+    found: Found,
+    random: np.random.Generator,
+    differing: list[str],
 ) -> bool:
-    wanted, sent = _expected(subject, setting, point, random)
-    values, gradients = subject.on_floats(setting)(point, sent)
-    if not all(_is_close(wanted[label], values[label]) for label in differing if label in wanted):
+    wanted, sent = expected
+    values, gradients = found
+    if not all(_is_close(wanted[label], values.get(label)) for label in differing if label in wanted):
         return False
     blocks = oracle.blocks(point, oracle.differentiable(subject.target))
     # Norms of adjoints are made of gradients, of which other blocks tell.
     named = [label for label in differing if label in wanted or label in blocks]
-    places = dict.fromkeys(blocks[label][:2] for label in named if label in blocks)
-    given = {place: np.asarray(gradients[place]) for place in places}
-    if any(v.shape != np.shape(getattr(point, group)[name]) for (group, name), v in given.items()):
+    given: dict[Group, Any] = {
+        blocks[label][:2]: gradients.get(blocks[label][:2]) for label in named if label in blocks
+    }
+    shapes = {(group, name): np.shape(getattr(point, group)[name]) for group, name in given}
+    if not all(has_elements(v) and np.shape(v) == shapes[place] for place, v in given.items()):
         return False
     value = value_of(subject.target, sent, point, subject.truncation)
     # One direction through all of them, in which each block counts by its own size: a run for each element would take minutes.
-    errors = screen.errors(value, point, given, 0.0, True, random, CLOSE)
+    errors = screen.errors(value, point, {k: np.asarray(v) for k, v in given.items()}, 0.0, True, random, CLOSE)
     return bool(named) and all(error <= CLOSE for error in errors.values())
 
 
@@ -78,4 +105,6 @@ def _expected(subject: Subject, setting: Setting, point: Point, random: np.rando
 
 def _is_close(wanted: Any, given: Any) -> bool:
     scale = float(np.max(np.abs(wanted), initial=0.0))
-    return bool(np.max(np.abs(np.asarray(wanted) - np.asarray(given)), initial=0.0) <= CLOSE * scale)
+    return has_elements(given) and bool(
+        np.max(np.abs(np.asarray(wanted) - np.asarray(given)), initial=0.0) <= CLOSE * scale
+    )

@@ -22,7 +22,7 @@ from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, value_of
 from symbptt.verification.oracle import Arrays, Block, Point
 from symbptt.verification.proof.draws import drawn, with_constants
-from symbptt.verification.proof.residues import Residues, elements, residues
+from symbptt.verification.proof.residues import Residues, elements, has_elements, residues
 
 Group = tuple[str, str]
 GROUPS = ("params", "inputs", "state")
@@ -70,7 +70,7 @@ def are_equal(gradients: dict[Group, Any], moving: dict[Group, Any], wanted: flo
 
 
 def _is_shaped(gradients: dict[Group, Any], moving: dict[Group, Any], place: Group) -> bool:
-    return place in gradients and np.shape(gradients[place]) == moving[place].shape
+    return has_elements(gradients.get(place)) and np.shape(gradients[place]) == moving[place].shape
 
 
 def wrong_blocks(

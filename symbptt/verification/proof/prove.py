@@ -20,11 +20,11 @@ from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
 from symbptt.verification.proof.identity import are_equal, wrong_blocks
 from symbptt.verification.proof.loops import as_derived
-from symbptt.verification.proof.residues import elements, functions_of
+from symbptt.verification.proof.residues import elements, functions_of, has_elements
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
 from symbptt.verification.proof.settings import FEW, Setting
-from symbptt.verification.proof.subjects import LOOPS_OF, Subject, subjects_of
+from symbptt.verification.proof.subjects import LOOPS_OF, Found, Subject, subjects_of
 from symbptt.verification.proof.symbolic import symbolic
 from symbptt.verification.requests import NOTHING, Asked
 
@@ -88,9 +88,10 @@ def _agrees(subject: Subject, setting: Setting, case: Case) -> bool:
     """Answer whether both sides are the same, without a search for the blocks in which they are not."""
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
-            return not _differing(subject, setting, case, named=False)
+            found = subject.on_elements(setting)(case.point, case.sent)
         except Exception:  # what it raises is told of where it is compared block by block
             return False
+        return not _differing(subject, setting, case, found, named=False)
 
 
 def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str) -> Line:
@@ -98,12 +99,13 @@ def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str
         return replace(_line(subject, setting), note=case)
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
-            differing = _differing(subject, setting, case)
-        except Exception as error:  # a difference is found where both sides are there
+            found = subject.on_elements(setting)(case.point, case.sent)
+        except Exception as error:  # what is generated may raise anything; what compares it is ours, and raises
             if raises_in_floats(subject, setting, cases.seed, cases.asked):
                 blocks = _blocks(subject, case)
                 return replace(_line(subject, setting), blocks=blocks, wrong=blocks)
             return replace(_line(subject, setting), note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
+        differing = _differing(subject, setting, case, found)
     if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
         return replace(_line(subject, setting), note=FLOATS)
     return _line(subject, setting, case, differing)
@@ -123,9 +125,9 @@ def _blocks(subject: Subject, case: Case) -> tuple[str, ...]:
     return (*case.wanted, *oracle.blocks(case.point, oracle.differentiable(subject.target)))
 
 
-def _differing(subject: Subject, setting: Setting, case: Case, named: bool = True) -> list[str]:
+def _differing(subject: Subject, setting: Setting, case: Case, given: Found, named: bool = True) -> list[str]:
     """Return the labels of the values and blocks that are not the same on both sides; of blocks not `named` one word for all."""
-    values, gradients = subject.on_elements(setting)(case.point, case.sent)
+    values, gradients = given
     wanted = case.wanted | (case.squares(subject.truncation) if _is_monitored(subject, setting) else {})
     found = [k for k, v in wanted.items() if not _same(v, values.get(k))]
     slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
@@ -143,4 +145,4 @@ def _is_monitored(subject: Subject, setting: Setting) -> bool:
 
 
 def _same(wanted: Any, given: Any) -> bool:
-    return given is not None and np.array_equal(elements(wanted), elements(given))
+    return has_elements(given) and np.array_equal(elements(wanted), elements(given))

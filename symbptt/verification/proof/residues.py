@@ -143,6 +143,11 @@ def elements(value: Any) -> Any:
     raise UnknownError(f"{type(value).__name__} of {array.dtype} has no elements of the field")
 
 
+def has_elements(value: Any) -> bool:
+    """Answer whether what a module gives is an array or a number of which there are elements, not None or a list of unequal rows."""
+    return isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "biuf"
+
+
 def _converted(value: Any) -> Any:
     """Return arguments in which numbers that are no elements yet are."""
     if isinstance(value, Residues):
