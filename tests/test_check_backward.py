@@ -245,6 +245,8 @@ def with_slope(slope: Any, cell: Any) -> Any:
     (narrow, lambda a: np.abs(a) > 0.7, "the slope is one where h_t is not a_t, and zero where it is"),
     (narrow, lambda a: (a > 0) & (a < 0.7), "the slope is zero where a_t is negative"),
     (narrow, lambda a: np.abs(a) < 1, "the slope is one where |a_t| < 1, and zero elsewhere"),
+    (narrow, lambda a: np.abs(a) < 0.5, "the slope is one where |a_t| < 0.5, and zero elsewhere"),
+    (narrow, lambda a: np.abs(a) < 2, "the slope is one where |a_t| < 2, and zero elsewhere"),
     (rectified, np.sign, "the slope is the sign of a_t"),
     (rectified, lambda a: np.where(a > 0, 1, 0.01), "the slope is that of leaky relu, 0.01 where a_t is negative"),
     (rectified, lambda a: np.where(a > 0, 1, 0.2), "the slope is that of leaky relu, 0.2 where a_t is negative"),

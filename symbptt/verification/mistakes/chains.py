@@ -37,10 +37,15 @@ SLOPES = {
 }
 """By words: the slope of another function in its value, which is taken for that of all of them."""
 A = placeholder(2)
+BOUNDS = (sp.S.Half, sp.S.One, sp.Integer(2), sp.Integer(3), sp.Integer(5))
+"""Bounds at which a function may be taken for a clip."""
 KINKS = {
     "the slope is one where {y} is not {a}, and zero where it is": ops.not_equal(Y, A),
     "the slope is zero where {a} is negative": ops.equal(Y, A) * ops.greater(A, 0),
-    "the slope is one where |{a}| < 1, and zero elsewhere": ops.less(ops.absolute(A), 1),
+    **{
+        f"the slope is one where |{{a}}| < {float(bound):g}, and zero elsewhere": ops.less(ops.absolute(A), bound)
+        for bound in BOUNDS
+    },
     "the slope is the sign of {a}": ops.sign(A),
     **{
         f"the slope is that of leaky relu, {float(below):g} where {{a}} is negative": ops.greater(A, 0) * (1 - below)
@@ -49,7 +54,7 @@ KINKS = {
     },
 }
 """The same of functions that leave a part of their arguments A as they are, as relu and clip: taken for those of the other part, of
-relu, of a clip at 1, of the absolute value, of leaky relu."""
+relu, of a clip at a bound, of the absolute value, of leaky relu."""
 
 
 def chains_of(part: Part) -> Iterator[Chain]:
