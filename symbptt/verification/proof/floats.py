@@ -11,7 +11,8 @@ from symbptt.language.model import Model
 from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle, screen
 from symbptt.verification.objective import loss_of, value_of
-from symbptt.verification.oracle import Arrays, Group, Point
+from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.residues import has_elements
 from symbptt.verification.proof.settings import Setting
 from symbptt.verification.proof.subjects import Found, Subject
