@@ -123,8 +123,11 @@ class _Recurrence(torch.autograd.Function):
         params, inputs, state = _parted(arrays)
         scan = partial(_scan, active=active, reset=reset)
         after, outputs, kept = _forward(params, inputs, state, T, B, scan)
-        # What is an argument itself must be another tensor for torch.
-        return tuple(x.view_as(x) if any(x is a for a in arrays) else x for x in (*after, *outputs, *kept))
+        found = []
+        for x in (*after, *outputs, *kept):
+            # What is an argument itself, or stands in two places, must be another tensor for torch, which tells cotangents apart by it.
+            found.append(x.view_as(x) if any(x is other for other in (*arrays, *found)) else x)
+        return tuple(found)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
