@@ -37,6 +37,12 @@ def test_module_is_the_golden_one(cell: sb.Cell, golden: Callable[[str, str], No
     golden(f"modules/{cell.name}_bptt.py", sb.compile(cell).source)
 
 
+def test_both_sweeps_of_an_lstm_stand_on_two_screens() -> None:
+    text = kernel_of(lstm).source
+    sweeps = text[text.index("\ndef _forward(") : text.index("\ndef init(")]
+    assert len([line for line in sweeps.splitlines() if line]) <= 132
+
+
 @EVERY_CELL
 @pytest.mark.thinned(23, 7)
 def test_module_imports_numpy_and_nothing_else_and_runs_on_python_3_9(cell: sb.Cell) -> None:

@@ -7,18 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from symbptt.commands.check import Target
 from symbptt.commands.compile_options import ClipAdjoint, Consts, Memory, Truncation, compile_options
 from symbptt.commands.load_target import load, load_target
 from symbptt.commands.terminal import Force
 from symbptt.errors import ArgumentError
 from symbptt.files import check_own, write_text
 
-Target = Annotated[
-    str,
-    typer.Argument(
-        show_default=False, metavar="TARGET", help="A cell of the zoo, or a cell or a model as path/to/cells.py:name."
-    ),
-]
 Language = Annotated[
     str,
     typer.Option(
