@@ -434,8 +434,8 @@ class Kernel:
 
     @cached_property
     def _tangent(self) -> Kernel:
-        """The kernel of the tangents, made when it is first asked for."""
-        return compile(tangent_of(self.target))
+        """The kernel of the tangents, made when it is first asked for; it may hold as much memory as this one."""
+        return compiled(tangent_of(self.target), Shared(), memory=self.memory)
 
     def _with_tangents(self, params: Any, inputs: Any, state: Any, tangents: Any) -> dict[str, dict[str, Any]]:
         """Return the groups of a call with the tangents of what is in them."""

@@ -80,7 +80,7 @@ def test_command_answers_help(environment: Path) -> None:
 def test_users_script_is_clean_under_strict_type_checkers(environment: Path) -> None:
     """Of a plain install; cells, a model, a kernel, a verification, an analysis. Pyright is asked where it is installed."""
     script = environment / "script.py"
-    shutil.copy(ROOT / "tests" / "typing" / "script.py", script)
+    shutil.copy(ROOT / "tests" / "editors" / "script.py", script)
     python = environment / "bin" / "python"
     strict = run(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, script, cwd=environment)
     assert strict.returncode == 0, strict.stdout + strict.stderr

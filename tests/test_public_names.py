@@ -131,6 +131,12 @@ def test_help_shows_what_the_user_wrote():
 
     text = pydoc.plain(pydoc.render_doc(decaying))
     assert "decaying(x: Input(n,), h: State(n,), w: Param(n,))" in text and "Decay, and what comes." in text
+
+    @sb.cell
+    def bare(x: sb.Input["n"], h: sb.State["n"]):
+        return h + x
+
+    assert "bare(x: Input(n,), h: State(n,))" in pydoc.plain(pydoc.render_doc(bare))
     assert list(inspect.signature(decaying).parameters) == ["x", "h", "w"]
 
 

@@ -139,6 +139,10 @@ def test_jvp_and_hvp_of_a_model_are_the_complex_step_of_loss_and_gradient(reduct
     direction = {k: v for k, v in tangents.items() if k in params and k != "b"}
     found = kernel.hvp(params, inputs, targets, state, direction, **options)
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in params.items()}
+    sparing = kernel_of(sb.model(plain, squared, reduction=reduction), memory="sqrt").hvp(
+        params, inputs, targets, state, direction, **options
+    )
+    assert all(np.allclose(sparing[k], v, rtol=1e-11, atol=1e-13) for k, v in found.items())
     size = 1e-6
     ends = [{k: v + s * size * direction.get(k, 0) for k, v in params.items()} for s in (-2, -1, 1, 2)]
     a, b, c, d = (kernel.value_and_grad(p, inputs, targets, state, **options)[1].params for p in ends)

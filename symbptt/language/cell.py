@@ -51,6 +51,8 @@ class Cell:
         self.function = function
         self.consts = dict(consts or {})
         functools.update_wrapper(self, function)
+        # Help on an object without a text of its own is that on its class.
+        self.__doc__ = function.__doc__ or f"The cell {function.__name__}, which has no docstring."
         self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, CELL_ROLES)
         self.groups, self.options = groups_of(function), options_of(function, self.consts)

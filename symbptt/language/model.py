@@ -50,6 +50,7 @@ class Loss:
         self.function = function
         self.consts = dict(consts or {})
         functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__ or f"The loss {function.__name__}, which has no docstring."
         self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
         self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
         self.groups, self.options = groups_of(function), options_of(function, self.consts)
