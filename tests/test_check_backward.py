@@ -256,6 +256,40 @@ def test_the_slope_of_another_kink_is_named(cell: sb.Cell, slope: Any, words: st
     assert [finding.kind for finding in report.findings] == ["slope"] and words in str(report), str(report)
 
 
+@sb.cell
+def soft(x: Input["n"], h: State["n"], U: Param["n n"]):
+    return sb.softmax((x + U @ h) / 3)
+
+
+def soft_backward(scale: float) -> Any:
+    """A backward pass of it with another number in the place of 1 / 3."""
+
+    def backward(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
+        x, U, hs, sent = inputs["x"], params["U"], [state["h"]], cotangents["h"]
+        for row in x:
+            e = np.exp((row + hs[-1] @ U.T) / 3)
+            hs.append(e / e.sum(-1, keepdims=True))
+        dU, dx, dh = np.zeros_like(U), np.zeros_like(x), np.zeros_like(state["h"])
+        if sent.ndim == 2:
+            dh, sent = sent, np.zeros((len(x), *sent.shape))
+        for t in reversed(range(len(x))):
+            dp = dh + sent[t]
+            dx[t] = hs[t + 1] * (dp - np.sum(hs[t + 1] * dp, -1, keepdims=True)) * scale
+            dU += dx[t].T @ hs[t]
+            dh = dx[t] @ U
+        return {"U": dU, "x": dx, "h": dh}
+
+    return backward
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize(("scale", "words"), [(1 / 9, "1/3"), (3.0, "9"), (0.123, "0.369"), (1 / 3, "")])
+def test_a_term_that_is_multiplied_by_a_number_is_named_with_it(scale: float, words: str) -> None:
+    report = sb.check_backward(soft, soft_backward(scale))
+    assert report.passed == (not words)
+    assert not words or f"da_t is multiplied by {words}" in str(report), str(report)
+
+
 @pytest.mark.long
 def test_words_of_mistakes_can_be_written_of_formulas_with_braces() -> None:
     """A page writes sums over indices with braces, which are no places for other words."""

@@ -29,9 +29,9 @@ SAID = {
 
 def edge_mistakes(part: Part) -> Iterator[Mistake]:
     """Yield the mistakes on single edges, but those that read a value of another step."""
-    chained = _chained(part.tape, part.recursion)
+    skipped = chained(part.tape, part.recursion)
     for edge in part.tape.edges:
-        if edge.number not in chained:
+        if edge.number not in skipped:
             yield from _scaled(part, edge)
         if edge.given != edge.bar and part.recursion.graph.shape(edge.value) == part.recursion.graph.shape(edge.target):
             words = partial(passed, part, edge, edge.value)
@@ -45,7 +45,7 @@ def edge_mistakes(part: Part) -> Iterator[Mistake]:
                 yield from _other_axes(part, edge, node)
 
 
-def _chained(tape: Tape, recursion: Recursion) -> set[int]:
+def chained(tape: Tape, recursion: Recursion) -> set[int]:
     """Return the edges in whose place the next one may be looked at: its end has no other term, and gives to one value alone."""
     alone = sole(tape, recursion)
     return {edge.number for edge in tape.edges if edge.target in alone}

@@ -20,6 +20,7 @@ from symbptt.verification.mistakes.clipping import recursion_limits
 from symbptt.verification.mistakes.draws import Asker, Draw, is_finite, labels_of, ordered
 from symbptt.verification.mistakes.edges import edge_mistakes
 from symbptt.verification.mistakes.mistake import Mistake
+from symbptt.verification.mistakes.multiples import multiple_mistakes
 from symbptt.verification.mistakes.part import Part, reaches_of, reaches_of_loss
 from symbptt.verification.mistakes.problem import CELL, LOSS, Draft
 from symbptt.verification.mistakes.ratios import factor_mistakes, limit_mistakes, shared_factors
@@ -171,6 +172,7 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
         # Values that are read in the place of others are the most numerous candidates, and the last ones.
         parts = _parts(asker, draws[0])
         found = single(draws, [m for part in parts for m in (*misread_mistakes(part), *taken_mistakes(part))])
+        found = found or single(draws, [m for part in parts for m in multiple_mistakes(part, _of_one_step(asker))])
     first = draws[0]
     wrong = [*dict.fromkeys(b[:2] for b in ordered(first.wrong, first.right))]
     if found:
@@ -185,13 +187,18 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
         yield _unexplained(first, left)
 
 
+def _of_one_step(asker: Asker) -> list[Draw]:
+    """Return the draws of one step of which all is finite."""
+    drawn = [asker.draw(REGIMES[0], size, 10 + shift) for shift, size in enumerate(ONE)]
+    return [one for one in drawn if one is not None and is_finite(one)]
+
+
 def _together(asker: Asker, draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
     """Return several mistakes that explain more than one does: first those of one step, then those of several; all that with a
     factor of all gradients too, where some of them have one."""
     place = partial(_gradient, asker.page)
     # At one step nothing is carried, so that mistakes inside of a step are told apart from those between steps.
-    drawn = [asker.draw(REGIMES[0], size, 10 + shift) for shift, size in enumerate(ONE)]
-    ones = [one for one in drawn if one is not None and is_finite(one)]
+    ones = _of_one_step(asker)
     is_wrong = len(ones) == len(ONE) and all(one.wrong for one in ones)
     best = Explained()
     factors = {m.words(): m for of in (draws, ones if is_wrong else []) if of for m in shared_factors(of)}
