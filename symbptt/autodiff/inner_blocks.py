@@ -67,43 +67,52 @@ def of_row(s: Sweep, node: Node) -> Block | None:
     g, part = s.g, s.g[node.args[0]]
     if part.family != "view" or part.attrs.kind != "slice":
         return None
-    rows = g[part.args[0]]
-    if rows.family != "rounds" or not rows.attrs.is_carried() or not node.shape == rows.shape[1:] == s.own:
+    rows, (at, count, _) = g[part.args[0]], part.attrs.data[0]
+    if (
+        rows.family != "rounds"
+        or not rows.attrs.is_carried()
+        or count != 1
+        or not node.shape == rows.shape[1:] == s.own
+    ):
         return None
-    loop, (at, count, _), given = (
-        rows.attrs,
-        part.attrs.data[0],
-        {i: s.blocks.get(arg, ZERO) for i, arg in enumerate(rows.args)},
-    )
+    given = {i: s.blocks.get(arg, ZERO) for i, arg in enumerate(rows.args)}
+    found = _entries_alone(s, rows.attrs, given)
+    if found is None:
+        return None
+    body, sweep = found
+    if rows.attrs.out not in body.tangents:
+        return ZERO
+    following = [_weight(body.g, sweep.blocks.get(id, ZERO), s.own) for id in body.next_of(body.tangents.keys())]
+    tangents = {i: _weight(g, given[i], body.g.shape(id)) for i, id in body.tangents.items()}
+    row = build.row(g, body.loop(g, rows, following, tangents, body.tangents[rows.attrs.out]), at)
+    return Block("diagonal" if s.own else "scalar", row)
+
+
+def _entries_alone(s: Sweep, loop: Rounds, given: Mapping[int, Block]) -> tuple[_Body, Sweep] | None:
+    """Return a body with weights for the derivatives of its leaves, and a sweep through it, where each entry depends on its own entry
+    alone; None of another one. `given` are the blocks of the arguments of the loop."""
     moving = {i for i, block in given.items() if block.kind != "zero"}
     is_each = any(loop.carried <= i < loop.carried + loop.each for i in moving)
-    if count != 1 or is_each or any(block.kind == "dense" for block in given.values()):
+    if is_each or any(block.kind == "dense" for block in given.values()):
         return None
-    kind = "diagonal" if s.own else "scalar"
-    while True:
-        if any(i < loop.carried and loop.inner.nodes[i].shape != s.own for i in moving):
-            return None
+    while all(i >= loop.carried or loop.inner.nodes[i].shape == s.own for i in moving):
         # What is the same in all rounds may have one number for all entries.
-        shapes_ = {i: s.own if i < loop.carried else _weight(g, given[i], ())[1] for i in moving}
+        shapes_ = {i: s.own if i < loop.carried or given[i].kind == "diagonal" else () for i in moving}
         body = _Body.of(loop, shapes_)
-        sweep = body.sweep(s, kind)
+        sweep = body.sweep(s, "diagonal" if s.own else "scalar")
         if any(sweep.blocks.get(body.new[id], ZERO).kind == "dense" for id in loop.inner.following):
             return None
-        if moving >= body.reached(sweep):
-            break
-        moving |= body.reached(sweep)
-    if loop.out not in moving:
-        return ZERO
-    following = [_weight(body.g, sweep.blocks.get(id, ZERO), s.own)[0] for id in body.next_of(moving)]
-    tangents = {i: _weight(g, given[i], shapes_[i])[0] for i in moving}
-    return Block(kind, build.row(g, body.loop(g, rows, following, tangents, body.tangents[loop.out]), at))
+        wider = moving | body.reached(sweep)
+        if wider == moving:
+            return body, sweep
+        moving = wider
+    return None
 
 
-def _weight(g: Graph, block: Block, shape: Shape) -> tuple[int, Shape]:
-    """Return the weights of a block that is no dense one, in a shape that they have or are repeated to, and that shape."""
+def _weight(g: Graph, block: Block, shape: Shape) -> int:
+    """Return the weights of a block that is no dense one, repeated to a shape."""
     id = block.id if block.kind in ("scalar", "diagonal") else build.number(g, float(block.kind == "identity"))
-    id = build.expand(g, id, shape) if shape else id
-    return id, g.shape(id)
+    return build.expand(g, id, shape) if shape else id
 
 
 def _groups(loop: Rounds, count: int) -> tuple[range, range, range]:
