@@ -1,6 +1,7 @@
 """What each module for torch carries beside the sweeps of its cell: the loop over steps, the function with its derivative, the net."""
 
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -123,7 +124,7 @@ class _Recurrence(torch.autograd.Function):
         params, inputs, state = _parted(arrays)
         scan = partial(_scan, active=active, reset=reset)
         after, outputs, kept = _forward(params, inputs, state, T, B, scan)
-        found = []
+        found: list[Any] = []
         for x in (*after, *outputs, *kept):
             # What is an argument itself, or stands in two places, must be another tensor for torch, which tells cotangents apart by it.
             found.append(x.view_as(x) if any(x is other for other in (*arrays, *found)) else x)
