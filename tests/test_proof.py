@@ -595,7 +595,9 @@ def test_what_takes_the_square_of_a_root_for_its_argument_is_proved_where_roots_
     drawn, old = Cases(0, NOTHING), "np.sqrt(s_1, out=deviation_t)"
     line = of_module(spoiled(sb.compile(normed), old, "np.divide(s_1, np.sqrt(s_1), out=deviation_t)"), drawn)
     assert not line.note and not line.wrong and "dU" in line.compared, line
-    assert {rooted for _, _, rooted in drawn.known} == {False, True}
+    assert {rooted for _, _, rooted in drawn.known} == {False, True} and drawn.needs_roots(normed)
+    wrong = of_module(spoiled(sb.compile(normed), old, "np.multiply(2, np.sqrt(s_1), out=deviation_t)"), drawn)
+    assert "dU" in wrong.wrong, wrong
 
 
 def test_a_declared_derivative_is_that_of_letters_too() -> None:

@@ -84,14 +84,15 @@ EACH, LAST = sb.model(rnn, distance, at="every"), sb.model(rnn, distance, at="la
 
 
 @pytest.mark.parametrize(
-    ("target", "truncation"), [(rnn, None), (rnn, sb.Chunked(2, 3)), (EACH, sb.Window(2)), (LAST, None)]
+    ("target", "T", "truncation"),
+    [(rnn, 3, None), (rnn, 0, None), (rnn, 3, sb.Chunked(2, 3)), (EACH, 3, sb.Window(2)), (LAST, 3, None)],
 )
-def test_one_step_in_all_samples_tells_the_slope_of_each(target: sb.Cell | sb.Model, truncation: Any) -> None:
-    at = draw(target, REGIMES[3], Size(3, 2), 1)
+def test_one_step_in_all_samples_tells_the_slope_of_each(target: sb.Cell | sb.Model, T: int, truncation: Any) -> None:
+    at = draw(target, REGIMES[3], Size(T, 2), 1)
     assert at is not None
     sent = oracle.cotangents(rnn, at, 2) if isinstance(target, sb.Cell) else {}
     value, slopes = (of(target, sent, at, truncation=truncation) for of in (value_of, slopes_of_samples))
-    for block in [("state", "h", ...), ("inputs", "x", 0), ("inputs", "x", 2)]:
+    for block in [("state", "h", ...), *(("inputs", "x", t) for t in range(T))]:
         wanted = oracle.complex_step(value, at, block)
         found = oracle.steps_of_samples(slopes, at, block)
         np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15)

@@ -66,26 +66,15 @@ def _weighed_samples(cell: Cell, cotangents: Arrays, parts: Parts) -> Callable[[
     def slopes(point: Point) -> Any:
         idle = point.active.sum(0) == 0
         total = np.zeros(point.batch)
-        for name in [name for name in cotangents if name in point.state]:
-            sent, start = cotangents[name], np.imag(point.state[name])
-            whole = sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)
-            total += np.where(idle, _by_sample(whole * start), 0.0)
-        for span, part in parts(point):
-            states, outputs = oracle.run(cell, part)
-            active = point.active[span.lo : span.hi]
-            for name, found in (states | outputs).items():
-                if name in cotangents:
-                    sent = cotangents_of_steps(cotangents[name], found, point, name in states)
-                    moved = np.asarray(np.imag(found[span.lo - span.first :]))
-                    product = (sent[span.lo : span.hi] * moved).reshape(*active.shape, -1)
-                    total += np.sum(product, (0, 2), where=active[..., None])
+        for product in _of_starts(cotangents, point):
+            total += np.where(idle, np.sum(np.imag(product), tuple(range(1, product.ndim))), 0.0)
+        for sent, found, active in _met(cell, cotangents, parts, point):
+            product = sent * np.asarray(np.imag(found))
+            axes = (0, *range(2, product.ndim))
+            total += np.sum(product, axes, where=active.reshape(*active.shape, *(1,) * (product.ndim - 2)))
         return total
 
     return slopes
-
-
-def _by_sample(array: Any) -> Any:
-    return np.sum(np.reshape(array, (len(array), -1)), 1)
 
 
 def _losses(model: Model, parts: Parts) -> Callable[[Point], Any]:
@@ -136,16 +125,22 @@ def _from(point: Point, span: Span, states: Arrays) -> Point:
 def _weighed(cell: Cell, cotangents: Arrays, parts: Parts) -> Value:
     def value(point: Point) -> Any:
         total = _idle(cotangents, point)
-        for span, part in parts(point):
-            states, outputs = oracle.run(cell, part)
-            active = point.active[span.lo : span.hi]
-            for name, found in (states | outputs).items():
-                if name in cotangents:
-                    sent = cotangents_of_steps(cotangents[name], found, point, name in states)
-                    total = total + np.sum((sent[span.lo : span.hi] * found[span.lo - span.first :])[active])
+        for sent, found, active in _met(cell, cotangents, parts, point):
+            total = total + np.sum((sent * found)[active])
         return total
 
     return value
+
+
+def _met(cell: Cell, cotangents: Arrays, parts: Parts, point: Point) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the cotangents of each value in each span, the value, and which of both count, (T, B, ...)."""
+    for span, part in parts(point):
+        states, outputs = oracle.run(cell, part)
+        active = point.active[span.lo : span.hi]
+        for name, found in (states | outputs).items():
+            if name in cotangents:
+                sent = cotangents_of_steps(cotangents[name], found, point, name in states)
+                yield sent[span.lo : span.hi], found[span.lo - span.first :], active
 
 
 def cotangents_of_steps(sent: Any, found: Any, point: Point, is_state: bool) -> Any:
@@ -179,11 +174,16 @@ def _idle(cotangents: Arrays, point: Point) -> Any:
     """Return the part of the objective from samples without a step, whose states are all the initial one."""
     without = point.active.sum(0) == 0
     total = 0.0
+    for product in _of_starts(cotangents, point):
+        total = total + np.sum(product[without])
+    return total
+
+
+def _of_starts(cotangents: Arrays, point: Point) -> Iterator[Any]:
+    """Yield the cotangents of each state times its initial one, (B, ...), as those of a sample without a step are."""
     for name in [name for name in cotangents if name in point.state]:
         sent, start = cotangents[name], point.state[name]
-        whole = sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)
-        total = total + np.sum((whole * start)[without])
-    return total
+        yield (sent if np.ndim(sent) == np.ndim(start) else np.sum(sent, 0)) * start
 
 
 def loss_of(model: Model, point: Point) -> Any:
