@@ -14,7 +14,7 @@ from tests.mutants import rules
 from tests.mutants.calls import Battery
 from tests.mutants.edits import Mutant, mutants, texts_of
 from tests.mutants.levels import HEALTHY, SATURATED, Levels, with_text
-from tests.mutants.run import EndlessError, within
+from tests.mutants.run import MEMORY, EndlessError, within
 
 pytestmark = pytest.mark.proof
 
@@ -88,6 +88,11 @@ def test_what_does_not_end_is_stopped() -> None:
 
     assert within(0.05, forever, {"healthy": "stopped"}) == {"healthy": "stopped"}
     assert issubclass(EndlessError, BaseException) and not issubclass(EndlessError, Exception)
+
+
+def test_what_takes_all_memory_is_stopped() -> None:
+    with pytest.raises(MemoryError):
+        within(8, lambda: {"x": bytearray(2 * MEMORY)}, {})
 
 
 def test_the_code_of_a_rule_is_exchanged_in_a_process_of_its_own() -> None:

@@ -76,7 +76,7 @@ class Call:
             values: Results = {"loss": loss, **{f"final {k}": v for k, v in (found.final or {}).items()}}
         else:
             run = kernel.forward(params, inputs, start, steps=point.steps, **masks)
-            values = {**run.states, **run.outputs, **_first_steps(kernel, params, inputs, start, point)}
+            values = {**run.states, **run.outputs}
             found = kernel.backward(run, sent, monitor=self.monitor)
         flow = {f"flow of {k}": v for k, v in (found.flow or {}).items()}
         grads = {f"d{k}": v for k, v in (found.params | found.inputs).items()} | {
@@ -87,15 +87,6 @@ class Call:
     def _cast(self, arrays: Any) -> Arrays:
         # Copies: what a mutant writes into its arguments must not reach the calls behind.
         return {k: np.array(v, self.dtype if np.asarray(v).dtype.kind == "f" else None) for k, v in arrays.items()}
-
-
-def _first_steps(kernel: Kernel, params: Arrays, inputs: Arrays, state: Arrays | None, point: Point) -> Results:
-    """States and outputs of the first two steps of a call without masks, by a stepper."""
-    stepper, found = kernel.stepper(params), dict[str, Any]()
-    for t in range(0 if point.masks else min(point.steps, 2)):
-        state, outputs = stepper({k: v[t] for k, v in inputs.items()}, state)
-        found |= {f"{k} of step {t}": np.array(v) for k, v in (state | outputs).items()}
-    return found
 
 
 class Battery:

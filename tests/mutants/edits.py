@@ -15,6 +15,8 @@ WORDS_ALONE = (
     "_is_right", "_digest", "_text_of", "_forms_in", "_check_forms", "_loss_sent",
 )  # fmt: skip
 """Functions that check a call or the module itself, word an error, read sizes, or ask whether NumPy should warn: they compute no result."""
+STEPPING = ("_once", "_step", "stepper", "_own")
+"""Functions of single steps, which no call of the battery makes: `sb.verify` compares them in its forms, `tests/test_stepping.py`."""
 OTHER_CALLS = {
     "add": "subtract", "subtract": "add", "multiply": "divide", "divide": "multiply", "negative": "positive", "maximum": "minimum",
     "minimum": "maximum", "exp": "expm1", "tanh": "sin", "square": "abs", "greater": "less", "less": "greater", "sqrt": "square",
@@ -61,7 +63,11 @@ def number(value: object) -> ast.Constant:
 def functions(text: str) -> list[ast.FunctionDef]:
     """The functions of a module that compute results."""
     tree = ast.parse(text)
-    return [f for f in tree.body if isinstance(f, ast.FunctionDef) and not f.name.startswith(WORDS_ALONE)]
+    return [
+        f
+        for f in tree.body
+        if isinstance(f, ast.FunctionDef) and not f.name.startswith(WORDS_ALONE) and f.name not in STEPPING
+    ]
 
 
 def mutants(text: str, without: frozenset[str] = frozenset()) -> Iterator[Mutant]:

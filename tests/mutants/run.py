@@ -7,6 +7,7 @@ the folder, one file a subject; what is there is not run again, so that a run ma
 import argparse
 import json
 import random
+import resource
 import signal
 import time
 import warnings
@@ -107,8 +108,15 @@ def _stop(*_: Any) -> None:
     raise EndlessError
 
 
+MEMORY = 2**31
+"""The bytes that a call may take beside what the process has."""
+
+
 def within(seconds: float, work: Callable[[], dict[str, Any]], otherwise: dict[str, Any]) -> dict[str, Any]:
-    """Return what a call returns, or another value where it takes longer in processor time."""
+    """Return what a call returns, or another value where it takes longer in processor time; more than so much memory it does not get."""
+    # A loop that does not end may hold all memory of the machine before its time is over.
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY, limits[1]))
     signal.signal(signal.SIGVTALRM, _stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
@@ -117,6 +125,12 @@ def within(seconds: float, work: Callable[[], dict[str, Any]], otherwise: dict[s
         return otherwise
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def _address_space() -> int:
+    """The bytes of addresses that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def main() -> None:
