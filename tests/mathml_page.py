@@ -17,7 +17,7 @@ from tests.latex_page import Names, Stem, lower, timed
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 SIGNS = {"⊙": "⊙", "+": "+", "−": "-", "=": "=", "+=": "+=", "<": "<", ">": ">", "≥": "≥", "≤": "≤", "≠": "≠", "·": "·", "∧": "∧", "∨": "∨",
-         "∗": "∗", "⋆": "⋆", "×": "×", ",": ",", ":": ":", ";": ";", "∈": "∈"}  # fmt: skip
+         "∗": "∗", "⋆": "⋆", "×": "×", "/": "/", ",": ",", ":": ":", ";": ";", "∈": "∈"}  # fmt: skip
 CLOSED = {"(": ")", "[": "]", "|": "|", "⌊": "⌋", "⟨": "⟩", "‖": "‖"}
 ACCENTS = {"^": "\u0302", "~": "\u0303", "¯": "\u0304", "˙": "\u0307", "¨": "\u0308", "´": "\u0301", "`": "\u0300", "ˇ": "\u030c",
            "˘": "\u0306", "˚": "\u030a"}  # fmt: skip
@@ -195,6 +195,11 @@ class Reader:
                 text += f"_{below}" if len(below) == 1 else f"_{{{below}}}"
             self.atom(text + above)
             return
+        if (
+            kind(base) == "mover" and kind(base[0]) == "mrow"
+        ):  # a bar above what is written, not above the letter of a name
+            self.atom(f"conj({self.inner(*base[0])}){above}")
+            return
         if kind(base) == "mn":  # a vector of ones or zeros, or the power of a number
             below = "" if sub is None else self.below(sub)
             text = (base.text or "") + ("" if sub is None else f"_{below}" if len(below) == 1 else f"_{{{below}}}")
@@ -217,8 +222,8 @@ class Reader:
 
     def above(self, e: ElementTree.Element) -> str:
         text = self.raw(e)
-        if text in ("⊤", "′"):
-            return {"⊤": "ᵀ", "′": "'"}[text]
+        if text in ("⊤", "′", "H"):
+            return {"⊤": "ᵀ", "′": "'", "H": "ᴴ"}[text]
         if text in ("−1", "−⊤"):
             return {"−1": "⁻¹", "−⊤": "⁻ᵀ"}[text]
         inner = self.inner(*(list(e) if kind(e) == "mrow" else [e]))
@@ -243,7 +248,13 @@ class Reader:
                 parts[-1] += self.raw(part).replace("−", "-")
         below = [part for part in parts if part]
         stem = Stem(self.letter(base), tuple(below), prime)
-        shorter = Stem(stem.letter, stem.below[:-1], prime)
+        shorter, carrier = (Stem(stem.letter, stem.below[:-n], prime) for n in (1, 2))
+        at = below[-2] if len(below) > 1 and stem not in self.names.given else ""
+        if at in TIMES[:4] or (
+            at in ("0", "1") and carrier in self.names.rounded
+        ):  # of a round of a loop inside the step
+            self.names.rounded.add(carrier)
+            return carrier, ",".join(below[-2:])
         is_state = shorter in self.names.given or shorter in self.names.timed
         if below and (below[-1] in TIMES or (below[-1] in "01" and stem not in self.names.given and is_state)):
             return shorter, below[-1]
@@ -403,5 +414,5 @@ def line(cells: Iterable[ElementTree.Element], names: Names, families: Families)
 
 
 def tidy(text: str) -> str:
-    text = re.sub(r" , +(\w) < ", r",  \1 < ", re.sub(r"\s+for t < T\s*$", " for t < T", text))
+    text = re.sub(r" , +(\w) < ", r",  \1 < ", re.sub(r"\s+for (\w < [^,;]+?)\s*$", r" for \1", text))
     return text.replace(" , ", ", ")

@@ -97,7 +97,7 @@ def lines_of_page(d: sb.Derivation) -> dict[str, list[tuple[str, str]]]:
     found = defaultdict(list)
     for part in [d] if d.head is None else [d, d.head]:
         for labels in (part.labels, part.shown_labels):
-            lines = replace(part._lines, labels=labels)
+            lines = replace(part.lines, labels=labels)
             for line in (*lines.forward(), *lines.backward(), *lines.gradients(), *lines.input_gradients()):
                 right = write(line.right, TEXT) + behind(line, TEXT)
                 found[write(line.left, TEXT)].append((line.relation, right))

@@ -31,6 +31,7 @@ from tests.readback import (
 )
 from tests.test_inner_gradients import ttt_mlp
 from tests.test_masks import MASKS
+from tests.test_mathml import as_mathml, as_mathml_textbook
 
 
 @sb.cell
@@ -39,8 +40,8 @@ def filters(x: Input["m l"], h: State["n l"], W: Param["n m 3"], U: Param["n n 3
 
 
 FORMS: dict[str, tuple[Printed, ...]] = {
-    "textbook": (as_text("textbook"), as_latex_textbook),
-    "loop": (as_text("loop"), as_latex),
+    "textbook": (as_text("textbook"), as_latex_textbook, as_mathml_textbook),
+    "loop": (as_text("loop"), as_latex, as_mathml),
 }
 FEW = (("stacked", "textbook"), ("settled", "loop"))
 """Cells and styles that the default run reads."""

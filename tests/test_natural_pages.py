@@ -17,11 +17,12 @@ from tests.readback import (
     complexified,
     sizes_of,
 )
+from tests.test_mathml import as_mathml, as_mathml_textbook
 from tests.test_page import assert_defined
 
 FORMS: dict[str, tuple[Printed, ...]] = {
-    "textbook": (as_text("textbook"), as_latex_textbook),
-    "loop": (as_text("loop"), as_latex),
+    "textbook": (as_text("textbook"), as_latex_textbook, as_mathml_textbook),
+    "loop": (as_text("loop"), as_latex, as_mathml),
 }
 FEW = ("alif", "heads_memory")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")

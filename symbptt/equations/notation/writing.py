@@ -157,7 +157,7 @@ def _word(e: Word, n: Notation) -> Written:
 def _formula_of_size(text: str, n: Notation) -> str:
     """Return a size that is a leaf of the graph, written out as Python has it: 2*n, m+n, n//2."""
     # What a size is divided by it is a multiple of, as the legend says.
-    signs = {"*": n.matrix, "**": "^", "//": "/", "+": n.plus.strip(), "-": n.minus.strip()}
+    signs = {"*": n.matrix, "**": "^", "//": n.slash, "+": n.plus.strip(), "-": n.minus.strip()}
     runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
     return "".join(n.word(run) if run.isidentifier() or run.isdigit() else signs.get(run.strip(), run) for run in runs)
 
