@@ -213,7 +213,7 @@ def test_derivative_that_is_not_passed_on_is_caught() -> None:
 def test_module_of_a_spiking_cell_imports_numpy_only() -> None:
     tree = ast.parse(sb.compile(alif).source)
     imported = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [ast.unparse(node) for node in imported] == ["import numpy as np"]
+    assert [ast.unparse(node) for node in imported] == ["from __future__ import annotations", "import numpy as np"]
 
 
 def test_equations_name_the_function_and_its_declared_derivative() -> None:

@@ -10,7 +10,7 @@ from symbptt.codegen.frameworks.masks import _like
 def _scan(coefficients, free, initial, *, active, reset):
     """Return the states behind each step of h_t = a_t ⊙ h_{t-1} + u_t."""
     found = []
-    for a, u, h in zip(coefficients, free, initial, strict=True):
+    for a, u, h in zip(coefficients, free, initial):
         if reset is not None:
             stops = _like(reset, a)
             a, u = _where(stops, 0, a), _where(stops, u + a * h, u)
@@ -21,7 +21,7 @@ def _scan(coefficients, free, initial, *, active, reset):
 def _scan_back(coefficients, given, *, cotangents, reset, state=None):
     """Return the gradients of the initial states, and the adjoints x_t = D_t + g_t + a_{t+1} ⊙ x_{t+1} at each step."""
     first, found = [], []
-    for a, g, d in zip(coefficients, given, cotangents, strict=True):
+    for a, g, d in zip(coefficients, given, cotangents):
         kept = a if reset is None else _where(_like(reset, a), 0, a)
         # Behind the last step nothing follows.
         x = _linear(_joined((kept[1:], 0 * kept[:1])), d if g is None else d + g, True)

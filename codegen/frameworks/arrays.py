@@ -72,7 +72,7 @@ def _joined(parts: Any) -> Any:
 def _linear(a: Any, b: Any, back: bool) -> Any:
     """Return x_t = a_t x_{t-1} + b_t from zero on along the axis of steps; `back`: x_t = a_t x_{t+1} + b_t from the last on."""
     found, x = [], 0
-    for row, more in list(zip(a, b, strict=True))[:: -1 if back else 1]:
+    for row, more in list(zip(a, b))[:: -1 if back else 1]:
         x = row * x + more
         found.append(x)
     return np.stack(found[:: -1 if back else 1])

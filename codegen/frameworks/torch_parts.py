@@ -92,7 +92,7 @@ def _linear(a, b, back):
         a = torch.cat((a[:, :joined], a[:, joined:] * a[:, :-joined]), 1)
         joined *= 2
     x, begins = b.new_zeros(b.shape[2:]), []
-    for last, end in zip(a[:, -1].unbind(0), b[:, -1].unbind(0), strict=True):
+    for last, end in zip(a[:, -1].unbind(0), b[:, -1].unbind(0)):
         begins.append(x)
         x = torch.addcmul(end, last, x)
     return torch.addcmul(b, a, torch.stack(begins).unsqueeze(1)).flatten(0, 1)[:T] if T else b.flatten(0, 1)

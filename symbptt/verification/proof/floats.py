@@ -61,9 +61,9 @@ def _by_user(call: Callable[[], T]) -> T | None:
 
 def _generated(subject: Subject, setting: Setting, point: Point, sent: Arrays) -> Found | None:
     """Return what is generated on floats; none where it raises, whatever it is."""
-    run = subject.on_floats(setting)
     try:
-        return run(point, sent)
+        # A text that is no Python raises as it is loaded.
+        return subject.on_floats(setting)(point, sent)
     except Exception:
         return None
 
