@@ -67,7 +67,7 @@ def test_names_on_pages_of_natural_cells_are_defined(name: str) -> None:
 def test_a_mask_of_weights_is_an_elementwise_factor() -> None:
     """(1 - I) R would be a product of matrices; a size that a size divides is written as a quotient."""
     text, latex = sb.derive(CELLS["alif"]).text(), sb.derive(CELLS["alif"]).latex()
-    assert "R0      = R ⊙ (1 - I)" in text and "dR = (Σ_t du_t z_{t-1}ᵀ) ⊙ (1 - I)" in text
+    assert "R0      = R ⊙ (1 - I)" in text and "dR = (1 - I) ⊙ Σ_t du_t z_{t-1}ᵀ" in text
     assert r"R \odot (1 - I)" in latex
     text, latex = sb.derive(CELLS["heads_memory"]).text(), sb.derive(CELLS["heads_memory"]).latex()
     assert "√(p/2)" in text and r"\sqrt{p/2}" in latex and "//" not in text + latex

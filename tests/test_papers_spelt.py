@@ -49,7 +49,7 @@ def test_an_identity_is_called_so_whatever_its_name() -> None:
     assert "(I - (B - Bᵀ))" in text or "(I - B + Bᵀ)" in text
     assert "eye" not in text and "I_" not in text and "Iᵀ" not in text
     page = sb.derive(many_identities).text()
-    assert "(I ⊙ W) x_t" in page and "dc = -⟨Σ_t da_t h_{t-1}ᵀ, I⟩" in page and "I_" not in page
+    assert "(I ⊙ W) x_t" in page and "dc = -⟨I, Σ_t da_t h_{t-1}ᵀ⟩" in page and "I_" not in page
 
 
 def test_a_number_is_written_to_a_diagonal_where_a_slope_is_computed_again() -> None:

@@ -144,7 +144,7 @@ def test_the_jacobian_is_that_of_complex_steps(cell: sb.Cell) -> None:
 def test_pages_show_which_row_is_read_and_where_it_is_added() -> None:
     text = sb.derive(bag).text()
     assert "a_t = U h_{t-1} + (Σ_j E_{(tokens_t)_j,i})_i" in text
-    assert "dE = Σ_t (Σ_{l: (tokens_t)_l = i} (da_t)_j)_{i<v,j}" in text
+    assert "dE_{ij} = Σ_t Σ_{l: (tokens_t)_l = i} (da_t)_j,  i < v" in text
     assert_read(bag, SIZES)
     assert "tokens (k)" in text and "tokens: whole numbers from 0 up to, and without, v" in text
     assert "δ_{i,(dst_t)_p} δ_{(src_t)_p,k} W_{lj}" in sb.derive(edges).jacobian().text()

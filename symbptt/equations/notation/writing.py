@@ -144,14 +144,21 @@ def _number(e: Number, n: Notation) -> Written:
 
 
 def _count(e: Count, n: Notation) -> Written:
-    shown, text = size_shown(e.size_of, n), size_text(e.size_of).replace("*", " ").replace("//", " ")
-    return shown, ATOM if text.isidentifier() or text.isdigit() else SUM if set(text) & set("+-") else MATRIX
+    shown, text = size_shown(e.size_of, n), size_text(e.size_of).replace("*", " ")
+    if text.isidentifier() or text.isdigit():
+        return shown, ATOM
+    return shown, _level_of_size(text)
 
 
 def _word(e: Word, n: Notation) -> Written:
     if not e.is_formula:
         return n.word(e.text), ATOM
-    return _formula_of_size(e.text, n), SUM if set(e.text) & set("+-") else MATRIX
+    return _formula_of_size(e.text, n), _level_of_size(e.text)
+
+
+def _level_of_size(text: str) -> int:
+    # Beside a factor a quotient has brackets: (p/2) j, for p/2 j would be read in two ways.
+    return SUM if set(text) & set("+-") else PRODUCT if "/" in text else MATRIX
 
 
 def _formula_of_size(text: str, n: Notation) -> str:
