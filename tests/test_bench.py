@@ -327,6 +327,7 @@ def free(p: State["n"], q: State["n"], k: Param["n"]):
     return p + 0.1 * q, q
 
 
+@pytest.mark.long
 def test_cells_without_inputs_run_for_as_many_steps_as_are_asked_for():
     (row,) = rows_of(free, "5,2,3", "float64", 0, False)
     assert row.T == 5 and row.milliseconds["ours"] > 0

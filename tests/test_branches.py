@@ -469,6 +469,7 @@ def test_adjoint_of_a_branch_stands_under_its_condition() -> None:
     assert "[x_t > 0] ⊙ dh_t" in text
 
 
+@pytest.mark.long
 def test_verify_passes_cells_with_branches() -> None:
     # A root of what is negative has no value, and what has no value cannot pass.
     assert not sb.verify(term_beside_the_state, proof=False).passed

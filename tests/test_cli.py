@@ -305,6 +305,7 @@ def test_files_that_cannot_be_imported_are_refused(refused, tmp_path, text, mess
     assert message in refused("derive", f"{path}:a")
 
 
+@pytest.mark.long
 def test_reader_that_goes_away_ends_the_program_quietly():
     command = f'"{sys.executable}" -m symbptt graph lstm --steps 60 --backward | head -n 1'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

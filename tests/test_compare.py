@@ -154,6 +154,7 @@ def same(a, b):
     return all(x == y or (x != x and y != y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
 
 
+@pytest.mark.long
 @given(st.lists(row(), max_size=4))
 def test_rows_come_back_from_csv_to_the_last_bit(rows):
     back = parse_csv(csv_of(rows))

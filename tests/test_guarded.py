@@ -24,6 +24,7 @@ def assert_none_exceeds(first: int, wanted: int) -> None:
     assert held > 0.8 * wanted
 
 
+@pytest.mark.long
 def test_random_cells_do_not_exceed_what_is_proven_of_them() -> None:
     assert_none_exceeds(0, FEW)
 

@@ -64,6 +64,7 @@ def test_matrices_of_a_stack_stand_as_matrices() -> None:
     assert widest(highway) <= 200
 
 
+@pytest.mark.long
 def test_many_rounds_have_one_line() -> None:
     d = sb.derive(settling)
     first, head, *rest = d.jacobian().text().splitlines()

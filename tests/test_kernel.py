@@ -809,6 +809,7 @@ def test_rooms_are_given_back_and_bounded() -> None:
     assert not kernel.workspace.rooms
 
 
+@pytest.mark.long
 def test_cells_are_compiled_in_several_threads_at_once() -> None:
     """CPython's parser counts depth for all threads together: two that parse at once raised SystemError."""
     cells = [zoo.CELLS[name] for name in ("lstm", "gru", "rnn", "mgu", "lstm", "gru", "rnn", "mgu")]

@@ -132,6 +132,7 @@ def test_lengths_at_and_between_borders(at: str, lengths: list[int]) -> None:
     assert_training_is_the_same(model, brute.data_of(model, 7, 2, SIZES, lengths=np.array(lengths)), SIZES)
 
 
+@pytest.mark.long
 def test_mean_and_clipping_are_no_exception() -> None:
     for at in ("every", "last"):
         model = sb.model(vanilla, error, at=at, reduction="mean")

@@ -128,6 +128,7 @@ def test_default_that_nothing_would_use_is_refused_at_decoration(function: Any, 
         sb.cell(function)
 
 
+@pytest.mark.long
 def test_sizes_that_several_arguments_tell_together() -> None:
     params = halves.init({"m": 3, "n": 2})
     run = sb.compile(halves).forward(params, {"x": np.ones((4, 2, 5))})

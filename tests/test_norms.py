@@ -47,6 +47,7 @@ def test_flow_is_right_wherever_the_norm_is_a_float(dtype: Any, a: float, option
     np.testing.assert_allclose(np.log2(flow["s"]), exponents + np.log2(18) / 2, rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 def test_flow_of_a_training_step_is_right_wherever_the_norm_is_a_float() -> None:
     for at in ("every", "last"):
         kernel = kernel_of(sb.model(power, total, at=at))

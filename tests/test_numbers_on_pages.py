@@ -146,6 +146,7 @@ def assert_short(cell: sb.Cell) -> None:
         assert re.search(r"\d\.\d{12}", text) is None, f"{part}: {text}"
 
 
+@pytest.mark.long
 def test_no_derivative_shows_the_roundings_of_its_numbers() -> None:
     assert_short(decimals())
     assert_jacobians_read(decimals(), {"n": 3})

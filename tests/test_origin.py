@@ -46,6 +46,7 @@ def test_own_file_is_replaced_and_a_foreign_one_only_with_force(command, name, t
     assert run([*command, str(path), "--force"]) == 0 and is_ours(path.read_bytes())
 
 
+@pytest.mark.long
 def test_report_of_a_folder_replaces_no_foreign_file(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert run(["analyze", "rnn", *SMALL, "-o", str(tmp_path)]) == 0

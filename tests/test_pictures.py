@@ -155,6 +155,7 @@ def test_title_legend_and_data_do_not_cover_each_other(draw, panels):
     assert axes._left_title.get_window_extent().y0 >= height - 1
 
 
+@pytest.mark.long
 def test_pyplot_is_never_imported():
     check = (
         "import sys, numpy as np\nfrom symbptt.stability import pictures\nassert 'matplotlib' not in sys.modules\n"

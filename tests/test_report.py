@@ -159,6 +159,7 @@ def test_built_module_stands_alone_and_gives_the_gradients(tmp_path, table_of):
     assert set(grads.params) == {"W", "U", "b"} and grads.inputs["x"].shape == (4, 1)
 
 
+@pytest.mark.long
 def test_files_of_other_origin_are_replaced_by_force_alone(tmp_path, table_of):
     table, folder = table_of(SERIES), tmp_path / "out"
     folder.mkdir()

@@ -216,6 +216,7 @@ def test_text_of_a_module_at_50_digits_is_the_derivative_to_40(target: Any, opti
 # What is measured.
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_verify_measures_rounding_in_every_regime_and_both_types(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("symbptt.verification.checks.proof_of", lambda *_: None)

@@ -150,6 +150,7 @@ def test_jordan_block_keeps_its_space_though_its_vectors_grow_parallel() -> None
     assert found.angles[:, 0] == pytest.approx(np.full(len(found.times), np.arcsin(abs(top[2]))), abs=1e-10)
 
 
+@pytest.mark.long
 def test_limit_cycle_is_neutral_along_its_flow() -> None:
     found = sb.covariant_vectors(van_der_pol, {}, None, {"s": np.array([2.0, 0.0])}, steps=6000)
     assert found.exponents[0] == pytest.approx(0, abs=2e-3) and found.expanding[0] == 0 and found.contracting[0] == 1
@@ -264,6 +265,7 @@ def test_vectors_larger_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch)
         sb.covariant_vectors(henon, {}, None, START, steps=200)
 
 
+@pytest.mark.long
 def test_planted_frame_in_the_place_of_the_vectors_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The columns of the QR frame have the right exponents, but only the first is carried."""
     right = covariant._coefficients

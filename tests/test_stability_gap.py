@@ -92,6 +92,7 @@ def test_enclosures_for_any_inputs_hold_the_values_of_a_step(cell: Any, size: in
         assert (held.lo <= found).all() and (found <= held.hi).all() and np.isfinite(held.size).all()
 
 
+@pytest.mark.long
 def test_root_of_a_variance_is_at_least_that_of_epsilon() -> None:
     text = sb.vanishing_condition(normed).text()
     assert "316.228" in text  # 1 / sqrt(1e-5)

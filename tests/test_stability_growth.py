@@ -176,6 +176,7 @@ def test_random_walks_are_no_powers_of_time() -> None:
     assert sum(v.kind == "marginal" for v in found) <= 1 and all(v.confidence is not None for v in found)
 
 
+@pytest.mark.long
 def test_powers_have_a_confidence() -> None:
     for name in ("block of 4", "triple integrator"):
         cell, params, inputs, _ = POWERS[name]

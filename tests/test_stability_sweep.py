@@ -70,6 +70,7 @@ def test_cycle_of_two_steps_flips_at_one_plus_root_six() -> None:
     assert cycle.eigenvalues[:, 0].real == pytest.approx(4 + 2 * r - r * r, abs=1e-9)
 
 
+@pytest.mark.long
 def test_a_cycle_is_one_point_with_all_its_states() -> None:
     """The window of period three: a fold at 1 + √8, a flip behind it; at both all three states, in their order."""
     values = np.linspace(3.7, 3.9, 21)
@@ -97,6 +98,7 @@ def test_a_cycle_of_four_is_born_where_that_of_two_flips() -> None:
     assert marks(found, "flip") == pytest.approx([3.5440903595519], abs=1e-9)
 
 
+@pytest.mark.long
 def test_planted_cycle_of_one_state_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crossings, "_cycle", lambda of, point: np.asarray(point.state)[None])
     with pytest.raises(AssertionError):
@@ -110,6 +112,7 @@ def test_periods_of_cycles_count_steps() -> None:
     assert "a period of 3 times 2 steps is born" in found.text()
 
 
+@pytest.mark.long
 def test_henon_map_folds_and_flips_where_known() -> None:
     """At a = −(1 − b)²/4 and a = 3 (1 − b)²/4."""
     found = sb.sweep(henon_map, {"a": number(1), "b": number(0.3)}, "a", np.linspace(-1, 1.5, 11), settle=10)
@@ -139,6 +142,7 @@ def test_rotation_loses_stability_at_gain_one() -> None:
     )
 
 
+@pytest.mark.long
 def test_gain_crosses_where_each_real_eigenvalue_does() -> None:
     J = np.diag([1.0, 0.7, -0.8]) + np.diag([0.3, -0.2], 1)
     found = sb.sweep(tanh_network, {"J": J}, "gain", np.linspace(0.5, 2, 7), settle=10)
@@ -147,6 +151,7 @@ def test_gain_crosses_where_each_real_eigenvalue_does() -> None:
     assert [p.value for p in trivial.points] == pytest.approx([1, 1 / 0.8, 1 / 0.7], abs=1e-9)
 
 
+@pytest.mark.long
 def test_two_equal_units_cross_together() -> None:
     found = sb.sweep(tanh_network, {"J": np.eye(2)}, "gain", np.linspace(0.5, 2, 7), settle=10)
     assert marks(found, "branch point") == pytest.approx([1], abs=1e-9) and len(found.branches) >= 3
@@ -183,6 +188,7 @@ def test_states_that_are_all_fixed_are_said_to_be() -> None:
     assert found.branches == () and found.unfollowed > 0 and "lines or planes" in found.text()
 
 
+@pytest.mark.long
 def test_branch_that_leaves_the_float_range_is_followed_to_where_it_does() -> None:
     """1 / (1 − w), with an asymptote at w = 1; runs leave the range beyond |w| = 1."""
     found = sb.sweep(leaky_line, {"w": number(0)}, "w", np.linspace(-2, 2, 9))

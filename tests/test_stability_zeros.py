@@ -30,6 +30,7 @@ def chained(x: Input["n"], h: State["n"], c: State["n"], a: Param["n"], g: Param
 CURE = "g is zero: write = 1.0 behind the annotation, or init(..., g=1.0)"
 
 
+@pytest.mark.long
 def test_report_names_the_parameter_that_silences_the_cell() -> None:
     found = sb.analyze(muted, muted.init({"n": 4}), steps=30)
     assert found.verdict.exponent == -np.inf

@@ -114,6 +114,7 @@ def test_rows_are_added_up_for_each_sample(lead: tuple[int, ...], own: tuple[int
     assert not np.allclose(got, once)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not CC, reason="no C compiler, cc, on this machine")
 def test_c_gives_the_same(tmp_path: Path) -> None:
     sources = [sb.c_source(cell) for cell in CELLS]

@@ -86,6 +86,7 @@ def test_names_are_those_of_the_user_but_where_a_target_needs_them_itself() -> N
     }
 
 
+@pytest.mark.long
 def test_every_value_that_a_program_computes_has_a_place_or_one_reader_in_its_region() -> None:
     """What has no place is written into its readers: all of them stand in its own region, but for what is free to take
     again (views, numbers), and for what only the argument of a remainder reads."""

@@ -392,6 +392,7 @@ def test_no_step_has_cotangents_of_no_step() -> None:
     assert any(of_h[0] == 0 and len(of_h) == 3 and of_h[:2] == of_x[:2] for of_h, of_x in shapes)
 
 
+@pytest.mark.long
 def test_pass_that_reads_outputs_only_is_told_so() -> None:
     assert sb.check_backward(read_out, read_out_backward).passed
     report = sb.check_backward(read_out, lambda *arguments: read_out_backward(*arguments, reads="y"))

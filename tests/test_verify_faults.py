@@ -105,6 +105,7 @@ def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -
     assert is_caught(edited(target, old, new))
 
 
+@pytest.mark.long
 def test_modules_without_edits_have_several_blocks_and_pass() -> None:
     for target in (SCANNED, MODEL):
         assert not is_caught(compiled(target))

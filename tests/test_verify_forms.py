@@ -104,6 +104,7 @@ VALUE = (
 )
 
 
+@pytest.mark.long
 def test_cotangents_of_the_last_step_are_proved_of_truncated_modules() -> None:
     zeros = "np.zeros((T, *last[k].shape), last[k].dtype)"
     kernel = planted(gru, zeros, zeros.replace("zeros", "ones"), **CHUNKED)
