@@ -240,6 +240,7 @@ FAULTS: list[tuple[str, Kernel, str, str]] = [
     ("a line of lengths", GATED, "                _wait(active[t], adjoints, waiting)", "                pass"),
     ("a line of resets", GATED, "            total += _kept(reset[t], d)", "            total += 0 * _kept(reset[t], d)"),
     ("the cotangent behind an end", GATED, "last[name] = _after_end(active, full[name])", "last[name] = None"),
+    ("the cotangent behind an end, beside a loss", MODEL, "last[name] = _after_end(active, full[name])", "last[name] = None"),
     ("a buffer of another step", GATED, "f[lo:hi][::-1])", "f[lo:hi])"),
     ("an accurate slope of another argument", GATED, "x_b.reshape(K * B, m) @ Wf.T", "x_b.reshape(K * B, m) @ Wi.T"),
     ("a window of a scan", SCANNED, "spans = _spans(s, m, back)", "spans = _spans(s, m, False)"),

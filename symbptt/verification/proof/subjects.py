@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import Kernel, Shared, compiled
 from symbptt.codegen.loop_ir.arithmetics import floats
@@ -52,6 +54,12 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         # Pieces by the bytes that a caller allows would be one piece of all few steps.
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
         yield of_kernel("this module", target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
+        if isinstance(target.target, Model) and not isinstance(target, PairedKernel):
+            # A loss calls the sweeps alone: what a caller gets of forward and backward is another path of the file.
+            yield (
+                of_kernel("its forward and backward", of_cell(target), options),
+                [*settings_of(target.cell, (*FEW, LAST))],
+            )
         return
     shared = Shared()
     yield of_kernel("module", _compiled(target, shared, Options())), [*settings_of(target, PLAIN)]
@@ -63,6 +71,11 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
     for model in _models(target):
         yield from _of_model(model, shared, isinstance(target, Cell))
     yield from loops_of(target.cell if isinstance(target, Model) else target)
+
+
+def of_cell(kernel: Kernel) -> Kernel:
+    """Return the module of a model as that of its cell."""
+    return Kernel(kernel.cell, kernel.program, kernel.source, kernel.truncation, kernel.clip_adjoint, kernel.memory)
 
 
 def _models(target: Cell | Model) -> Iterator[Model]:
@@ -121,6 +134,7 @@ def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Sub
 def _runner(kernel: Kernel, setting: Setting) -> Run:
     def run(point: Point, sent: Arrays) -> Found:
         params = {k: v for k, v in point.params.items() if k in kernel.module.SHAPES}
+        params |= _unread(kernel, point)
         common: dict[str, Any] = {"steps": point.steps, **point.masks}
         found: Grads
         if isinstance(kernel.target, Model):
@@ -136,6 +150,22 @@ def _runner(kernel: Kernel, setting: Setting) -> Run:
         return values, {(group, name): v for group, arrays in groups for name, v in arrays.items()}
 
     return run
+
+
+def _unread(kernel: Kernel, point: Point) -> Arrays:
+    """Return zeros for the parameters of a loss, which a module takes, and which its sweeps do not read."""
+    module = kernel.module
+    lacking = [k for k in module.PARAMS if k not in point.params]
+    if not lacking:
+        return {}
+    given = {**point.params, **point.inputs, **point.state}
+    axes = {
+        k: np.shape(v)[np.ndim(v) - len(module.SHAPES[k].split()) :] for k, v in given.items() if k in module.SHAPES
+    }
+    known = {name: n for k, shape in axes.items() for name, n in zip(module.SHAPES[k].split(), shape, strict=True)}
+    names = module._shapes.__code__.co_varnames[: module._shapes.__code__.co_argcount]
+    shapes = module._shapes(**{name: known.get(name, 1) for name in names})
+    return {k: np.zeros(shapes[k]) for k in lacking}
 
 
 def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
