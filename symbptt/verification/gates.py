@@ -28,6 +28,11 @@ def saturating_biases(step: Step) -> dict[str, float]:
     return gate_biases(step) or dict(_biases(step, sp.tanh))
 
 
+def saturating(step: Step) -> frozenset[str]:
+    """Return the parameters that alone decide where σ or tanh saturates: what is added to their arguments, and to nothing else."""
+    return frozenset(name for function in (ops.sigmoid, sp.tanh) for name, _ in _biases(step, function))
+
+
 def _biases(step: Step, function: sp.Expr) -> Iterator[tuple[str, float]]:
     g = step.graph
     ids = g.ancestors([*step.next.values(), *step.outputs.values()])
@@ -71,3 +76,6 @@ def _follow(
             open_ += [(arg, sign * factor, id) for arg, factor in _terms(g, id, node.attrs.expr)]
         elif node.family == "view" and node.attrs.kind in MOVED:
             open_ += [(arg, sign, id) for arg in node.args]
+        elif node.family == "gather" and node.attrs.kind == "gather":
+            # A row of a table that an index reads is a bias of its token.
+            open_.append((node.args[0], sign, id))

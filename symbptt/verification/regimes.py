@@ -20,7 +20,7 @@ from symbptt.language.model import Model
 from symbptt.settling import UnsettledError, settling_well
 from symbptt.verification import oracle
 from symbptt.verification.domains import at_border, holds, into, shown
-from symbptt.verification.gates import gate_biases, saturating_biases
+from symbptt.verification.gates import gate_biases, saturating, saturating_biases
 from symbptt.verification.objective import loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.requests import NOTHING, Asked
@@ -76,7 +76,8 @@ class Size:
     vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
     numbers are 0, 1 or -1, so that arguments of functions tie at their kinks, and some inputs are zero throughout; `whole` and
     `running`: of samples that end and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of
-    "outputs" alone are given, where there are both; `small`: every named size is 2 where they fit."""
+    "outputs" alone are given, where there are both; `small`: every named size is 2 where they fit; `mixed`: biases of gates are at the number
+    and at its negative in turn."""
 
     steps: int
     batch: int
@@ -91,12 +92,14 @@ class Size:
     running: bool = False
     only: str = ""
     small: bool = False
+    mixed: bool = False
 
     @property
     def label(self) -> str:
         words = " sizes 1" * self.ones + " sizes 2" * self.small + " last" * self.last + " shut" * self.shut
         words += " no lengths" * self.whole + " no resets" * self.running + " ties" * self.ties
         words += f" gates {self.gates:g}" if self.gates is not None else ""
+        words += " in turn" * self.mixed
         return f"T={self.steps} B={self.batch}{words}" + (f" blocks of {self.blocks.steps}" if self.blocks else "")
 
 
@@ -112,6 +115,9 @@ WINDOWS = Size(13, 2, blocks=Blocks(11, 2, trusting=True))
 SHUT = Size(1, 1, shut=True)
 FAR = 18.0
 """A bias at which float64 has one digit of 1 - tanh² and eight of 1 - σ, where both matter despite the floor."""
+OTHERS_OPEN = (Size(1, 1, shut=True, gates=-FAR), Size(1, 1, gates=FAR, mixed=True), Size(1, 1, gates=-FAR, mixed=True))
+"""The same with gates at the other end, for 1 - z of a gate that is shut lets through what a candidate beside it has; and gates alone,
+every other one at its other end, for a gate inside of a candidate is seen where that is open and not at its end."""
 GATES = (Size(3, 2, gates=-12.0), Size(3, 2, gates=-40.0))
 """Biases at which gates are shut, and nearly nothing flows through them."""
 TIES = (Size(3, 2, ties=True),)
@@ -136,7 +142,7 @@ PADDED = (
 BORDERS = {
     "healthy": (THREE, TWO, WINDOWS),
     "expansive": (THREE,),
-    "saturated": (THREE, SHUT, *GATES, PADDED[-1]),
+    "saturated": (THREE, SHUT, *OTHERS_OPEN, *GATES, PADDED[-1]),
     "exact": TIES,
 }
 """By regime, on which other sizes: those of several blocks of steps, those whose gates are shut, those of ties, and those of
@@ -194,6 +200,7 @@ def _drawn(cell: Cell | Model, regime: Regime, size: Size, random: np.random.Gen
     """Return arguments of a cell by one draw."""
     numbers = _sizes(cell, size, asked)
     shut = {} if size.gates is None else gates_to_move(cell, asked)
+    far = saturating(_step(cell)) if size.shut else frozenset()
     if numbers is None or (size.gates is not None and not shut):
         return None
 
@@ -202,9 +209,11 @@ def _drawn(cell: Cell | Model, regime: Regime, size: Size, random: np.random.Gen
 
     def weigh(a: Argument) -> Any:
         value = draw(a, (), regime.vectors) if a.name in asked.domain else _weight(a, regime, draw)
-        is_far = size.shut and a.default is None and len(a.shape) == 1 and a.name not in asked.domain
+        is_bias = len(a.shape) == 1 or a.name in far
+        is_far = size.shut and a.default is None and is_bias and a.name not in asked.domain
         if a.name in shut and size.gates is not None:
-            return shut[a.name] * size.gates + value / 10
+            turn = -1 if size.mixed and [*shut].index(a.name) % 2 else 1
+            return turn * shut[a.name] * size.gates + value / 10
         return FAR + value / 10 if is_far else value
 
     params = {a.name: weigh(a) for a in _of(cell, "param")}
