@@ -76,8 +76,8 @@ class Size:
     vectors are near 18, where gates keep no digits of what they leave of one, at which number the biases of gates are, whether all
     numbers are 0, 1 or -1, so that arguments of functions tie at their kinks, and some inputs are zero throughout; `whole` and
     `running`: of samples that end and begin anew, that none ends, or that none begins anew; `only`: cotangents of "states" or of
-    "outputs" alone are given, where there are both; `small`: every named size is 2 where they fit; `mixed`: biases of gates are at the number
-    and at its negative in turn."""
+    "outputs" alone are given, where there are both; `small`: every named size is 2 where they fit; `mixed`: biases of gates are at the
+    number and at its negative in turn."""
 
     steps: int
     batch: int
