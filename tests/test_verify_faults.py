@@ -563,6 +563,7 @@ def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"], U:
 
 
 @pytest.mark.long
+@pytest.mark.proof  # for its rounding, which alone tells of some
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.parametrize("cell", [gru, by_tokens], ids=lambda cell: cell.name)
 def test_each_form_that_keeps_digits_is_missed_where_it_is_not_there(cell: sb.Cell, number: int) -> None:
