@@ -176,7 +176,7 @@ def test_generate_and_plan_take_the_options_of_compile(capsys, optioned, words, 
     ("--const dt=fast", "'dt' must be a real number"), ("--const tau=[[1],[2,3]]", "rows of several lengths"),
     ("--target c --truncation window=2", "the C target does not have truncation yet, got truncation=Window(k=2)"),
     ("--target torch --memory sqrt", "the torch target does not have memory yet"),
-    ("--target jax --clip-adjoint 1", "the jax target does not have clip_adjoint yet"),
+    ("--target jax --memory 9000", "the jax target does not have memory yet"),
 ])  # fmt: skip
 @pytest.mark.thinned(4)
 def test_options_that_do_not_go_are_refused(refused, optioned, words, message):

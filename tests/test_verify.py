@@ -531,7 +531,7 @@ def test_wrong_text_of_a_function_is_caught(monkeypatch: pytest.MonkeyPatch) -> 
 
 def mutants(text: str) -> list[str]:
     """The module with one sign or one product changed in the body of _backward, once for each place."""
-    start, end = text.index("def _backward"), text.index("\ndef forward(")
+    start, end = text.index("def _backward"), text.index("\ndef init(")
     body = text[start:end]
     changed = []
     changes = ((" + ", " - "), (" - ", " + "), (" * ", " + "), ("h_prev", "h"), (" @ ", " @ -"))

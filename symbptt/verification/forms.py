@@ -54,6 +54,7 @@ LABELS = {
     "predicted at the end": "{}",
     "norms": "flow of {}",
     "final": "final {}",
+    "first values": "first {}",
 }
 
 
@@ -137,6 +138,13 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
         yield "the loss of some steps, and of the others", partial(_added, kernel, point), lambda: parts, NORMS
     if not point.masks and hasattr(kernel.module, "stepper"):  # which a module of an older file lacks
         yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
+    if not point.masks and hasattr(kernel.module, "init") and not isinstance(kernel, PairedKernel):
+        yield (
+            "first values",
+            partial(_first_values, kernel.module, point),
+            partial(_first_values, kernel.target, point),
+            0.0,
+        )
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
     if isinstance(kernel.target, Cell):
         yield "a second backward pass of a run", partial(run, again=True), lambda: base, SAME
@@ -145,6 +153,12 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
         yield "monitor=True", partial(_norms, kernel, point, sent), partial(_norms_of_loops, kernel, point, sent), NORMS
     if isinstance(kernel.target, Model):
         yield "states at the end", partial(_ends, kernel, point), partial(_last_states, kernel.target, point), NORMS
+
+
+def _first_values(of: Any, point: Point) -> Results:
+    """Return the parameters with which a module or a cell says that training begins."""
+    sizes = {str(size): number for size, number in point.sizes.items()}
+    return {"first values": {k: v for k, v in of.init(sizes, seed=1).items() if k in point.params}}
 
 
 def _grads(
