@@ -13,6 +13,7 @@ from symbptt.language.model import Model
 
 def check_samples(model: Model, targets: Mapping[str, Any], B: int) -> None:
     """Raises: ArgumentError for a target that is not there for each of the samples."""
+    # A loss at the last step has one target a sample, without an axis of steps.
     axis = 1 if model.at == "every" else 0
     for a in model.targets:
         shape = np.shape(targets[a.name]) if a.name in targets else (B, B)
@@ -31,6 +32,7 @@ def sample(
     reset: Any,
 ) -> dict[str, Any]:
     """Return the arguments of one sample, as a batch of one."""
+    # A slice and no number, so that the axis of samples stays.
     one = slice(b, b + 1)
     at_every = model.at == "every"
     return {
@@ -48,5 +50,6 @@ def shares(model: Model, active: Any, T: int, B: int) -> Any:
     if model.reduction == "sum":
         return np.ones(B)
     steps = np.full(B, T) if active is None else active.sum(0)
+    # Of a loss at the last step a sample counts once, if it has a step at all.
     counts = steps if model.at == "every" else np.minimum(steps, 1)
     return counts / max(counts.sum(), 1)

@@ -43,6 +43,7 @@ class Order:
         """Return the resets of a run in this order: where a sequence begins on the way forward, another one ends on the way back."""
         if reset is None:
             return None
+        # A sequence that begins at step t ends the one before at t - 1, which is where the way back enters it.
         ends = np.concatenate([reset[1:], np.zeros_like(reset[:1])])
         return self.turned(ends if len(self.lead) > 1 else ends[:, 0])
 
@@ -69,6 +70,7 @@ class ReversedRun:
 
     def cotangents(self, given: Arrays) -> dict[str, Any]:
         """Return cotangents by name in the order in which the steps were taken; those of one step are of the one taken last."""
+        # One axis less is a cotangent of one step, and belongs to the step that the run takes last.
         ranks = {k: np.ndim(v) for k, v in {**self.states, **self.outputs}.items()}
         return self.order.of(given, [k for k, v in given.items() if np.ndim(v) == ranks.get(k)])
 

@@ -44,6 +44,7 @@ def with_tangents(
         for name in [name for name, a in moved.items() if a.role in roles]:
             if name in tangents:
                 found[group][dots[name]] = tangents[name]
+            # What is not given begins as its cell says, and its tangent, which is not given either, is zero.
             elif name in given[group]:
                 found[group][dots[name]] = np.zeros_like(np.asarray(given[group][name]))
     return found

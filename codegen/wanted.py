@@ -36,6 +36,7 @@ def wanted(target: Cell | Model, wrt: Any) -> Wanted:
             known = {a.name for a in target.arguments}
             what = "has no gradient" if name in known else "is not known"
             raise ArgumentError(f"wrt: {name!r} {what}; {target.name} has gradients of {', '.join(roles)}")
+    # Gradients of states are what the sweep carries: leaving them out would save nothing.
     return frozenset(name for name in asked if roles[name] != "state")
 
 

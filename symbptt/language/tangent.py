@@ -68,6 +68,7 @@ def tangent_names(target: Cell | Model) -> dict[str, str]:
             f"{cell.name} has a fixed point, through which no tangent is derived forward yet\n"
             "  write sb.repeat(step, z, times) with a number of rounds"
         )
+    # Names that no argument and no output has yet, so that both stand in one module.
     moved = [a.name for a in target.arguments if a.role in MOVED]
     return dotted([*moved, *cell.step.outputs], {*(a.name for a in target.arguments), *cell.step.outputs})
 

@@ -137,6 +137,7 @@ class EncoderDecoder:
         begins = parted("state", state, PARTS)
         given = {"steps": _of_parts("steps", steps), "lengths": _of_parts("lengths", lengths)}
         masks: dict[str, dict[str, Any]] = {part: {k: v.get(part) for k, v in given.items()} for part in PARTS}
+        # The encoder first: what it ends with is what the decoder begins with.
         run = self.encoder.forward(weights["encoder"], data["encoder"], begins["encoder"], **masks["encoder"])
         twice = sorted({*begins["decoder"]} & {*self.state})
         if twice:
@@ -150,12 +151,14 @@ class EncoderDecoder:
     def _grads(self, run: Any, sent: Mapping[str, Any], decoder: Any) -> Grads:
         """Return the gradients of both, of those of the decoder and the cotangents of the encoder."""
         values = run.states | run.outputs
+        # What the decoder sends to its initial states is a cotangent of what the encoder ends with.
         handed: dict[str, Any] = dict(sent)
         for own, source in self.state.items():
             # A state of the direction that goes back ends at the first step.
             end = 0 if isinstance(run, BidirectionalRun) and source.startswith("backward.") else -1
             handed[source] = _added(handed.get(source), decoder.state[own], values[source].shape, end)
         encoder = self.encoder.backward(run, handed)
+        # States that the encoder gives have no gradient of their own: it has gone on into the encoder.
         left = {k: v for k, v in decoder.state.items() if k not in self.state}
         params = joined({"encoder": encoder.params, "decoder": decoder.params})
         inputs = joined({"encoder": encoder.inputs, "decoder": decoder.inputs})
@@ -166,6 +169,7 @@ def _added(given: Any, last: Any, shape: tuple[int, ...], end: int) -> Any:
     """Return the cotangents of a state with one more of what it ends with, at the step `end`."""
     if given is None or np.shape(given) == np.shape(last):
         return last if given is None else given + last
+    # A copy, for the caller keeps the cotangents that were given.
     full = np.array(np.broadcast_to(given, shape))
     full[end] += last
     return full

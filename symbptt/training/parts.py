@@ -29,6 +29,7 @@ def parted(what: str, given: Arrays | None, parts: Sequence[str]) -> dict[str, d
     check_mapping(what, given or {}, example)
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for key, value in (given or {}).items():
+        # The first dot alone: "encoder.forward.W" is forward.W of the encoder, whose parts go on.
         part, dot, name = key.partition(".")
         if part not in found or not dot:
             wanted = " or ".join(f"{part}." for part in parts)
@@ -69,5 +70,6 @@ def sizes_of(target: Cell | Model, part: str, sizes: Mapping[str, int]) -> dict[
     """Return the sizes of one part: those of its own, "encoder.n", go before those of all, "n"."""
     shapes = [*(a.shape for a in target.arguments), tuple(a.limit for a in target.arguments if a.limit is not None)]
     names = {name for shape in shapes for name in names_in(shape)}
+    # A size of one name may differ between parts: each has its own n.
     own = {k.partition(".")[2]: v for k, v in sizes.items() if k.startswith(f"{part}.")}
     return {k: v for k, v in sizes.items() if k in names} | own

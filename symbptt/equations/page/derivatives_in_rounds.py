@@ -48,6 +48,7 @@ def of_what_rounds_make(g: Graph, labels: Mapping[int, Label]) -> dict[int, Labe
     found: dict[int, Label] = {}
     for leaf, new in _next_values(g):
         value = g[new].args[0]
+        # A value with a name of its own is written under it.
         if leaf in labels and value not in labels and g[value].family not in ("leaf", "number"):
             found.setdefault(value, labels.get(new, labels[leaf]))
     return found
@@ -56,6 +57,7 @@ def of_what_rounds_make(g: Graph, labels: Mapping[int, Label]) -> dict[int, Labe
 def line_of(g: Graph, id: int, labels: Mapping[int, Label]) -> int:
     """Return the value whose derivative has the line of a value: of a fixed point what a round makes of it, its equation."""
     node = g[id]
+    # All but a fixed point are defined by what they are computed from.
     if node.family != "point":
         return id
     leaf, new = list(_pairs(node))[node.attrs.out]
@@ -108,6 +110,7 @@ def _pairs(node: Node) -> Iterator[tuple[int, int]]:
 
 
 def _loops(g: Graph, family: str) -> list[Node]:
+    # Values of one loop have the same arguments, and are one loop.
     return list({node.args: node for node in g if node.family == family}.values())
 
 
@@ -134,6 +137,7 @@ class RoundNotes:
         """Return a line with the rounds in which it holds."""
         rounds = (self.letter, f"{self.letter}+1")
         read = [x for x in (*line.left.labels, *line.right.labels) if self.letter and x.round in rounds]
+        # A line holds for as many rounds as any of the values in it.
         note = next((self.by_name[x.name] for x in read if x.name in self.by_name), "")
         return replace(line, note=note)
 
@@ -144,12 +148,14 @@ def solved(line: Definition) -> Definition:
     left, right = line.left, line.right
     if not reads(right, left) or (left.shape and len(left.shape) != 2):
         return line
+    # A sum in brackets before D must be multiplied out, for A to be what stands before D.
     terms = _expanded(right, left)
     rest = [(sign, term) for sign, term in terms if not reads(term, left)]
     factors = [(sign, _factor(term, left)) for sign, term in terms if reads(term, left)]
     moving = [(-sign, factor) for sign, factor in factors if factor is not None]
     if not rest or len(moving) < len(factors):
         return line
+    # Of a number D = a D + b is solved by a division.
     if not left.shape:
         return replace(line, right=in_normal_form(Over(plus(rest), plus([(1, ONE), *moving]))))
     free = plus(rest)
@@ -162,6 +168,7 @@ def said_of_equations(lines: Sequence[Definition]) -> Iterator[Note]:
     """Yield what is to be said of lines that read each other, as those of the derivatives of a fixed point of several values."""
     read = {_key(x.left): {_key(e) for e in every(x.right, Derivative, Symbol)} for x in lines if not x.note}
     behind_ = {key: _closure(read, key) for key in read}
+    # A line that reads itself by way of others defines nothing: it is an equation.
     open_ = [x.left for x in lines if not x.note and _key(x.left) in behind_[_key(x.left)]]
     if open_:
         listed = [part for e in open_ for part in (", ", e)][1:]

@@ -60,14 +60,17 @@ relu, of a clip at a bound, of the absolute value, of leaky relu."""
 def chains_of(part: Part) -> Iterator[Chain]:
     """Yield edges of elementwise functions that follow on each other, of values that nothing else reads or is read by."""
     follows = {edge.value: edge for edge in part.tape.edges if len(part.tape.from_value[edge.value]) == 1}
+    # A value that something else reads gets a term from there too, which a slope of the whole chain would take away.
     alone, shape = sole(part.tape, part.recursion), part.recursion.graph.shape
     for edge in part.tape.edges:
         chain: Chain = (edge,)
         while chain[-1].target in alone and len(chain) < MOST:
             after = follows.get(chain[-1].target)
+            # Shapes stay the same: a cotangent that is passed on as it is must fit where it arrives.
             if after is None or shape(after.target) != shape(edge.value) or not _is_elementwise((*chain, after)):
                 break
             chain = (*chain, after)
+            # Of one edge alone that computes something `edges` has the mistakes.
             if sum(bool(e.nodes) for e in chain) > 1:
                 yield chain
 
@@ -100,6 +103,7 @@ def _skipped(chain: Chain) -> dict[int, EdgeFault]:
 
 def _other_slopes(part: Part, chain: Chain) -> Iterator[Mistake]:
     """Yield the slopes of other functions in the place of those of all of these."""
+    # One edge takes the slope for all, and the others pass on what they get.
     own = next(edge for edge in chain if edge.nodes)
     for text, slope in (SLOPES | (KINKS if _has_kink(part, chain) else {})).items():
         node = next(node for node in own.nodes if node.id == own.given)
@@ -111,6 +115,7 @@ def _other_slopes(part: Part, chain: Chain) -> Iterator[Mistake]:
 def _has_kink(part: Part, chain: Chain) -> bool:
     """Answer whether some values, but not all, are the arguments as they are."""
     value, argument = part.tape.primal[chain[0].value], part.tape.primal[chain[-1].target]
+    # Neither all, which would be no function, nor none: only then a kink lies between.
     same = np.equal(value, argument)
     return bool(same.any() and not same.all())
 
@@ -136,6 +141,7 @@ def _shifted(name: str, chain: Chain, by: int, border: str, draft: Draft, proble
     """Make a backward pass whose slopes are all taken at the argument of another step."""
     tape = problem.tape if name == CELL else problem.loss_tape
     assert tape is not None
+    # Without steps there is no other step whose slope could be read.
     if not tape.steps:
         return None
     id = chain[-1].target

@@ -32,6 +32,8 @@ class Gaussian(Residues):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if is_traced(inputs):
             return NotImplemented
+        # Added in place, element after element: integers below 2⁵³ are exact in floats, and the residue is taken once
+        # at the end.
         if method == "at":
             np.add.at(inputs[0].view(np.ndarray), inputs[1], _plain(inputs[2]))
             inputs[0][...] = _each(reduced, inputs[0].view(np.ndarray))
@@ -64,6 +66,7 @@ def gaussian(value: Any) -> Any:
 def size_squared(array: Any) -> Any:
     """Return the sum of the squares of all parts, an element that is real."""
     plain = _plain(array)
+    # The parts of a number are two real ones, each of which is differentiated by itself.
     parts = [residues(part) for part in ((plain.real, plain.imag) if plain.dtype.kind == "c" else (plain,))]
     return gaussian(sum(np.sum(part * part) for part in parts))
 
@@ -83,6 +86,7 @@ def _plain(value: Any) -> Any:
 
 def _joined(re: Any, im: Any) -> Any:
     re, im = np.broadcast_arrays(re, im)
+    # re + 1j * im would multiply infinities and NaN, which no residue is, and copies twice.
     found = np.empty(re.shape, complex)
     found.real, found.imag = re, im
     return found
@@ -92,6 +96,7 @@ def _pair(value: Any) -> Any:
     """Return an argument as a pair of real elements; numbers of Python's that are real stay, as exponents are."""
     if isinstance(value, list | tuple):
         return type(value)(map(_pair, value))
+    # An exponent, an axis or the text of an einsum: no element of the field.
     if isinstance(value, int | float | str) or value is None:
         return value
     plain = _plain(value)
@@ -122,6 +127,7 @@ def _stored(found: Any, out: Any, where: Any) -> Any:
 
 def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = ufunc.__name__
+    # Equal numbers are equal residues, and nothing else is compared of complex ones.
     if method == "__call__" and name in EQUAL:
         return EQUAL[name](*map(_plain, inputs))
     if method == "__call__":
@@ -129,6 +135,7 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, A
     if method == "outer":
         a, b = (np.asarray(x) for x in inputs)
         return _ufunc(ufunc, "__call__", (gaussian(a.reshape(a.shape + (1,) * b.ndim)), gaussian(b)), {})
+    # A sum along an axis is one of each part; a product is not.
     first = _plain(inputs[0])
     if first.dtype.kind != "c" or name in SUMS:
         rest = {k: v for k, v in kwargs.items() if k != "dtype"}
