@@ -119,25 +119,23 @@ class Kernel:
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        params, inputs, state = map(self._named, (params, inputs, state))
-        self._check_memory(params, inputs, state, steps, trains=False)
-        if check_flag("reverse", reverse):
-            order, reset = self._order(params, inputs, state, steps, lengths, reset)
-            inputs = order.of(inputs, self._over_steps)
-            masks = {"steps": steps, "lengths": lengths, "reset": reset}
-            return ReversedRun(self._checked(self.module.forward, params, inputs, state, **masks), order)
-        run: Any = self._checked(self.module.forward, params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        self._check_memory(call, trains=False)
+        call, order = self._in_order(call, reverse)
+        run: Any = self._checked(self.module.forward, **call)
+        if order is not None:
+            return ReversedRun(run, order)
         # References, as the tape has them: `sb.trace_gradient` computes values anew that the tape does not keep.
-        run.given = params, inputs, state, steps
+        run.given = call["params"], call["inputs"], call["state"], steps
         return run
 
     def backward(self, run: Run, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Grads:
         """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
 
         `.flow` has the norm of the adjoint of each state after every step, (T,): of what all losses that reach it, as a truncation
-        says, send back to it together. The sum is over all steps, with the values that the run has: from the length of a
-        sample on its states are those of its last step, to which their cotangents belong, and its outputs are zero, whatever
-        their cotangents are.
+        says, send back to it together; of a reversed run in the order in which it took its steps. The sum is over all steps, with the
+        values that the run has: from the length of a sample on its states are those of its last step, to which their cotangents belong,
+        and its outputs are zero, whatever their cotangents are.
         It reads the params and inputs of the run, of which `forward` made no copy: change them in place only afterwards.
 
         Shapes: cotangents of states and outputs (T, B, ...), or (B, ...) for the last step only; an absent one is zero.
@@ -147,8 +145,8 @@ class Kernel:
         check_monitor(monitor)
         if isinstance(run, ReversedRun):
             check_mapping("cotangents", cotangents, 'kernel.backward(run, {"h": ...})')
-            sent = run.cotangents(self._named(cotangents))
-            return self._turned(self._checked(self.module.backward, run.inner, sent, monitor=monitor), run.order)
+            sent = run.cotangents({k: self._plain(k, v) for k, v in self._named(cotangents).items()})
+            return run.order.own_steps(self._checked(self.module.backward, run.inner, sent, monitor=monitor))
         grads: Grads = self._checked(self.module.backward, run, self._named(cotangents), monitor=monitor)
         return grads
 
@@ -175,7 +173,8 @@ class Kernel:
 
         `.final` holds the states after the last step of each sample: the state with which the next part of a stream
         begins. A loss that counts no step, of T = 0 or lengths of 0, is 0, its mean too, and so are its gradients. With
-        `reverse` the steps are taken from the last to the first, as by `forward`: a loss at the last step is one at the first.
+        `reverse` the steps are taken from the last to the first, as by `forward`: a loss at the last step is one at the first, and `.flow`
+        stands in the order in which the steps are taken.
 
         Where `mask` is false, and where a target that is an Index is `ignore_index`, a step has no loss, and a mean is that of the
         others: states run on there, and targets may be anything, NaN too. Such a call copies the targets.
@@ -185,23 +184,17 @@ class Kernel:
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
         """
         if wrt is not None:
-            call: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset, "monitor": monitor}
-            call |= {"mask": mask, "ignore_index": ignore_index, "reverse": reverse}
-            return self._for(wanted(self._model(), wrt)).value_and_grad(params, inputs, targets, state, **call)
+            options: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset, "monitor": monitor}
+            options |= {"mask": mask, "ignore_index": ignore_index, "reverse": reverse}
+            return self._for(wanted(self._model(), wrt)).value_and_grad(params, inputs, targets, state, **options)
         self._model()
         check_monitor(monitor)
-        params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
-        self._check_memory(params, inputs, state, steps, trains=True)
-        masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        order = None
-        if check_flag("reverse", reverse):
-            order, masks["reset"] = self._order(params, inputs, state, **masks)
-            inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
-        labels = _labels(mask, ignore_index)
-        value, grads = self._checked(
-            self.module.value_and_grad, params, inputs, targets, state, **masks, **labels, monitor=monitor
-        )
-        return value, grads if order is None else self._turned(grads, order)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call |= {"targets": self._named(targets)} | _labels(mask, ignore_index)
+        self._check_memory(call, trains=True)
+        call, order = self._in_order(call, reverse)
+        value, grads = self._checked(self.module.value_and_grad, **call, monitor=monitor)
+        return value, grads if order is None else order.own_steps(grads)
 
     @cached_property
     def _for(self) -> Callable[[Wanted], Kernel]:
@@ -229,13 +222,9 @@ class Kernel:
         Raises: ArgumentError as `value_and_grad` does.
         """
         self._model()
-        params, inputs, targets, state = map(self._named, (params, inputs, targets, state))
-        masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        if check_flag("reverse", reverse):
-            order, masks["reset"] = self._order(params, inputs, state, **masks)
-            inputs, targets, mask = self._turned_data(order, inputs, targets, mask)
-        masks |= _labels(mask, ignore_index)
-        loss: np.floating[Any] = self._checked(self.module.value, params, inputs, targets, state, **masks)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call |= {"targets": self._named(targets)} | _labels(mask, ignore_index)
+        loss: np.floating[Any] = self._checked(self.module.value, **self._in_order(call, reverse)[0])
         return loss
 
     def predict(
@@ -263,14 +252,10 @@ class Kernel:
                 f"the loss {loss.name} returns its value alone, and so predicts nothing by name\n"
                 '  end it with return {"loss": value, "logits": z}'
             )
-        params, inputs, state = map(self._named, (params, inputs, state))
-        masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        if not check_flag("reverse", reverse):
-            found: dict[str, NDArray[Any]] = self._checked(self.module.predict, params, inputs, state, **masks)
-            return found
-        order, masks["reset"] = self._order(params, inputs, state, **masks)
-        found = self._checked(self.module.predict, params, order.of(inputs, self._over_steps), state, **masks)
-        return order.of(found, found) if model.at == "every" else found
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call, order = self._in_order(call, reverse)
+        found: dict[str, NDArray[Any]] = self._checked(self.module.predict, **call)
+        return found if order is None or model.at == "last" else order.of(found, found)
 
     @cached_property
     def _over_steps(self) -> frozenset[str]:
@@ -280,24 +265,28 @@ class Kernel:
         roles = ("input", "index", "target") if is_every else ("input", "index")
         return frozenset(a.name for a in target.arguments if a.role in roles)
 
-    def _order(self, params: Any, inputs: Any, state: Any, steps: Any, lengths: Any, reset: Any) -> tuple[Order, Any]:
-        """Return the order of steps from the last to the first, and the resets in it."""
-        _, _, T, B, _, batched = self.read(params, inputs, state, steps)
-        active, reset = self._checked(self.module._masks, lengths, reset, T, B)
+    def _call(self, params: Any, inputs: Any, state: Any, **masks: Any) -> dict[str, Any]:
+        """Return what functions of the module are called with, by the names of their arguments."""
+        return {"params": self._named(params), "inputs": self._named(inputs), "state": self._named(state), **masks}
+
+    def _in_order(self, call: dict[str, Any], reverse: Any) -> tuple[dict[str, Any], Order | None]:
+        """Return what the module is called with where the steps are taken from the last to the first, and that order; without `reverse`
+        the call as it is.
+
+        Raises: ArgumentError as `read` does, and where `reverse` is no truth value.
+        """
+        if not check_flag("reverse", reverse):
+            return call, None
+        groups = {k: v for k, v in call.items() if k in ("inputs", "targets")}
+        _, _, T, B, _, batched = self.read(call["params"], state=call["state"], steps=call["steps"], **groups)
+        active, reset = self._checked(self.module._masks, call["lengths"], call["reset"], T, B)
         order = Order(None if active is None else active.sum(0), (T, B) if batched else (T,))
-        return order, order.resets(reset)
-
-    def _turned_data(self, order: Order, inputs: Any, targets: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """Return what a call with a loss is given for each step, in an order."""
-        inputs, targets = order.of(inputs, self._over_steps), order.of(targets, self._over_steps)
-        # A mask of another shape is refused by the module.
-        is_every = self._model().at == "every" and np.shape(mask) == order.lead
-        return inputs, targets, order.turned(mask) if is_every else mask
-
-    def _turned(self, grads: Any, order: Order) -> Any:
-        """Return gradients with those of inputs at their own steps."""
-        grads.inputs = order.of(grads.inputs, grads.inputs)
-        return grads
+        turned = {k: order.of(v, self._over_steps) for k, v in groups.items()}
+        if "mask" in call and self._model().at == "every":
+            mask = self._plain("mask", call["mask"])
+            # A mask of another shape is refused by the module.
+            turned["mask"] = order.turned(mask) if mask.shape == order.lead else mask
+        return call | turned | {"reset": order.resets(reset)}, order
 
     def stepper(self, params: Mapping[str, Any]) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
         """Return what runs the cell one step at a time: `state, outputs = stepper(inputs, state)`, for generation and control.
@@ -450,17 +439,18 @@ class Kernel:
             raise ArgumentError(f"{self.target.name} has no loss\n  compile sb.model({self.target.name}, loss)")
         return self.target
 
-    def _check_memory(self, params: Any, inputs: Any, state: Any, steps: int | None, *, trains: bool) -> None:
+    def _check_memory(self, call: Mapping[str, Any], *, trains: bool) -> None:
         """Refuse a tape that this machine cannot hold, before it is allocated; training holds what truncation needs alone."""
         # A budget is the call's own question, which the module answers.
         if self.memory != "all":
             return  # the module refuses what the caller does not allow
         # Cheap first: the plan takes long, and few calls are large.
+        inputs, steps = call["inputs"], call["steps"]
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         said = steps if isinstance(steps, int | np.integer) else 0
         if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
             return
-        _, sizes, T, B, dtype, _ = self.read(params, inputs, state, steps)
+        _, sizes, T, B, dtype, _ = self.read(call["params"], inputs, call["state"], steps)
         plan = self.plan if trains else self.plan.of_all_steps
         known = {name: value for name, value in sizes.items() if name in names_in((plan.elements,))}
         needed, there = plan.bytes(T, B, dtype=dtype, **known), bytes_of_memory()
@@ -478,12 +468,22 @@ class Kernel:
         inputs: Mapping[str, Any] | None = None,
         state: Mapping[str, Any] | None = None,
         steps: int | None = None,
+        targets: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the arguments as arrays with a batch axis, the sizes by name, T, B, the type, whether batched.
 
-        Raises: ArgumentError as `forward` does.
+        Raises: ArgumentError as `forward` does, and for targets that are not those of the loss.
         """
-        return self._checked(self.module._arguments, *map(self._named, (params, inputs, state)), steps)
+        params, inputs, state, targets = map(self._named, (params, inputs, state, targets))
+        return self._checked(self.module._arguments, params, inputs, state, steps, targets)
+
+    def _plain(self, name: str, value: Any) -> NDArray[Any]:
+        """Return a value as an array.
+
+        Raises: ArgumentError for what is none, as rows of several lengths.
+        """
+        array: NDArray[Any] = self._checked(self.module._plain, name, value)
+        return array
 
     @cached_property
     def _is_ascii(self) -> bool:

@@ -39,6 +39,11 @@ class Order:
         """Return arrays by name, those of some names turned."""
         return {k: self.turned(v) if k in names else v for k, v in (arrays or {}).items()}
 
+    def own_steps(self, grads: Any) -> Any:
+        """Return gradients of a run in this order, those of inputs at their own steps."""
+        grads.inputs = self.of(grads.inputs, grads.inputs)
+        return grads
+
     def resets(self, reset: Any) -> Any:
         """Return the resets of a run in this order: where a sequence begins on the way forward, another one ends on the way back."""
         if reset is None:
@@ -69,7 +74,7 @@ class ReversedRun:
         return final_of(self.inner)
 
     def cotangents(self, given: Arrays) -> dict[str, Any]:
-        """Return cotangents by name in the order in which the steps were taken; those of one step are of the one taken last."""
+        """Return arrays of cotangents by name in the order in which the steps were taken; those of one step are of the one taken last."""
         # One axis less is a cotangent of one step, and belongs to the step that the run takes last.
         ranks = {k: np.ndim(v) for k, v in {**self.states, **self.outputs}.items()}
         return self.order.of(given, [k for k, v in given.items() if np.ndim(v) == ranks.get(k)])

@@ -7,6 +7,7 @@ import symbptt as sb
 from symbptt import Input, Output, Param, State, Target
 from symbptt.codegen.reverse import Order
 from symbptt.training import encoder_decoder as encoder_decoder_module
+from tests.kernels import kernel_of
 
 
 @sb.cell
@@ -157,17 +158,32 @@ def test_a_loss_on_the_way_back_is_that_of_the_turned_sequence(at):
     z, t = drawn({"z": (4, 2, 4), "t": (4, 2, 3)}).values()
     t = t if at == "every" else t[0]
     there = {"t": t[::-1].copy()} if at == "every" else {"t": t}
-    value, grads = kernel.value_and_grad(params, {"z": z}, {"t": t}, reverse=True)
-    wanted, others = kernel.value_and_grad(params, {"z": z[::-1].copy()}, there)
+    value, grads = kernel.value_and_grad(params, {"z": z}, {"t": t}, reverse=True, monitor=True)
+    wanted, others = kernel.value_and_grad(params, {"z": z[::-1].copy()}, there, monitor=True)
     assert value == wanted == kernel.value(params, {"z": z}, {"t": t}, reverse=True)
     assert_close(grads.params, others.params)
     assert_close(grads.inputs, {"z": others.inputs["z"][::-1]})
+    assert_close(grads.flow, others.flow)
     mask = np.random.default_rng(2).random((4, 2) if at == "every" else 2) < 0.5
     value, grads = kernel.value_and_grad(params, {"z": z}, {"t": t}, mask=mask, reverse=True)
     mask = mask[::-1].copy() if at == "every" else mask
     wanted, others = kernel.value_and_grad(params, {"z": z[::-1].copy()}, there, mask=mask)
     assert value == wanted
     assert_close(grads.params, others.params)
+
+
+@pytest.mark.parametrize("lengths", [None, [3, 1]], ids=str)
+def test_flow_of_a_reversed_run_stands_in_the_order_of_its_steps(lengths):
+    params, x, state, *_ = case(3, 2)
+    sent = {"h": np.random.default_rng(1).standard_normal((3, 2, 3))}
+    order = Order(None if lengths is None else np.array(lengths), (3, 2))
+    run = KERNEL.forward(params, {"x": x}, state, lengths=lengths, reverse=True)
+    flow = KERNEL.backward(run, sent, monitor=True).flow
+    turned = KERNEL.forward(params, {"x": order.turned(x)}, state, lengths=lengths)
+    wanted = KERNEL.backward(turned, order.of(sent, sent), monitor=True).flow
+    for name in wanted:
+        assert len(set(wanted[name])) == 3  # another order would be seen
+        np.testing.assert_array_equal(flow[name], wanted[name])
 
 
 def test_without_an_axis_of_samples():
@@ -267,6 +283,7 @@ def test_planted_mistake_in_the_resets_on_the_way_back_is_caught(monkeypatch):
 
 
 NET = sb.bidirectional(leaky)
+RAGGED = [[1.0], [1.0, 2.0]]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +295,12 @@ NET = sb.bidirectional(leaky)
         (lambda: KERNEL.forward(*_short(), lengths=[9], reverse=True), "integers from 0 to 2 are expected"),
         (lambda: KERNEL.forward(*_short()[:1], {"x": np.zeros((2, 1))}, reverse=True), "x"),
         (lambda: KERNEL.forward(*_short(), reverse="yes"), "reverse is True or False, got 'yes'"),
+        (lambda: KERNEL.backward(KERNEL.forward(*_short(), reverse=True), {"h": RAGGED}), "h: not an array"),
+        (lambda: _told_back({"t": 3.0}), "t: (T, B, n) is expected, got shape ()"),
+        (lambda: _told_back({"t": RAGGED}), "t: not an array"),
+        (lambda: _told_back([1]), "targets: a dict by name is expected, got list"),
+        (lambda: _told_back({"t": np.zeros((2, 1, 3))}, lengths=[2, 1]), "t: (T, B, n) = (2, 2, 3) is expected"),
+        (lambda: _told_back({"t": np.zeros((2, 2, 3))}, mask=RAGGED), "mask: not an array"),
         (lambda: sb.trace_gradient(KERNEL, KERNEL.forward(*_short(), reverse=True), {}), "ReversedRun"),
         (lambda: sb.encoder_decoder(leaky, writer), 'tell which it takes: state={"s": "h"}'),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "q"}), "'q' is no state of the encoder"),
@@ -290,6 +313,12 @@ def test_errors(call, text):
     with pytest.raises(sb.ArgumentError) as error:
         call()
     assert text in str(error.value)
+
+
+def _told_back(targets, **options):
+    kernel = kernel_of(sb.model(writer, squared))
+    params = begun(kernel.target, {"k": 2, "n": 3})
+    return kernel.value(params, {"z": np.zeros((2, 2, 2))}, targets, **options, reverse=True)
 
 
 def _short():
