@@ -7,19 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.errors import ArgumentError, counted
 from symbptt.language.model import Model
-
-
-def check_samples(model: Model, targets: Mapping[str, Any], B: int) -> None:
-    """Raises: ArgumentError for a target that is not there for each of the samples."""
-    # A loss at the last step has one target a sample, without an axis of steps.
-    axis = 1 if model.at == "every" else 0
-    for a in model.targets:
-        shape = np.shape(targets[a.name]) if a.name in targets else (B, B)
-        if a.role == "target" and (len(shape) <= axis or shape[axis] != B):
-            lead = "(T, B, ...)" if axis else "(B, ...)"
-            raise ArgumentError(f"{a.name}: {lead} of {counted(B, 'sample')} is expected, got shape {shape}")
 
 
 def sample(
@@ -28,10 +16,10 @@ def sample(
     inputs: Mapping[str, Any],
     targets: Mapping[str, Any],
     state: Mapping[str, Any],
-    lengths: Any,
+    active: Any,
     reset: Any,
 ) -> dict[str, Any]:
-    """Return the arguments of one sample, as a batch of one."""
+    """Return the arguments of one sample, as a batch of one; `active` and `reset` (T, B) tell who runs and who begins anew, or are none."""
     # A slice and no number, so that the axis of samples stays.
     one = slice(b, b + 1)
     at_every = model.at == "every"
@@ -39,8 +27,8 @@ def sample(
         "inputs": {k: np.asarray(v)[:, one] for k, v in inputs.items()},
         "targets": {k: np.asarray(v)[:, one] if at_every else np.asarray(v)[one] for k, v in targets.items()},
         "state": {k: np.asarray(v)[one] for k, v in state.items()},
-        "lengths": None if lengths is None else np.asarray(lengths)[one],
-        "reset": None if reset is None else np.asarray(reset)[:, one],
+        "lengths": None if active is None else active[:, one].sum(0),
+        "reset": None if reset is None else reset[:, one],
     }
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
-from symbptt.codegen.by_sample import check_samples, sample, shares
+from symbptt.codegen.by_sample import sample, shares
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_flag, check_monitor, check_options
 from symbptt.codegen.origin import origin_of
@@ -332,11 +332,11 @@ class Kernel:
         numbers, with fixed points, or with a number of rounds that is a named size.
         """
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
-        groups = self._with_tangents(params, inputs, state, tangents)
+        groups = self._with_tangents(params, inputs, state, tangents, targets, steps)
         if isinstance(self.target, Model):
             loss = self.value(params, inputs, targets, state, **masks)
-            return loss, self._tangent.value(groups["params"], groups["inputs"], targets, groups["state"], **masks)
-        return parted(self._tangent.forward(groups["params"], groups["inputs"], groups["state"], **masks), self._dots)
+            return loss, self._tangent.value(**groups, targets=targets, **masks)
+        return parted(self._tangent.forward(**groups, **masks), self._dots)
 
     def hvp(
         self,
@@ -353,7 +353,8 @@ class Kernel:
         """Return the Hessian of the loss of a model by its parameters, times a direction: by name, each of the shape of its parameter.
 
         It is the gradient of the derivative of the loss along `direction`: reverse mode over the recursion of tangents, exact, in about
-        the time of two to four gradients. `direction` has parameters by name; what it lacks is zero.
+        the time of two to four gradients. `direction` has parameters by name; what it lacks is zero. Of a kernel with `wrt` the product
+        has the parameters that it names.
 
         Shapes: as for `value_and_grad`; a direction has that of its parameter.
 
@@ -367,15 +368,16 @@ class Kernel:
                 f"the gradients of {model.name} with {option} are those of no function, which would have a Hessian\n"
                 f"  leave {option} out: sb.compile({model.name}).hvp(...)"
             )
-        trained = [a.name for a in model.arguments if a.role == "param"]
-        for name in self._named(direction or {}):
-            if name not in trained:
-                raise ArgumentError(f"{name!r} is no parameter of {model.name}" + nearest(name, trained))
-        groups = self._with_tangents(params, inputs, state, direction)
-        _, grads = self._tangent.value_and_grad(
-            groups["params"], groups["inputs"], targets, groups["state"], steps=steps, lengths=lengths, reset=reset
+        check_mapping(
+            "direction", {} if direction is None else direction, 'direction={"U": an array of the shape of U}'
         )
-        return {name: grads.params[name] for name in trained}
+        known = [a.name for a in model.arguments if a.role == "param"]
+        for name in self._named(direction) or ():
+            if name not in known:
+                raise ArgumentError(f"{name!r} is no parameter of {model.name}" + nearest(name, known))
+        groups = self._with_tangents(params, inputs, state, direction, targets, steps)
+        _, grads = self._tangent.value_and_grad(**groups, targets=targets, steps=steps, lengths=lengths, reset=reset)
+        return grads.params
 
     def grad_per_sample(
         self,
@@ -398,23 +400,30 @@ class Kernel:
         Raises: ArgumentError as `value_and_grad` does, and where there is no axis of samples.
         """
         model = self._model()
-        params, inputs, targets, state = (self._named(group or {}) for group in (params, inputs, targets, state))
-        _, _, T, B, dtype, batched = self.read(params, inputs, state, steps)
+        params, inputs, targets, state = (
+            {} if group is None else self._named(group) for group in (params, inputs, targets, state)
+        )
+        _, _, T, B, dtype, batched = self.read(params, inputs, state, steps, targets)
         if not batched:
             raise ArgumentError(
                 f"gradients by sample of {model.name} need an axis of samples, and the arrays have none\n"
                 "  write kernel.value_and_grad(...), which has the gradient of the one sample"
             )
-        check_samples(model, targets, B)
-        active, _ = self._checked(self.module._masks, lengths, reset, T, B)
-        trained = [a for a in model.arguments if a.role == "param"]
+        active, reset = self._checked(self.module._masks, lengths, reset, T, B)
+        trained = [a for a in model.arguments if a.name in self._trained]
         found = {a.name: np.zeros((B, *np.shape(params[a.name])), type_of(a, dtype)) for a in trained}
         for b, share in enumerate(shares(model, active, T, B)):
-            given = sample(model, b, inputs, targets, state, lengths, reset)
+            given = sample(model, b, inputs, targets, state, active, reset)
             _, grads = self.value_and_grad(params, steps=steps, **given)
             for name, array in found.items():
                 array[b] = share * grads.params[name]
         return found
+
+    @cached_property
+    def _trained(self) -> tuple[str, ...]:
+        """The parameters whose gradients the kernel gives."""
+        params = (a.name for a in self.target.arguments if a.role == "param")
+        return tuple(name for name in params if self.wanted is None or name in self.wanted)
 
     @cached_property
     def _dots(self) -> dict[str, str]:
@@ -423,15 +432,26 @@ class Kernel:
 
     @cached_property
     def _tangent(self) -> Kernel:
-        """The kernel of the tangents, made when it is first asked for; it may hold as much memory as this one."""
-        return compiled(tangent_of(self.target), Shared(), memory=self.memory)
+        """The kernel of the tangents, made when it is first asked for; it may hold as much memory as this one. Of its gradients those
+        of the parameters of this one are asked for, and none of their tangents."""
+        return compiled(tangent_of(self.target), Shared(), memory=self.memory, wrt=self._trained)
 
-    def _with_tangents(self, params: Any, inputs: Any, state: Any, tangents: Any) -> dict[str, dict[str, Any]]:
-        """Return the groups of a call with the tangents of what is in them."""
-        given = {"params": params, "inputs": inputs or {}, "state": state or {}}
-        for name, group in given.items():
-            check_mapping(name, group, f'{name}={{"NAME": array}}')
-        return with_tangents(self.target, self._dots, {k: named(v) for k, v in given.items()}, named(tangents or {}))
+    def _with_tangents(
+        self, params: Any, inputs: Any, state: Any, tangents: Any, targets: Any, steps: int | None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the groups of a call with the tangents of what is in them.
+
+        Raises: ArgumentError as `read` does, and for tangents of another shape or of what has none.
+        """
+        # Before the tangents stand beside them, so that no one passes for an argument of the call.
+        self.read(params, inputs, state, steps, targets)
+        tangents = {} if tangents is None else tangents
+        check_mapping("tangents", tangents, 'tangents={"U": an array of the shape of U}')
+        for name, value in tangents.items():
+            self._plain(f"the tangent of {name!r}", value)
+        given = {"params": params, "inputs": inputs, "state": state}
+        groups = {name: {} if group is None else named(group) for name, group in given.items()}
+        return with_tangents(self.target, self._dots, groups, named(tangents))
 
     def _model(self) -> Model:
         """Raises: ArgumentError where the kernel is that of a cell without a loss."""

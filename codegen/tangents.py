@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symbptt.checks import check_mapping
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
@@ -51,7 +50,6 @@ def with_tangents(
 
 
 def _check(target: Cell | Model, tangents: Any, moved: Collection[str], given: Mapping[str, Mapping[str, Any]]) -> None:
-    check_mapping("the tangents", tangents, '{"U": an array of the shape of U}')
     arrays = {name: value for group in given.values() for name, value in group.items()}
     for name, value in tangents.items():
         if name not in moved:

@@ -210,12 +210,23 @@ def test_what_has_no_tangent_is_refused_by_name() -> None:
     params, inputs, targets, state, _ = case(masked=False)
     model = sb.model(plain, squared)
     kernel = kernel_of(model)
+    own = {k: v for k, v in params.items() if k != "V"}
     for call, words in (
         (lambda: kernel.jvp(params, inputs, state, {"u": params["U"]}, targets=targets), "'u' of plain_squared has no tangent\n  did you mean 'U'"),
         (lambda: kernel.jvp(params, inputs, state, {"y": targets["y"]}, targets=targets), "'y' of plain_squared has no tangent"),
         (lambda: kernel.jvp(params, inputs, state, {"U": params["W"]}, targets=targets), r"the tangent of 'U' of plain_squared has shape \(4, 3\)"),
         (lambda: kernel.hvp(params, inputs, targets, state, {"x": inputs["x"]}), "'x' is no parameter of plain_squared"),
         (lambda: kernel_of(plain).hvp(params, inputs, targets, state, {}), "plain has no loss"),
+        (lambda: kernel_of(plain).jvp(own, inputs, state, {}, targets=targets), "target 'y' is not known; expected none"),
+        (lambda: kernel.jvp({**params, "U_dot": params["U"]}, inputs, state, {}, targets=targets), "parameter 'U_dot' is not known"),
+        (lambda: kernel.jvp(params, inputs, state, np.ones(3), targets=targets), "tangents: a dict by name is expected, got ndarray"),
+        (lambda: kernel.jvp(params, inputs, state, {"U": [[1.0], [1.0, 2.0]]}, targets=targets), "the tangent of 'U': not an array"),
+        (lambda: kernel.jvp({**params, "U": [[1.0], [1.0, 2.0]]}, inputs, state, {}, targets=targets), "U: not an array"),
+        (lambda: kernel.hvp(params, inputs, targets, state, np.ones(3)), "direction: a dict by name is expected, got ndarray"),
+        (lambda: kernel.hvp(params, inputs, targets, state, [1]), "direction: a dict by name is expected, got list"),
+        (lambda: kernel.grad_per_sample(params, inputs, [1], state), "targets: a dict by name is expected, got list"),
+        (lambda: kernel.grad_per_sample(params, inputs, {**targets, "z": 1.0}, state), "target 'z' is not known"),
+        (lambda: kernel.grad_per_sample(params, inputs, {"y": 1.0}, state), r"y: \(T, B, n\) is expected, got shape \(\)"),
         (lambda: kernel_of(model, truncation=Window(2)).hvp(params, inputs, targets, state, {}), "with truncation are those of no function"),
         (lambda: kernel_of(model, truncation=Chunked(2, 2)).hvp(params, inputs, targets, state, {}), "with truncation are those"),
         (lambda: kernel_of(model, clip_adjoint=1.0).hvp(params, inputs, targets, state, {}), "with clip_adjoint are those of no function"),
@@ -270,12 +281,26 @@ def test_gradients_by_sample_at_the_last_step_and_what_they_refuse() -> None:
         and not found["U"][2].any()
     )
     assert {v.shape[0] for v in kernel.grad_per_sample(params, {"x": inputs["x"][:0]}, last).values()} == {3}
-    with pytest.raises(sb.ArgumentError, match="y: \\(B, ...\\) of 3 samples is expected, got shape \\(2, 4\\)"):
+    with pytest.raises(sb.ArgumentError, match="y: \\(B, n\\) = \\(3, 4\\) is expected, got \\(2, 4\\)"):
         kernel.grad_per_sample(params, inputs, {"y": last["y"][:2]}, state)
     with pytest.raises(sb.ArgumentError, match="need an axis of samples"):
         kernel.grad_per_sample(params, {"x": inputs["x"][:, 0]}, {"y": last["y"][0]})
     with pytest.raises(sb.ArgumentError, match="lengths: \\(3,\\) integers"):
         kernel.grad_per_sample(params, inputs, last, state, lengths=[4, 1])
+
+
+def test_products_of_a_kernel_with_some_gradients_are_theirs() -> None:
+    model = sb.model(plain, squared)
+    params, inputs, targets, state, _ = case(B=1, masked=False)
+    direction = draw([params])
+    masks = {"lengths": 2, "reset": np.array([False, True, False, False])}
+    few, full = kernel_of(model, wrt=("U", "x")), kernel_of(model)
+    for name, rest in (("hvp", [direction]), ("grad_per_sample", [])):
+        found, wanted = (getattr(k, name)(params, inputs, targets, state, *rest, **masks) for k in (few, full))
+        assert set(found) == {"U"} and set(wanted) == set(params)
+        np.testing.assert_allclose(found["U"], wanted["U"], rtol=1e-13)
+    alone = full.value_and_grad(params, inputs, targets, state, **masks)[1].params
+    np.testing.assert_allclose(wanted["U"][0], alone["U"], rtol=1e-13)
 
 
 @pytest.mark.peers
