@@ -23,6 +23,17 @@ def check_mapping(what: str, value: Any, example: str) -> None:
             raise ArgumentError(f"{what}: names are expected as keys, got {name!r}\n  write {example}")
 
 
+def as_array(what: str, value: Any) -> Any:
+    """Return a value as an array.
+
+    Raises: ArgumentError for rows of several lengths, and for a tensor with a gradient or on a device.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArgumentError(f"{what}: not an array of numbers ({error})") from None
+
+
 def named(given: Any) -> Any:
     """Return a dict whose names are as Python reads those of a cell: an accent and its letter are one sign (NFKC); what is no
     dict as it is.

@@ -290,6 +290,16 @@ RAGGED = [[1.0], [1.0, 2.0]]
     "call, text",
     [
         (lambda: sb.bidirectional(3), "a cell or a kernel is expected, got int"),
+        (lambda: NET.forward(np.ones(2), {}), "params: a dict by name is expected, got ndarray"),
+        (lambda: NET.forward({}, np.ones(2)), "inputs: a dict by name is expected, got ndarray"),
+        (lambda: NET.backward(None, {}), "run: what forward of this net returns is expected, got NoneType"),
+        (
+            lambda: NET.init({"m": 2, "n": 3, "forwrd.n": 4}),
+            "no part has the size 'forwrd.n'\n  did you mean 'forward.n'",
+        ),
+        (lambda: NET.init([2, 3]), "sizes: a dict by name is expected, got list"),
+        (lambda: NET.init(SIZES), "no part has the size 'k'"),
+        (lambda: NET.init({"m": 2, "n": 3}, seed="a"), "seed: an integer of at least 0 is expected, got 'a'"),
         (lambda: NET.forward({"W": 1}, {}), "begins with forward. or backward. is expected, got 'W'"),
         (lambda: NET.forward({}, {"z": 1}), "x are read, got 'z'"),
         (lambda: KERNEL.forward(*_short(), lengths=[9], reverse=True), "integers from 0 to 2 are expected"),
@@ -305,6 +315,11 @@ RAGGED = [[1.0], [1.0, 2.0]]
         (lambda: sb.encoder_decoder(leaky, writer), 'tell which it takes: state={"s": "h"}'),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "q"}), "'q' is no state of the encoder"),
         (lambda: sb.encoder_decoder(leaky, writer, {"o": "h"}), "'o' is no state of the decoder"),
+        (lambda: sb.encoder_decoder(leaky, writer, {"s": 5}), "5 is no state of the encoder"),
+        (lambda: _sent_back(1.0), "h: shape (2, 1, 3), or (1, 3) for the last step, is expected, got ()"),
+        (lambda: _sent_back(np.ones(3)), "h: shape (2, 1, 3), or (1, 3) for the last step, is expected, got (3,)"),
+        (lambda: _sent_back(np.ones((1, 3), "f")), "h: a cotangent of float64 is expected, got float32"),
+        (lambda: _sent_back(RAGGED), "encoder.h: not an array"),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "h"}).forward({}, lengths=[1]), "lengths: a dict by name"),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "h"}).forward({}, lengths={"x": 1}), "got 'x'"),
     ],
@@ -313,6 +328,12 @@ def test_errors(call, text):
     with pytest.raises(sb.ArgumentError) as error:
         call()
     assert text in str(error.value)
+
+
+def _sent_back(cotangent):
+    net = sb.encoder_decoder(leaky, writer, {"s": "h"})
+    run = net.forward(net.init(SIZES), {"encoder.x": np.zeros((2, 1, 2)), "decoder.z": np.zeros((2, 1, 4))})
+    return net.backward(run, {"encoder.h": cotangent})
 
 
 def _told_back(targets, **options):

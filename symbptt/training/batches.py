@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.checks import as_array
 from symbptt.errors import ArgumentError
 
 
@@ -62,10 +63,7 @@ def _padded(name: str, sequences: Sequence[Any], value: float) -> tuple[Any, Any
 
 
 def _array(what: str, value: Any) -> Any:
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors with a gradient or on a device
-        raise ArgumentError(f"{what}: not an array of numbers ({error})") from None
+    array = as_array(what, value)
     if array.dtype.kind not in "biufc" or array.ndim == 0:
         raise ArgumentError(f"{what}: an array (T, ...) of numbers is expected, got {_came(value, array)}")
     return array
@@ -85,7 +83,7 @@ def unpad(values: Any, lengths: Any) -> list[Any]:
     [[1.0, 2.0, 3.0], [4.0]]
     """
     arrays = values if isinstance(values, Mapping) else {"": values}
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    arrays = {name: as_array(name or "values", array) for name, array in arrays.items()}
     found = {name: _lengths(name, array, lengths) for name, array in arrays.items()}
     parts = [
         {name: array[: found[name][b], b] for name, array in arrays.items()} for b in range(len(np.atleast_1d(lengths)))
@@ -103,8 +101,8 @@ def last(values: Any, lengths: Any = None) -> Any:
     [3.0, 4.0]
     """
     if isinstance(values, Mapping):
-        return {name: _last(name, np.asarray(array), lengths) for name, array in values.items()}
-    return _last("", np.asarray(values), lengths)
+        return {name: _last(name, as_array(name, array), lengths) for name, array in values.items()}
+    return _last("", as_array("values", values), lengths)
 
 
 def _last(name: str, array: Any, lengths: Any) -> Any:
@@ -125,7 +123,7 @@ def _lengths(name: str, array: Any, lengths: Any) -> Any:
     if array.ndim < 2:
         raise ArgumentError(f"{what}: an array (T, B, ...) is expected, got shape {array.shape}")
     T, B = array.shape[:2]
-    found = np.asarray(lengths)
+    found = as_array("lengths", lengths)
     if found.shape != (B,) or found.dtype.kind not in "iu":
         raise ArgumentError(f"lengths: {B} integers are expected, one for each sample, got {found.dtype} {found.shape}")
     if ((found < 0) | (found > T)).any():

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from symbptt.checks import check_seed
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.reverse import ReversedRun, final_of
 from symbptt.codegen.runtime.results import Grads
-from symbptt.training.parts import joined, kernel_of, parted, read_by, sizes_of
+from symbptt.training.parts import check_run, joined, kernel_of, parted, read_by, sizes_by
 
 WAYS = ("forward", "backward")
 """The parts: "forward.h" is a state of the one cell, "backward.h" of the other."""
@@ -48,6 +49,11 @@ class Bidirectional:
     forward_kernel: Kernel
     backward_kernel: Kernel
 
+    @property
+    def kernels(self) -> dict[str, Kernel]:
+        """Both, by the way that each goes."""
+        return {"forward": self.forward_kernel, "backward": self.backward_kernel}
+
     def __repr__(self) -> str:
         return f"<bidirectional {self.forward_kernel.target.name} and {self.backward_kernel.target.name}>"
 
@@ -56,13 +62,10 @@ class Bidirectional:
 
         Raises: ArgumentError as `init` of a cell does.
         """
-        kernels = {"forward": self.forward_kernel, "backward": self.backward_kernel}
-        return joined(
-            {
-                way: kernel.target.init(sizes_of(kernel.target, way, sizes), seed + i, **options)
-                for i, (way, kernel) in enumerate(kernels.items())
-            }
-        )
+        check_seed(seed)
+        own = sizes_by(sizes, {way: [kernel] for way, kernel in self.kernels.items()})
+        firsts = (k.target.init(own[way], seed + i, **options) for i, (way, k) in enumerate(self.kernels.items()))
+        return joined(dict(zip(WAYS, firsts, strict=True)))
 
     def forward(
         self,
@@ -82,7 +85,7 @@ class Bidirectional:
         Raises: ArgumentError as `forward` of a kernel does.
         """
         weights, begins = parted("params", params, WAYS), parted("state", state, WAYS)
-        data = read_by("inputs", inputs, {"forward": self.forward_kernel, "backward": self.backward_kernel})
+        data = read_by("inputs", inputs, self.kernels)
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         ahead = self.forward_kernel.forward(weights["forward"], data["forward"], begins["forward"], **masks)
         back = self.backward_kernel.forward(
@@ -99,6 +102,7 @@ class Bidirectional:
 
         Raises: ArgumentError as `backward` of a kernel does.
         """
+        check_run(run, BidirectionalRun)
         sent = parted("cotangents", cotangents, WAYS)
         ahead = self.forward_kernel.backward(run.forward, sent["forward"])
         back = self.backward_kernel.backward(run.backward, sent["backward"])

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from symbptt.checks import check_mapping
+from symbptt.checks import as_array, check_mapping, check_seed
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.reverse import final_of
 from symbptt.codegen.runtime.results import Grads
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import nearest
 from symbptt.training.bidirectional import Bidirectional, BidirectionalRun
-from symbptt.training.parts import joined, kernel_of, parted, sizes_of
+from symbptt.training.parts import check_run, joined, kernel_of, parted, sizes_by
 
 PARTS = ("encoder", "decoder")
 """The parts: "encoder.x" is an input of the one, "decoder.x" of the other."""
@@ -56,13 +54,12 @@ class EncoderDecoder:
 
         Raises: ArgumentError as `init` of a cell does.
         """
-        own = {k.partition(".")[2]: v for k, v in sizes.items() if k.startswith("encoder.")}
-        if isinstance(self.encoder, Bidirectional):
-            # Two seeds are those of its directions.
-            encoder = self.encoder.init({**{k: v for k, v in sizes.items() if "." not in k}, **own}, seed, **options)
-        else:
-            encoder = self.encoder.target.init(sizes_of(self.encoder.target, "encoder", sizes), seed, **options)
-        decoder = self.decoder.target.init(sizes_of(self.decoder.target, "decoder", sizes), seed + 2, **options)
+        check_seed(seed)
+        own = sizes_by(sizes, {"encoder": _kernels_of(self.encoder), "decoder": [self.decoder]})
+        # Two seeds are those of the directions of an encoder.
+        begins = self.encoder if isinstance(self.encoder, Bidirectional) else self.encoder.target
+        encoder = begins.init(own["encoder"], seed, **options)
+        decoder = self.decoder.target.init(own["decoder"], seed + 2, **options)
         return joined({"encoder": encoder, "decoder": decoder})
 
     def forward(
@@ -91,6 +88,7 @@ class EncoderDecoder:
 
         Raises: ArgumentError as `backward` of a kernel does.
         """
+        check_run(run, EncoderDecoderRun)
         sent = parted("cotangents", cotangents, PARTS)
         return self._grads(run.encoder, sent["encoder"], self.decoder.backward(run.decoder, sent["decoder"]))
 
@@ -152,7 +150,7 @@ class EncoderDecoder:
         """Return the gradients of both, of those of the decoder and the cotangents of the encoder."""
         values = run.states | run.outputs
         # What the decoder sends to its initial states is a cotangent of what the encoder ends with.
-        handed: dict[str, Any] = dict(sent)
+        handed = {name: as_array(f"encoder.{name}", value) for name, value in sent.items()}
         for own, source in self.state.items():
             # A state of the direction that goes back ends at the first step.
             end = 0 if isinstance(run, BidirectionalRun) and source.startswith("backward.") else -1
@@ -167,10 +165,14 @@ class EncoderDecoder:
 
 def _added(given: Any, last: Any, shape: tuple[int, ...], end: int) -> Any:
     """Return the cotangents of a state with one more of what it ends with, at the step `end`."""
-    if given is None or np.shape(given) == np.shape(last):
-        return last if given is None else given + last
+    if given is None:
+        return last
+    if given.dtype != last.dtype or given.shape not in (shape, last.shape):
+        return given  # which the encoder refuses
+    if given.shape == last.shape:
+        return given + last
     # A copy, for the caller keeps the cotangents that were given.
-    full = np.array(np.broadcast_to(given, shape))
+    full = given.copy()
     full[end] += last
     return full
 
@@ -188,6 +190,10 @@ def _of_parts(what: str, given: Any) -> dict[str, Any]:
     return {} if given is None else dict(given)
 
 
+def _kernels_of(encoder: Kernel | Bidirectional) -> list[Kernel]:
+    return [encoder] if isinstance(encoder, Kernel) else [*encoder.kernels.values()]
+
+
 def _name(encoder: Kernel | Bidirectional) -> str:
     return repr(encoder)[1:-1] if isinstance(encoder, Bidirectional) else encoder.target.name
 
@@ -196,8 +202,7 @@ def _states_of(encoder: Kernel | Bidirectional) -> list[str]:
     """Return the names of what an encoder ends with."""
     if isinstance(encoder, Kernel):
         return [a.name for a in encoder.cell.arguments if a.role == "state"]
-    kernels = {"forward": encoder.forward_kernel, "backward": encoder.backward_kernel}
-    return list(joined({way: dict.fromkeys(_states_of(kernel)) for way, kernel in kernels.items()}))
+    return list(joined({way: dict.fromkeys(_states_of(kernel)) for way, kernel in encoder.kernels.items()}))
 
 
 def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None = None) -> EncoderDecoder:
@@ -223,7 +228,7 @@ def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None 
     for names, known, whose in ((taken, wanted, "decoder"), (taken.values(), there, "encoder")):
         for name in names:
             if name not in known:
-                raise ArgumentError(f"state: {name!r} is no state of the {whose}" + nearest(name, known))
+                raise ArgumentError(f"state: {name!r} is no state of the {whose}" + nearest(str(name), known))
     if not taken:
         raise ArgumentError(
             f"state: the encoder ends with {', '.join(there)}, the decoder begins with {', '.join(wanted)}\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.checks import check_mapping, named
+from symbptt.checks import as_array, check_mapping, named
 from symbptt.codegen.kernel import Kernel
 from symbptt.errors import ArgumentError
 
@@ -49,7 +49,7 @@ class Flat:
         Shapes: (size,).
         Raises: ArgumentError for another length.
         """
-        vector = np.asarray(vector)
+        vector = as_array("vector", vector)
         if vector.shape != (self.size,):
             raise ArgumentError(f"a vector of {self.size} numbers is expected, got shape {vector.shape}")
         return {name: vector[start : start + prod(shape)].reshape(shape) for name, start, shape in self.slots}
@@ -76,7 +76,11 @@ class Flat:
         if not hasattr(self.kernel.module, "value_and_grad"):
             name = self.kernel.target.name
             raise ArgumentError(f"{name} has no loss\n  compile sb.model({name}, loss)")
-        dtype = _dtype([*(inputs or {}).values(), *(targets or {}).values(), *(state or {}).values()])
+        groups = {"inputs": inputs, "targets": targets, "state": state}
+        given = {name: group for name, group in groups.items() if group is not None}
+        for name, group in given.items():
+            check_mapping(name, group, f'{name}={{"NAME": array}}')
+        dtype = _dtype([as_array(name, array) for group in given.values() for name, array in group.items()])
         options: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset}
         options |= {"mask": mask, "ignore_index": ignore_index}
 
@@ -93,11 +97,17 @@ def flat(kernel: Kernel, sizes: Mapping[str, int]) -> Flat:
 
     `sizes` are those that `init` takes, {"m": 3, "n": 16}.
 
-    Raises: ArgumentError for what is no kernel, and for sizes as `init` does.
+    Raises: ArgumentError for what is no kernel or one without some gradients (`wrt`), and for sizes as `init` does.
     """
     if not isinstance(kernel, Kernel):
         raise ArgumentError(
             f"flat takes a kernel, got {type(kernel).__name__}\n  write sb.flat(sb.compile(cell), sizes)"
+        )
+    left = [k for k in kernel.module.PARAMS if kernel.wanted is not None and k not in kernel.wanted]
+    if left:
+        raise ArgumentError(
+            f"flat: the kernel of {kernel.target.name} has no gradient of {', '.join(left)}, and a vector has all parameters\n"
+            '  compile it without wrt, or with wrt="params"'
         )
     slots: list[tuple[str, int, tuple[int, ...]]] = []
     start = 0
@@ -109,7 +119,7 @@ def flat(kernel: Kernel, sizes: Mapping[str, int]) -> Flat:
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...]) -> Any:
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iuf":
         raise ArgumentError(f"{name}: real numbers are expected, got {array.dtype}")
     if array.shape != shape:
@@ -119,5 +129,4 @@ def _array(name: str, value: Any, shape: tuple[int, ...]) -> Any:
 
 def _dtype(arrays: list[Any]) -> Any:
     """Return the type of the first array of floats; float64 where there is none."""
-    kinds = [np.asarray(array).dtype for array in arrays]
-    return next((kind for kind in kinds if kind.kind == "f"), np.dtype(np.float64))
+    return next((array.dtype for array in arrays if array.dtype.kind == "f"), np.dtype(np.float64))

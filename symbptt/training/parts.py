@@ -26,9 +26,10 @@ def parted(what: str, given: Arrays | None, parts: Sequence[str]) -> dict[str, d
     Raises: ArgumentError for a name that begins with none of the parts.
     """
     example = f'{{"{parts[0]}.NAME": ...}}'
-    check_mapping(what, given or {}, example)
+    given = {} if given is None else given
+    check_mapping(what, given, example)
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    for key, value in (given or {}).items():
+    for key, value in given.items():
         # The first dot alone: "encoder.forward.W" is forward.W of the encoder, whose parts go on.
         part, dot, name = key.partition(".")
         if part not in found or not dot:
@@ -43,13 +44,14 @@ def read_by(what: str, given: Arrays | None, kernels: Mapping[str, Kernel]) -> d
 
     Raises: ArgumentError for a name that none of them reads.
     """
-    check_mapping(what, given or {}, '{"x": x}')
+    given = {} if given is None else given
+    check_mapping(what, given, '{"x": x}')
     known = {part: [a.name for a in k.cell.arguments if a.role in ("input", "index")] for part, k in kernels.items()}
     every = list(dict.fromkeys(name for names in known.values() for name in names))
-    for name in given or {}:
+    for name in given:
         if name not in every:
             raise ArgumentError(f"{what}: {', '.join(every) or 'none'} are read, got {name!r}" + nearest(name, every))
-    return {part: {k: v for k, v in (given or {}).items() if k in names} for part, names in known.items()}
+    return {part: {k: v for k, v in given.items() if k in names} for part, names in known.items()}
 
 
 def kernel_of(what: str, target: Any) -> Kernel:
@@ -66,10 +68,35 @@ def kernel_of(what: str, target: Any) -> Kernel:
     return compile(target)
 
 
-def sizes_of(target: Cell | Model, part: str, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes of one part: those of its own, "encoder.n", go before those of all, "n"."""
+def check_run(run: Any, kind: type) -> None:
+    """Raises: ArgumentError where a run is not what `forward` of a net returns."""
+    if not isinstance(run, kind):
+        raise ArgumentError(
+            f"run: what forward of this net returns is expected, got {type(run).__name__}\n"
+            "  write run = net.forward(...), then net.backward(run, ...)"
+        )
+
+
+def sizes_by(sizes: Mapping[str, int], parts: Mapping[str, Sequence[Kernel]]) -> dict[str, dict[str, int]]:
+    """Return the sizes of each part, which has one kernel or more: those of its own, "encoder.n", go before those of all, "n".
+
+    Raises: ArgumentError for what is no dict by name, and for a size that no part has.
+    """
+    check_mapping("sizes", sizes, '{"n": 8}')
+    known = {part: {name for k in kernels for name in _sizes_in(k.target)} for part, kernels in parts.items()}
+    found = {part: {k: v for k, v in sizes.items() if k in names} for part, names in known.items()}
+    every = sorted(set().union(*known.values()))
+    for key, value in sizes.items():
+        # A size of one name may differ between parts: each has its own n.
+        part, dot, name = key.partition(".")
+        if dot and part in found:
+            found[part][name] = value
+        elif key not in every:
+            own = [f"{part}.{name}" for part, names in known.items() for name in sorted(names)]
+            raise ArgumentError(f"sizes: no part has the size {key!r}" + nearest(key, [*every, *own]))
+    return found
+
+
+def _sizes_in(target: Cell | Model) -> set[str]:
     shapes = [*(a.shape for a in target.arguments), tuple(a.limit for a in target.arguments if a.limit is not None)]
-    names = {name for shape in shapes for name in names_in(shape)}
-    # A size of one name may differ between parts: each has its own n.
-    own = {k.partition(".")[2]: v for k, v in sizes.items() if k.startswith(f"{part}.")}
-    return {k: v for k, v in sizes.items() if k in names} | own
+    return {name for shape in shapes for name in names_in(shape)}
