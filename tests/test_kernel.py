@@ -829,3 +829,24 @@ def test_modules_with_shared_parts_are_those_that_are_compiled_alone() -> None:
         for options in ({}, {"memory": "sqrt"}, {"truncation": sb.Window(2)}, {"clip_adjoint": 2.0}):
             given: Any = {"truncation": None, "clip_adjoint": None, "memory": "all", **options}
             assert compiled(target, shared, None, **given).source == sb.compile(target, **given).source
+
+
+@sb.cell
+def number(x: Input, h: State, g: State = Param, w: Param = 0.5):
+    return {"h": np.tanh(w * h + x * g), "g": 0.9 * g, "y": h * w}
+
+
+@sb.loss
+def squared_number(h: State, y: Target, c: Param):
+    return {"loss": (c * h - y) ** 2, "told": c * h}
+
+
+@pytest.mark.parametrize("T", [0, 3])
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_results_of_numbers_are_arrays(at: str, T: int) -> None:
+    params, x = {"w": np.float64(0.5), "g0": np.float64(0.1), "c": np.float64(2)}, np.ones(T)
+    kernel = kernel_of(sb.model(number, squared_number, at=at))
+    _, grads = kernel.value_and_grad(params, {"x": x}, {"y": x if at == "every" else np.float64(1)})
+    stepped = kernel.stepper(params)({"x": np.float64(1)})
+    groups = [grads.params, grads.state, grads.inputs, grads.final, kernel.predict(params, {"x": x}), *stepped]
+    assert all(type(v) is np.ndarray for group in groups for v in group.values())

@@ -163,6 +163,9 @@ def test_number_of_samples_may_change_and_what_is_wrong_is_told() -> None:
             lambda: stepper(inputs, {k: v.astype(np.float32) for k, v in state.items()}),
             "float32 among arrays of float64",
         ),
+        (lambda: stepper([inputs["x"], inputs["word"]], state), "inputs: a dict by name is expected, got list"),
+        (lambda: stepper(inputs["x"], state), "inputs: a dict by name is expected, got ndarray"),
+        (lambda: stepper(inputs, [*state.values()]), "state: a dict by name is expected, got list"),
         (lambda: kernel_of(odd).stepper({}), "parameter 'E' is missing"),
         (lambda: kernel_of(odd).stepper(params | {"W": np.ones(3)}), r"W: \(n, n\) is expected, got shape \(3,\)"),
     ]:

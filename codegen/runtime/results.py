@@ -74,13 +74,13 @@ def _grads(
     final: Arrays | None = None,
     empty: bool = False,
 ) -> Grads:
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
-    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
+    """Return gradients, all of them arrays, without the batch axis where none was given; resets send theirs to the initial state
+    too. Over no steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    params = {k: np.zeros_like(v) if empty else np.asarray(v) for k, v in params.items()}
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
-        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-        final = final and {k: v[0] for k, v in final.items()}
+        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0, ...] for k, v in state.items()}
+        final = final and {k: v[0, ...] for k, v in final.items()}
     return Grads(params, inputs, state, flow, final)
 
 

@@ -45,4 +45,4 @@ def _add_starts(grads: Grads, begun: tuple[str, ...], batched: bool) -> None:
     """Add to parameters the gradients of the states that begin with them, of all samples."""
     for k in [k for k in begun if STARTS[k] in grads.params]:
         state = grads.state[k]
-        grads.params[STARTS[k]] = grads.params[STARTS[k]] + (state.sum(0) if batched else state)
+        grads.params[STARTS[k]] = np.asarray(grads.params[STARTS[k]] + (state.sum(0) if batched else state))

@@ -25,19 +25,22 @@ class Stepper:
     def __call__(self, inputs: Any = None, state: Any = None) -> tuple[Arrays, Arrays]:
         """Return the states after one step and its outputs, with what a loss predicts there, by name: inputs (B, ...) or (...), state
         likewise; an omitted one is what it begins with, zero as a rule."""
-        given = self._alike(inputs or {}, state or {})
+        inputs, state = {} if inputs is None else inputs, {} if state is None else state
+        given = self._alike(inputs, state)
         given = self._checked(inputs, state) if given is None else given
         states, outputs = _step(self.tape, given, self.sizes, self.B, self.dtype)
         _tell(self, states, outputs)
         if not self.batched:
-            states, outputs = {k: v[0] for k, v in states.items()}, {k: v[0] for k, v in outputs.items()}
+            states, outputs = ({k: v[0, ...] for k, v in group.items()} for group in (states, outputs))
         self.left = states
         return states, outputs
 
     # All checks of a call take longer than a small step: a call like the one before needs few of them.
     def _alike(self, inputs: Any, state: Any) -> list[Array] | None:
         """Return inputs and states, with a batch axis, where their shapes and types are those of the call before, else None."""
-        if self.forms is None or len(inputs) != len(INPUTS) or len(state) != len(STATES):
+        if self.forms is None or type(inputs) is not dict or type(state) is not dict:
+            return None
+        if len(inputs) != len(INPUTS) or len(state) != len(STATES):
             return None
         given = []
         for name, shape, dtype, limit in self.forms:
@@ -55,7 +58,6 @@ class Stepper:
 
     def _checked(self, inputs: Any, state: Any) -> list[Array]:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
-        inputs = {} if inputs is None else inputs
         _names("input", inputs, INPUTS, INPUTS)
         one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
         a, sizes, _, B, dtype, batched = _arguments(self.params, one, state, None if INPUTS else 1)

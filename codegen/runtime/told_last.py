@@ -47,7 +47,7 @@ class _Prediction:
 
 def _alone(v: Array) -> Array:
     """Return what is predicted of the one sample of a call without a batch axis."""
-    return v[0]
+    return v[0, ...]
 
 
 def _tell(stepper: Any, states: Arrays, outputs: Arrays) -> None:

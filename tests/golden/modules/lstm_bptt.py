@@ -110,7 +110,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm c3ba38ad'
+MARK = 'lstm b4dfa57a'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -397,18 +397,21 @@ class Stepper:
     def __call__(self, inputs=None, state=None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the states after one step and its outputs, with what a loss predicts there, by name: inputs (B, ...) or (...), state
         likewise; an omitted one is what it begins with, zero as a rule."""
-        given = self._alike(inputs or {}, state or {})
+        inputs, state = {} if inputs is None else inputs, {} if state is None else state
+        given = self._alike(inputs, state)
         given = self._checked(inputs, state) if given is None else given
         states, outputs = _step(self.tape, given, self.sizes, self.B, self.dtype)
         if not self.batched:
-            states, outputs = {k: v[0] for k, v in states.items()}, {k: v[0] for k, v in outputs.items()}
+            states, outputs = ({k: v[0, ...] for k, v in group.items()} for group in (states, outputs))
         self.left = states
         return states, outputs
 
     # All checks of a call take longer than a small step: a call like the one before needs few of them.
     def _alike(self, inputs, state) -> list[np.ndarray] | None:
         """Return inputs and states, with a batch axis, where their shapes and types are those of the call before, else None."""
-        if self.forms is None or len(inputs) != len(INPUTS) or len(state) != len(STATES):
+        if self.forms is None or type(inputs) is not dict or type(state) is not dict:
+            return None
+        if len(inputs) != len(INPUTS) or len(state) != len(STATES):
             return None
         given = []
         for name, shape, dtype, limit in self.forms:
@@ -426,7 +429,6 @@ class Stepper:
 
     def _checked(self, inputs, state) -> list[np.ndarray]:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
-        inputs = {} if inputs is None else inputs
         _names("input", inputs, INPUTS, INPUTS)
         one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
         a, sizes, _, B, dtype, batched = _arguments(self.params, one, state, None if INPUTS else 1)
@@ -1028,13 +1030,13 @@ def _listed(**groups):
 
 
 def _grads(params, inputs, state, resets, flow, batched, final=None, empty=False):
-    """Return gradients, without the batch axis where none was given; resets send theirs to the initial state too. Over no
-    steps a gradient of a parameter is zero, also where its derivative is infinite."""
-    params = {k: np.zeros_like(v) for k, v in params.items()} if empty else params
+    """Return gradients, all of them arrays, without the batch axis where none was given; resets send theirs to the initial state
+    too. Over no steps a gradient of a parameter is zero, also where its derivative is infinite."""
+    params = {k: np.zeros_like(v) if empty else np.asarray(v) for k, v in params.items()}
     state = {k: v + resets[k] for k, v in state.items()}
     if not batched:
-        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0] for k, v in state.items()}
-        final = final and {k: v[0] for k, v in final.items()}
+        inputs, state = {k: v[:, 0] for k, v in inputs.items()}, {k: v[0, ...] for k, v in state.items()}
+        final = final and {k: v[0, ...] for k, v in final.items()}
     return Grads(params, inputs, state, flow, final)
 
 
