@@ -142,6 +142,11 @@ def test_init_of_a_module_refuses_sizes_that_it_does_not_have(sizes: Any, words:
         module.init(sizes)
     with pytest.raises(module.ArgumentError, match="float32 or float64 is expected, got int64"):
         module.init({"m": 2, "n": 3}, dtype=np.int64)
+    with pytest.raises(module.ArgumentError, match="float32 or float64 is expected, got floating"):
+        module.init({"m": 2, "n": 3}, dtype="floating")
+    for seed in (None, -1, "a", True):
+        with pytest.raises(module.ArgumentError, match=f"seed: an integer of at least 0 is expected, got {seed!r}"):
+            module.init({"m": 2, "n": 3}, seed)
 
 
 @pytest.mark.parametrize("model", [False, True])
@@ -153,12 +158,13 @@ def test_callers_of_a_module_find_types(model: bool) -> None:
         return {"loss": sb.sum(h * h), "double": 2 * h}
 
     module = kernel_of(sb.model(rnn, squared) if model else rnn).module
-    public = ["init", "forward", "backward", *["value_and_grad", "value", "predict"] * model]
+    public = ["init", "forward", "backward", "stepper", *["value_and_grad", "value", "predict"] * model]
     for name in public:
         function = getattr(module, name)
         hints = typing.get_type_hints(function, vars(module))
         assert {*hints} == {*inspect.signature(function).parameters, "return"}, name
     assert typing.get_type_hints(module.forward)["inputs"] == dict[str, np.ndarray] | None
+    assert typing.get_type_hints(module.Stepper.__call__, vars(module))["state"] == dict[str, np.ndarray] | None
     assert typing.get_type_hints(module.Grads.__init__, vars(module))["params"] == dict[str, np.ndarray]
 
 

@@ -12,9 +12,13 @@ from symbptt.codegen.runtime.types import _is_complex, _type_of
 def init(sizes: dict[str, int], seed: int = 0, dtype: type = np.float64) -> Arrays:
     """Return first values of the parameters by name: those that the cell gives, else matrices that are Glorot uniform, or orthogonal
     where both axes are one of a state, and zeros. `sizes` are all named sizes; `dtype` is np.float32 or np.float64."""
-    shapes, random = _shapes_of(sizes), np.random.default_rng(seed)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ArgumentError(f"dtype: float32 or float64 is expected, got {np.dtype(dtype)}")
+    shapes = _shapes_of(sizes)
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise ArgumentError(f"seed: an integer of at least 0 is expected, got {seed!r}")
+    # NumPy compares its types with names of types, and with what names none.
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ArgumentError(f"dtype: float32 or float64 is expected, got {getattr(dtype, '__name__', dtype)}")
+    random = np.random.default_rng(seed)
     found = {k: _first_value(FIRST[k], shapes[k], random, _is_complex(k)) for k in PARAMS}
     return {k: np.array(v, _type_of(k, dtype), order="C") for k, v in found.items()}
 

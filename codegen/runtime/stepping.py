@@ -22,7 +22,7 @@ class Stepper:
         self.left: Any = None
         self.known: Any = None
 
-    def __call__(self, inputs: Any = None, state: Any = None) -> tuple[Arrays, Arrays]:
+    def __call__(self, inputs: Arrays | None = None, state: Arrays | None = None) -> tuple[Arrays, Arrays]:
         """Return the states after one step and its outputs, with what a loss predicts there, by name: inputs (B, ...) or (...), state
         likewise; an omitted one is what it begins with, zero as a rule."""
         inputs, state = {} if inputs is None else inputs, {} if state is None else state
@@ -78,7 +78,7 @@ class Stepper:
         return _shapes(**self.sizes)[size][0] if size else np.inf
 
 
-def stepper(params: Any) -> Stepper:
+def stepper(params: Arrays) -> Stepper:
     """Return what runs the cell with these parameters one step at a time: `state, outputs = stepper(inputs, state)`."""
     return Stepper(params)
 

@@ -100,7 +100,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 9471e3fe'
+MARK = 'gru 9cefb2b2'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -258,9 +258,13 @@ def _step(tape, given, sizes, B, dtype):
 def init(sizes: dict[str, int], seed: int = 0, dtype: type = np.float64) -> dict[str, np.ndarray]:
     """Return first values of the parameters by name: those that the cell gives, else matrices that are Glorot uniform, or orthogonal
     where both axes are one of a state, and zeros. `sizes` are all named sizes; `dtype` is np.float32 or np.float64."""
-    shapes, random = _shapes_of(sizes), np.random.default_rng(seed)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ArgumentError(f"dtype: float32 or float64 is expected, got {np.dtype(dtype)}")
+    shapes = _shapes_of(sizes)
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise ArgumentError(f"seed: an integer of at least 0 is expected, got {seed!r}")
+    # NumPy compares its types with names of types, and with what names none.
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ArgumentError(f"dtype: float32 or float64 is expected, got {getattr(dtype, '__name__', dtype)}")
+    random = np.random.default_rng(seed)
     found = {k: _first_value(FIRST[k], shapes[k], random, _is_complex(k)) for k in PARAMS}
     return {k: np.array(v, _type_of(k, dtype), order="C") for k, v in found.items()}
 
@@ -377,7 +381,7 @@ class Stepper:
         self.left = None
         self.known = None
 
-    def __call__(self, inputs=None, state=None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def __call__(self, inputs: dict[str, np.ndarray] | None = None, state: dict[str, np.ndarray] | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the states after one step and its outputs, with what a loss predicts there, by name: inputs (B, ...) or (...), state
         likewise; an omitted one is what it begins with, zero as a rule."""
         inputs, state = {} if inputs is None else inputs, {} if state is None else state
@@ -432,7 +436,7 @@ class Stepper:
         return _shapes(**self.sizes)[size][0] if size else np.inf
 
 
-def stepper(params) -> Stepper:
+def stepper(params: dict[str, np.ndarray]) -> Stepper:
     """Return what runs the cell with these parameters one step at a time: `state, outputs = stepper(inputs, state)`."""
     return Stepper(params)
 
