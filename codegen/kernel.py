@@ -281,7 +281,7 @@ class Kernel:
         _, _, T, B, _, batched = self.read(call["params"], state=call["state"], steps=call["steps"], **groups)
         active, reset = self._checked(self.module._masks, call["lengths"], call["reset"], T, B)
         order = Order(None if active is None else active.sum(0), (T, B) if batched else (T,))
-        turned = {k: order.of(v, self._over_steps) for k, v in groups.items()}
+        turned: dict[str, Any] = {k: order.of(v, self._over_steps) for k, v in groups.items()}
         if "mask" in call and self._model().at == "every":
             mask = self._plain("mask", call["mask"])
             # A mask of another shape is refused by the module.
@@ -331,7 +331,7 @@ class Kernel:
         Raises: ArgumentError as `forward` does, and for tangents of another shape or of what has none; CellError for cells of complex
         numbers, with fixed points, or with a number of rounds that is a named size.
         """
-        masks = {"steps": steps, "lengths": lengths, "reset": reset}
+        masks: Any = {"steps": steps, "lengths": lengths, "reset": reset}
         groups = self._with_tangents(params, inputs, state, tangents, targets, steps)
         if isinstance(self.target, Model):
             loss = self.value(params, inputs, targets, state, **masks)
@@ -438,8 +438,8 @@ class Kernel:
 
     def _with_tangents(
         self, params: Any, inputs: Any, state: Any, tangents: Any, targets: Any, steps: int | None
-    ) -> dict[str, dict[str, Any]]:
-        """Return the groups of a call with the tangents of what is in them.
+    ) -> Any:
+        """Return the groups of a call with the tangents of what is in them, by the names of its arguments.
 
         Raises: ArgumentError as `read` does, and for tangents of another shape or of what has none.
         """
@@ -465,7 +465,8 @@ class Kernel:
         if self.memory != "all":
             return  # the module refuses what the caller does not allow
         # Cheap first: the plan takes long, and few calls are large.
-        inputs, steps = call["inputs"], call["steps"]
+        inputs: Any = call["inputs"]
+        steps: int | None = call["steps"]
         lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
         said = steps if isinstance(steps, int | np.integer) else 0
         if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:

@@ -315,7 +315,7 @@ RAGGED = [[1.0], [1.0, 2.0]]
         (lambda: sb.encoder_decoder(leaky, writer), 'tell which it takes: state={"s": "h"}'),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "q"}), "'q' is no state of the encoder"),
         (lambda: sb.encoder_decoder(leaky, writer, {"o": "h"}), "'o' is no state of the decoder"),
-        (lambda: sb.encoder_decoder(leaky, writer, {"s": 5}), "5 is no state of the encoder"),
+        (lambda: sb.encoder_decoder(leaky, writer, {"s": 5}), "5 is no state of the encoder"),  # type: ignore[dict-item]
         (lambda: _sent_back(1.0), "h: shape (2, 1, 3), or (1, 3) for the last step, is expected, got ()"),
         (lambda: _sent_back(np.ones(3)), "h: shape (2, 1, 3), or (1, 3) for the last step, is expected, got (3,)"),
         (lambda: _sent_back(np.ones((1, 3), "f")), "h: a cotangent of float64 is expected, got float32"),
