@@ -297,6 +297,16 @@ def test_models_equal_the_kernel(case: int, by: Any, backend: str) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("by", [by_torch, by_jax])
+@pytest.mark.parametrize("lead", [(0, 2), (3, 0)])
+def test_clipped_chunks_take_no_step_and_no_sample(by: Any, lead: tuple[int, int]) -> None:
+    given, flow = model_arguments(MODELS[1], *lead), FLOWS[3]
+    found = by(MODELS[1], flow, given, {}, "native")
+    for name, value in wanted_of(MODELS[1], flow, given, {}).items():
+        assert_close(found[name], value, name, 1e-12)
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize(("cell", "flow"), [*zip(CELLS, cycle(FLOWS[1:]))], ids=lambda v: getattr(v, "name", ""))
 @pytest.mark.parametrize("compare", [compare_torch, compare_jax])
 @pytest.mark.thinned(7, 5)

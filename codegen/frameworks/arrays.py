@@ -59,6 +59,12 @@ def _ends(lengths: Any, T: int) -> tuple[Any, Any]:
     return time < lengths, np.minimum(time, np.maximum(lengths - 1, 0))
 
 
+def _rows(x: Any) -> Any:
+    """Return all entries of each sample in one row. A framework cannot tell how many these are from the number of all: there may be no
+    sample."""
+    return x.reshape(len(x), int(np.prod(x.shape[1:])))
+
+
 def _greatest(rows: Any) -> Any:
     """Return the greatest magnitude in the rows of some matrices."""
     return np.abs(np.concatenate(rows, 1)).max(1)

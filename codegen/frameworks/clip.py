@@ -1,11 +1,11 @@
 """Adjoints kept under a joint norm, in modules for torch and for JAX."""
 
-from symbptt.codegen.frameworks.arrays import _greatest, _where
+from symbptt.codegen.frameworks.arrays import _greatest, _rows, _where
 
 
 def _clipped(adjoints, most):
     """Return adjoints, scaled so that their joint norm is at most `most` for each sample."""
-    rows = [x.reshape(x.shape[0], -1) for x in adjoints]
+    rows = [_rows(x) for x in adjoints]
     # What is squared is at most one, so that nothing overflows; of zeros nothing is divided by zero.
     size = _greatest(rows)
     size = size + (size == 0)

@@ -85,6 +85,10 @@ def _linear(a, b, back):
     return jax.lax.platform_dependent(a, b, cpu=by_steps, default=at_once) if len(b) else b
 
 
+def _rows(x):
+    return jax.vmap(jnp.ravel)(x)
+
+
 def _greatest(rows):
     return jnp.abs(jnp.concatenate(rows, 1)).max(1)
 

@@ -104,6 +104,10 @@ def _window(b):
     return 1 << max(most, 1).bit_length() - 1
 
 
+def _rows(x):
+    return x.reshape(x.shape[0], x.shape[1:].numel())
+
+
 def _greatest(rows):
     return torch.cat(rows, 1).abs().amax(1)
 
