@@ -33,8 +33,34 @@ def recurrence(kernel, module):
     return of_kernel
 
 
+# Where a context alone enables 64 bits, the thread that calls back knows nothing of it, and JAX rounds what goes through it to 32 bits.
+# Numbers of 64 bits go as two words each.
 def _called_back(call, told, *arrays):
-    return jax.pure_callback(call, told, *arrays, vmap_method="sequential")
+    """Return what a call of the kernel gives, of the shapes and types that are told."""
+
+    def of_words(*words):
+        return jax.tree.map(_words, call(*jax.tree.map(_numbers, words, types)))
+
+    types = jax.tree.map(lambda x: x.dtype, arrays)
+    words = jax.eval_shape(lambda given: jax.tree.map(_bits, given), told)
+    found = jax.pure_callback(of_words, words, *jax.tree.map(_bits, arrays), vmap_method="sequential")
+    return jax.tree.map(lambda x, like: jax.lax.bitcast_convert_type(x, like.dtype), found, told)
+
+
+def _bits(x):
+    return jax.lax.bitcast_convert_type(x, np.uint32) if x.dtype.itemsize == 8 else x
+
+
+def _words(x):
+    """Return the words of an array of NumPy, as JAX orders them."""
+    x = np.asarray(x, order="C")
+    return x.reshape(*x.shape, 1).view(np.uint32) if x.dtype.itemsize == 8 else x
+
+
+def _numbers(words, dtype):
+    """Return the array of NumPy that words stand for."""
+    x = np.asarray(words, order="C")
+    return x.view(dtype)[..., 0] if dtype.itemsize == 8 else x
 
 
 def _names(module):
