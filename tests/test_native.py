@@ -307,6 +307,23 @@ def test_clipped_chunks_take_no_step_and_no_sample(by: Any, lead: tuple[int, int
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("by", [by_torch, by_jax])
+@pytest.mark.parametrize("model", MODELS[1:4:2], ids=("every", "last"))
+def test_padding_reaches_no_gradient(model: sb.Model, by: Any) -> None:
+    """A sample without a step, and what lies behind the end of others, may hold anything."""
+    masked = {"lengths": np.array([4, 0, 2])}
+    given = model_arguments(model, 4, 3)
+    wanted = wanted_of(model, {}, given, masked)
+    for x in given[1], given[2]:
+        for k, v in x.items():
+            ended = np.arange(4)[:, None] >= masked["lengths"]
+            x[k] = np.where((ended if len(v) == 4 else ended[0])[..., None], np.nan, v)
+    found = by(model, {}, given, masked, "native")
+    for name, value in wanted.items():
+        assert_close(found[name], value, name, 1e-12)
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize(("cell", "flow"), [*zip(CELLS, cycle(FLOWS[1:]))], ids=lambda v: getattr(v, "name", ""))
 @pytest.mark.parametrize("compare", [compare_torch, compare_jax])
 @pytest.mark.thinned(7, 5)

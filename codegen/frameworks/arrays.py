@@ -48,15 +48,9 @@ def _where(condition: Any, x: Any, other: Any) -> Any:
     return np.where(condition, x, other)
 
 
-def _at(x: Any, index: Any) -> Any:
-    """Return the entries of steps (steps, B) of all samples."""
-    return x[index, np.arange(index.shape[1])]
-
-
-def _ends(lengths: Any, T: int) -> tuple[Any, Any]:
-    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
-    time = np.arange(T)[:, None]
-    return time < lengths, np.minimum(time, np.maximum(lengths - 1, 0))
+def _range(n: int, like: Any) -> Any:
+    """Return the integers below one, where an array is."""
+    return np.arange(n)
 
 
 def _rows(x: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a loss reads that is taken at every step of each sample, in modules for torch and for JAX."""
 
-from symbptt.codegen.frameworks.arrays import _at, _ends
-from symbptt.codegen.frameworks.cell import TARGETS
+from symbptt.codegen.frameworks.cell import LOSS_INPUTS, TARGETS
+from symbptt.codegen.frameworks.masks import _ends, _held, _present
 
 
 def _read(given, values, lengths, T):
@@ -9,5 +9,5 @@ def _read(given, values, lengths, T):
     if lengths is None:
         return {**given, **values}, None, T
     active, index = _ends(lengths, T)
-    # Behind the end of a sample may stand anything: its last step is held.
-    return {**given, **values, **{k: _at(given[k], index) for k in TARGETS}}, active, T
+    ran = {k: v[:, _present(lengths)] for k, v in values.items() if k in LOSS_INPUTS}
+    return {**given, **ran, **{k: _held(given[k], lengths, index) for k in TARGETS}}, active, T

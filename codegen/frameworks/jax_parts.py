@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from symbptt.codegen.frameworks.cell import _backward, _forward
-from symbptt.codegen.frameworks.masks import _like
+from symbptt.codegen.frameworks.masks import _at, _like
 from symbptt.codegen.frameworks.steps import _called
 
 
@@ -55,8 +55,8 @@ def _where(condition, x, other):
     return jnp.where(condition, x, other)
 
 
-def _at(x, index):
-    return x[index, jnp.arange(index.shape[1])]
+def _range(n, like):
+    return jnp.arange(n)
 
 
 def _joined(parts):
@@ -91,12 +91,6 @@ def _rows(x):
 
 def _greatest(rows):
     return jnp.abs(jnp.concatenate(rows, 1)).max(1)
-
-
-def _ends(lengths, T):
-    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
-    time = jnp.arange(T)[:, None]
-    return time < lengths, jnp.minimum(time, jnp.maximum(lengths - 1, 0))
 
 
 def _there(lead, active, reset, index, params, inputs, state):

@@ -1,7 +1,7 @@
 """Lengths and resets in modules for torch and for JAX: what a sample that has ended reads, and where states begin anew."""
 
 from symbptt.codegen.frameworks.arguments import ArgumentError, _weights
-from symbptt.codegen.frameworks.arrays import _at, _ends, _has_values, _is_integer, _is_truth, _mask
+from symbptt.codegen.frameworks.arrays import _has_values, _is_integer, _is_truth, _mask, _range, _where
 from symbptt.codegen.frameworks.cell import INPUTS, STATES
 
 
@@ -33,11 +33,33 @@ def _masked(given, T, lengths, reset):
     reads."""
     arrays, active, index = dict(given), None, None
     if lengths is not None:
-        # A sample that has ended repeats its last step, so that only values are computed that were finite before.
         active, index = _ends(lengths, T)
-        arrays.update((k, _at(given[k], index)) for k in INPUTS)
+        arrays.update((k, _held(given[k], lengths, index)) for k in INPUTS)
+        arrays.update((k, given[k][_present(lengths)]) for k in STATES)
         reset = reset if reset is None else reset & active
     return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
+
+
+def _ends(lengths, T):
+    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
+    time = _range(T, lengths)[:, None]
+    return time < lengths, _where(time < lengths, time, (lengths - 1) * (lengths > 0))
+
+
+def _at(x, index):
+    """Return the entries of steps (steps, B) of all samples."""
+    return x[index, _range(index.shape[1], index)]
+
+
+# Only values are computed that were finite before: padding may hold anything, and 0 * nan would reach the gradients of all weights.
+def _held(x, lengths, index):
+    """Return data of which a sample that has ended repeats its last step; one without a step repeats the first of the longest."""
+    return x[index, _present(lengths)]
+
+
+def _present(lengths):
+    """Return for each sample whose data it reads: its own, or those of the longest where it has no step."""
+    return _where(lengths > 0, _range(len(lengths), lengths), lengths.argmax() if len(lengths) else 0)
 
 
 def _like(mask, x):

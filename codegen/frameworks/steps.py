@@ -1,9 +1,9 @@
 """All steps of a cell in modules for torch and for JAX, with lengths and resets."""
 
 from symbptt.codegen.frameworks.arguments import _arguments, _parted
-from symbptt.codegen.frameworks.arrays import _at, _ends, _recurrence, _where
+from symbptt.codegen.frameworks.arrays import _recurrence, _where
 from symbptt.codegen.frameworks.cell import OUTPUTS, STATES
-from symbptt.codegen.frameworks.masks import _like, _masked, _masks
+from symbptt.codegen.frameworks.masks import _at, _ends, _like, _masked, _masks
 
 
 def _called(params, inputs, state, lengths, reset, steps):

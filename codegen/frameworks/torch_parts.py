@@ -7,7 +7,7 @@ import torch
 
 from symbptt.codegen.frameworks.arguments import ArgumentError, _parted, _weights
 from symbptt.codegen.frameworks.cell import INPUTS, OUTPUTS, STATES, _backward, _forward, _kept
-from symbptt.codegen.frameworks.masks import _like
+from symbptt.codegen.frameworks.masks import _at, _like
 from symbptt.codegen.frameworks.steps import _called
 
 
@@ -66,8 +66,8 @@ def _where(condition, x, other):
     return torch.where(condition, x, other)
 
 
-def _at(x, index):
-    return x[index, torch.arange(index.shape[1], device=index.device)]
+def _range(n, like):
+    return torch.arange(n, device=like.device)
 
 
 def _joined(parts):
@@ -110,12 +110,6 @@ def _rows(x):
 
 def _greatest(rows):
     return torch.cat(rows, 1).abs().amax(1)
-
-
-def _ends(lengths, T):
-    """Return which steps and samples are active, and for each the step that it reads: from its length on a sample reads its last."""
-    time = torch.arange(T, device=lengths.device).unsqueeze(1)
-    return time < lengths, torch.minimum(time, (lengths - 1).clamp(min=0))
 
 
 class _Recurrence(torch.autograd.Function):
