@@ -8,8 +8,10 @@ import pytest
 import symbptt as sb
 from symbptt import Chunked, Input, Param, State, Target, Window
 from symbptt.autodiff import forward_mode
+from symbptt.language.tangent import tangent_of
 from tests.kernels import kernel_of
 from tests.native_cells import CELLS, SIZES, arguments, begun, branches, masks, plain
+from tests.readback import assert_read, sizes_of
 
 STEP = 1e-25
 SHAPES = ((5, 3, False), (4, 3, True), (1, 1, True), (2, 1, False), (0, 2, False))
@@ -204,6 +206,19 @@ def test_equations_of_tangents_are_a_derivation() -> None:
     assert "u_t = Ẇ x_t + W ẋ_t + U̇ h_{t-1} + U ḣ_{t-1} + ḃ" in text and "ḣ_t = u_t ⊙ (1 - h_t²)" in text
     with pytest.raises(sb.ArgumentError, match="write sb.derive\\(plain\\).forward_mode"):
         sb.derive(sb.model(plain, squared)).forward_mode()
+
+
+def test_equations_of_tangents_have_functions_whole_and_read_as_the_kernel_computes() -> None:
+    @sb.cell
+    def attending(x: Input["m"], h: State["n"], K: Param["k n"], V: Param["k n"], g: Param["n"]):
+        a = K @ h
+        p = sb.softmax(a)
+        return g * sb.layer_norm(p @ V) + sb.norm(x)
+
+    text = sb.derive(attending).forward_mode().text()
+    assert "ṗ_t     = p_t ⊙ (ȧ_t - p_tᵀ ȧ_t)" in text and "LN(" in text and "shifted" not in text
+    dotted = tangent_of(attending)
+    assert_read(dotted, sizes_of(dotted))
 
 
 def test_what_has_no_tangent_is_refused_by_name() -> None:

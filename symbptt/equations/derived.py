@@ -21,8 +21,8 @@ def equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations
     """Return the equations of a cell or a model, its functions whole; `counted`: the condition under which the loss of a
     step contributes to gradients, where truncation drops some."""
     if not isinstance(target, Model):
-        return Equations(derive(folded(target.written)))
-    step = folded(target.cell.written)
+        return Equations(derive(target.shown))
+    step = target.cell.shown
     return Equations(derive(step), _loss_of(target, counted, convolutions_of(step)))
 
 

@@ -29,6 +29,7 @@ from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
 from symbptt.language.array import TRACED, Array, apply, as_array, graph_of
+from symbptt.language.folding import folded
 from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.groups import NOTHING, Group, group_of, grouped
 from symbptt.language.init import initial
@@ -150,6 +151,11 @@ class Cell:
     def written(self) -> Step:
         """The same, also of a cell of complex numbers, of which pages alone are made."""
         return written_out(self.looped)
+
+    @functools.cached_property
+    def shown(self) -> Step:
+        """The same as pages show it, with its functions whole."""
+        return folded(self.written)
 
     def with_consts(self, consts: Mapping[str, Any]) -> Cell:
         """Return the cell with other values of its constants.

@@ -34,6 +34,11 @@ class TangentCell(Cell):
         """The step of the cell with its tangents; each round of a repetition has its own."""
         return with_tangents(self.of.step, self.dots)
 
+    @functools.cached_property
+    def shown(self) -> Step:
+        """The same as pages show it: the tangents of whole functions, as ṗ = p ⊙ (ȧ - pᵀ ȧ) of p = softmax(a)."""
+        return with_tangents(self.of.shown, self.dots)
+
 
 class TangentLoss(Loss):
     """The tangent of a loss: a loss that reads tangents beside values."""
