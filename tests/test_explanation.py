@@ -184,6 +184,22 @@ def test_every_cell_is_explained(name: str) -> None:
     assert not [x for r in found.reasons for x in r.given if "None" in str(x) or "einsum" in str(x)]
 
 
+def test_names_stand_for_what_the_page_says() -> None:
+    """v and v - h, n and 1 + n have one adjoint each, under the name of the first; the second has no name."""
+
+    @sb.cell
+    def damped(x: Input["n"], h: State["n"], W: Param["n n"], U: Param["n n"]):
+        v = W @ x
+        n = sb.norm(h)
+        return sb.tanh(U @ ((v - h) * h)) / (1 + n)
+
+    d = sb.derive(damped)
+    page = {equation.lhs: equation.rhs for equation in d.forward}
+    assert {"v_t", "n_t"} <= page.keys()
+    named = [x for reason in d.explain().reasons for x in reason.named]
+    assert named and not [str(x) for x in named if page.get(x.name, x.formula) != x.formula]
+
+
 def test_a_notebook_shows_lines_formulas_and_rules() -> None:
     found = sb.derive(lstm).explain()
     html, text = found._repr_html_(), found.text()

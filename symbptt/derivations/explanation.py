@@ -6,6 +6,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from itertools import chain
 
@@ -266,6 +267,11 @@ class _Made:
     def label(self, id: int) -> str:
         return self.text.notation.symbol(self.labels[id])
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The names that values have themselves, not only their adjoints."""
+        return frozenset(label.name for label in self.labels.values() if not label.adjoint)
+
     def adjoint(self, name: str) -> str:
         return self.text.notation.symbol(Label(name, 0, True, mark=self.mark))
 
@@ -311,8 +317,9 @@ class _Made:
             yield self._named(mine, id)
         for arg in [arg for value, arg, _ in reversed(r.given) if value == id]:
             label = self.labels.get(r.adjoint[arg])
-            # What is given the whole adjoint is a part of the value that the name stands for.
-            is_named = label is not None and r.adjoint[arg] != r.adjoint[id] and arg not in self.labels
+            # What is given the whole adjoint is a part of the value that the name stands for; and of values that have one adjoint, as v
+            # and v - u, the name is that of another.
+            is_named = label is not None and r.adjoint[arg] != r.adjoint[id] and label.name not in self._names
             if label is not None and is_named and r.graph[arg].family != "leaf":
                 yield self._named(label._replace(adjoint=False), arg)
 
