@@ -383,6 +383,19 @@ def test_a_page_has_the_equation_and_that_of_its_adjoint() -> None:
     assert r"\lambda_{t}" in d.latex() and "λ" in d.mathml()
 
 
+def test_a_page_has_one_equation_of_a_fixed_point_of_parameters() -> None:
+    """Where its rounds begin, here at an input, is not what it depends on: λ is a sum over steps, as what else is computed once."""
+
+    @sb.cell
+    def once(x: Input["n"], h: State["n"], w: Param["n"]):
+        z = sb.fixed_point(lambda z: 0.5 * np.tanh(z) + w, x)
+        return z + h * x
+
+    text = sb.derive(once).text()
+    assert "  z   = 0.5 tanh(z) + w\n" in text and "solved" not in text
+    assert "  λ  = Σ_t dh_t + 0.5 λ ⊙ (1 - tanh(z)²)\n  dw = λ\n" in text
+
+
 def test_lines_of_the_page_are_the_gradients_of_the_module() -> None:
     """The page, worked through by hand: λ is solved for, by I - Jᵀ."""
     params, inputs, state = case(equilibrium, 2, 1, SIZES)

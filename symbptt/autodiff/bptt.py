@@ -96,8 +96,10 @@ def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
         if node.family == "leaf":
             varies = node.attrs.role in PER_SAMPLE
         else:
-            # A total sums over steps and samples, so that its value no longer depends on either.
-            varies = node.family != "total" and any(arg in found for arg in node.args)
+            # A total sums over steps and samples, so that its value no longer depends on either; a fixed point does not depend on where
+            # its rounds begin.
+            read = node.args[node.attrs.carried :] if node.family == "point" else node.args
+            varies = node.family != "total" and any(arg in found for arg in read)
         if varies or id in rounded:
             found.add(id)
     return found
