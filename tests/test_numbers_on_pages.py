@@ -152,6 +152,18 @@ def test_no_derivative_shows_the_roundings_of_its_numbers() -> None:
     assert_jacobians_read(decimals(), {"n": 3})
 
 
+def test_a_jacobian_has_the_digits_of_its_page() -> None:
+    """1 / √3 has sixteen digits, and 0.2 / 3 is 1 / 15: neither is what rounding has left of a shorter number."""
+
+    @sb.cell
+    def scaled_down(x: Input["n"], h: State["n"], c: State["n"], W: Param["n n"]):
+        return x * (W @ h) / np.sqrt(3.0), 0.2 * c / 3 + x
+
+    d = sb.derive(scaled_down)
+    assert "0.5773502691896258 diag(x_t) W" in d.jacobian("h", "h").text()
+    assert "dc_{t+1}" in d.text() and "(1 / 15) dc" in d.text() and d.jacobian("c", "c").text().endswith("(1 / 15) I")
+
+
 @pytest.mark.parametrize("where", [entrywise, partials, subexpressions], ids=lambda module: module.__name__[18:])
 def test_a_rounding_that_shows_is_seen(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
     monkeypatch.setattr(where, "in_decimals", lambda e, given=(): e)

@@ -14,6 +14,7 @@ from math import gcd
 
 import sympy as sp
 
+from symbptt.autodiff.partials import in_decimals
 from symbptt.equations.algebra.between_zeros import with_joined
 from symbptt.equations.algebra.conjugates import conjugate_of, joined, part_of
 from symbptt.equations.algebra.entries import LETTERS
@@ -314,7 +315,7 @@ def _of_one_base(above: Expr, below: Expr, known: Container[str] = ()) -> tuple[
             kept.append(factor)
             continue
         rest = 1 - exponent.value
-        left = Call("sqrt", (base,)) if rest == HALF else Power(base, Number(_short(rest)))
+        left = Call("sqrt", (base,)) if rest == HALF else Power(base, Number(in_decimals(rest)))
         i = parts.index(base)
         parts = [*parts[:i], left, *parts[i + 1 :]]
     return (above, below) if len(kept) == len(_flat((below,))) else (times(parts), times(kept) if kept else ONE)
@@ -327,11 +328,6 @@ def _root(e: Expr) -> tuple[Expr, Number] | None:
     if isinstance(e, Power) and isinstance(e.exponent, Number) and 0 < e.exponent.value < 1:
         return e.base, e.exponent
     return None
-
-
-def _short(value: sp.Expr) -> sp.Expr:
-    """Return a difference of decimal numbers as one: 0.3, not 0.30000000000000004, for 1 - 0.7."""
-    return sp.Float(float(f"{float(value):.15g}")) if value.is_Float else value
 
 
 def _without_modulus(e: Over) -> Over:

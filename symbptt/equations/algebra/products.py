@@ -154,13 +154,6 @@ def without_numbers(part: Expr) -> Expr:
     return times(rest) if isinstance(part, Times) else matmul(rest)
 
 
-def without_rounding(number: sp.Expr) -> sp.Expr:
-    """Return a product of numbers without what rounding has left in its last digits."""
-    # A float64 holds 15 decimal digits exactly; further ones are traces of the multiplication.
-    rounded = {x: sp.Float(float(f"{float(x):.15g}")) for x in number.atoms(sp.Float)}
-    return number.xreplace(rounded)
-
-
 def number_of(size: sp.Expr) -> Expr:
     """Return a number, or a size as one."""
     return Number(size) if size.is_number else count(size)

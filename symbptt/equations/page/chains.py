@@ -16,6 +16,7 @@ import sympy as sp
 from symbptt.autodiff.chain import Chain
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.labels import Label
+from symbptt.autodiff.partials import in_decimals
 from symbptt.autodiff.term import (
     Around,
     At,
@@ -68,7 +69,6 @@ from symbptt.equations.algebra.products import (
     turned,
     weighted,
     without_numbers,
-    without_rounding,
 )  # fmt: skip
 from symbptt.equations.algebra.wholes import ALONG
 from symbptt.ir.naming import free_letters
@@ -513,7 +513,7 @@ class _Drawing:
         return None
 
     def _with_numbers(self, parts: list[Expr]) -> Drawn:
-        number = without_rounding(sp.sympify(self.term.number))
+        number = in_decimals(sp.sympify(self.term.number))
         coefficient, sizes = number.as_coeff_Mul()
         sign = -1 if coefficient.is_negative else 1
         above, below = (
@@ -547,7 +547,7 @@ class _Indexed:
         ranges = self.of.calculus.ranges
         indices = {s: Index(next(self.names), ranges[s]) for s in term.sums}
         inner = replace(self, places={**self.places, **indices})
-        number = without_rounding(sp.sympify(term.number))
+        number = in_decimals(sp.sympify(term.number))
         coefficient, sizes = number.as_coeff_Mul()
         above, below = (
             sp.fraction(abs(coefficient) * sizes) if coefficient.is_Rational else (abs(coefficient) * sizes, sp.S.One)
