@@ -32,6 +32,8 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+UNIT = ("e", "unit")
+"""The words for a unit vector: the second where a value is called e."""
 NUMBERS = {"1i": 1j, "π": np.pi, "∞": np.inf, "√π": np.sqrt(np.pi)}
 
 
@@ -741,9 +743,9 @@ class Reader:
         if plain != token and not self.is_known(token) and self.is_known(plain):
             return np.conj(self.symbol(plain))
         head, _, sub = token.partition("_")
-        if head == "e" and sub.startswith("{") and symbol_of(sub[1:-1]).time is not None:
+        if head in UNIT and sub.startswith("{") and symbol_of(sub[1:-1]).time is not None:
             return self.unit(sub[1:-1])
-        if head == "e" and sub.strip("{}") in self.rounds.now and not self.is_known(token):
+        if head in UNIT and sub.strip("{}") in self.rounds.now and not self.is_known(token):
             if not self.shape:
                 raise ValueError(f"nothing says how long {token} is in {self.line!r}")
             return np.eye(self.shape[0])[self.rounds.now[sub.strip("{}")]]

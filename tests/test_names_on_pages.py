@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Input, Param, State, Target, zoo
+from symbptt import Const, Index, Input, Param, State, Target, zoo
 from symbptt.equations.notation.names import Used, in_ascii, latex_of_spelling, names_of_page, spelling, text_of_name
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import TEXT
@@ -174,6 +174,21 @@ def test_an_argument_of_a_function_has_a_letter_that_is_free() -> None:
         return np.tanh(W @ a + x)
 
     assert "du_t     = da_t" in sb.derive(adaptive).text("loop")
+
+
+def test_a_unit_vector_is_not_called_as_a_value_is() -> None:
+    """Beside a value e the unit vector of step k_t would be e_{k_t}."""
+
+    @sb.cell
+    def embedded(k: Index["v"], h: State["n"], E: Param["v n"]):
+        e = E[k]
+        g = np.tanh(e * h)
+        return {"h": g, "y": E @ g}
+
+    d = sb.derive(embedded)
+    assert "unit_{k_t} (" in d.text() and "unit_{i}: the unit vector that has its one at i" in d.text()
+    assert "unit_{k_t} (" in d.text(ascii=True) and r"\mathbf{e}_{k_{t}}" in d.latex()
+    assert_read(embedded, {"v": 4, "n": 3})
 
 
 def test_a_name_that_would_be_an_adjoint_s_makes_the_mark_another_one() -> None:

@@ -25,6 +25,7 @@ from symbptt.equations.notation.names import (
     spelling,
     text_of_name,
 )
+from symbptt.ir.naming import free_letters
 
 
 @dataclass(frozen=True)
@@ -457,14 +458,16 @@ def text_of(
     names: Mapping[str, str], other: Callable[[str], str] = text_of_name, made: Container[str] = frozenset()
 ) -> Notation:
     """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
-    # Where a value is called i the unit is 1i.
-    unit = "1i" if "i" in names or "i" in names.values() else "i"
+    taken = {*names, *names.values()}
+    # Where a value is called i the imaginary unit is 1i; where one is called e, of step k_t it would be the unit vector e_{k_t}.
+    imaginary, vector = "1i" if "i" in taken else "i", next(free_letters(("e", "unit"), taken))
     conjugate = conjugate_by_name(TEXT) if has_bar(names.values()) else TEXT.conjugate
     return replace(
         TEXT,
         symbol=cache(partial(_text_symbol, names=names, other=other)),
         made=made,
-        imaginary=unit,
+        imaginary=imaginary,
+        unit=lambda row: f"{vector}_{{{row}}}",
         conjugate=conjugate,
     )
 
