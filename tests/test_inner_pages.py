@@ -56,6 +56,25 @@ def assert_all_read(cell: sb.Cell, style: str, scale: float = 1.0) -> None:
         assert_read(cell, sizes_of(cell), style, form, given)
 
 
+@sb.cell
+def crossing(x: Input["n"], h: State["n"], q: State["n"], w: Param["n"]):
+    def step(both):
+        q, z = both
+        return q * w + np.tanh(w * z + x) * z, np.tanh(w * z + x)
+
+    last, z = sb.repeat(step, (q, h), 4)
+    return {"h": z, "q": last}
+
+
+def test_derivatives_in_rounds_are_written_in_saved_values() -> None:
+    """What a round makes without a name has that of the next value, and a line before those that read it."""
+    d = sb.derive(crossing)
+    for text in (d.text("loop"), d.text(), str(d.explain())):
+        assert "⊙ (1 - z̃_{t,k+1}²) for k < 4" in text
+        assert 0 < text.index("z̃_{t,k+1} = tanh(") < text.index("q̃_{t,k+1} = q̃_{t,k} ⊙ w + z̃_{t,k+1} ⊙ z̃_{t,k}")
+    assert_all_read(crossing, "loop")
+
+
 def _case(name: str, style: str) -> object:
     return pytest.param(name, style, marks=() if (name, style) in FEW else pytest.mark.long)
 

@@ -14,7 +14,7 @@ from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import beside, free_letters, next_number, unique
 from symbptt.ir.node import Node, placeholder
-from symbptt.ir.rounds import changing
+from symbptt.ir.rounds import changing, loops_of, next_values
 from symbptt.ir.shape import names_in
 from symbptt.ir.step import Argument
 
@@ -76,20 +76,32 @@ def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) 
 
 def _in_rounds(g: Graph, found: dict[int, Label]) -> dict[int, Label]:
     """Return labels with those of what goes through the rounds of a loop, and the round of each value of a body."""
-    loops = {node.args: node for node in g if node.family == "repeat"}
+    loops = loops_of(g, "repeat")
     if not loops:
         return found
     number = letter_of_rounds(g)
     depends = changing(g, range(len(g)))
     used = {label.name for label in found.values()}
     found = {id: label._replace(round=number) if depends[id] else label for id, label in found.items()}
-    for node in loops.values():
+    for node in loops:
         starts, carried, _, following = node.attrs.parts(node.args)
         for start, leaf, new in zip(starts, carried, following, strict=True):
             name = beside(g.names.get(leaf, g[leaf].attrs.name.split(".")[-1]), used - {g.names.get(leaf, "")})
             used.add(name)
             found |= {start: Label(name, 0, round="0"), leaf: Label(name, 0, round=number)}
             found[new] = Label(name, 0, round=f"{number}+1")
+    return found
+
+
+def of_what_rounds_make(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
+    """Return the values without a name that are next values of loops and fixed points, with the names that these have: of
+    z_{k+1} = tanh(a_k) the derivative is then written in z_{k+1}."""
+    found: dict[int, Label] = {}
+    for leaf, new in (pair for node in loops_of(g, "repeat", "point") for pair in next_values(node)):
+        value = g[new].args[0]
+        # A value with a name of its own is written under it.
+        if leaf in labels and value not in labels and g[value].family not in ("leaf", "number"):
+            found.setdefault(value, labels.get(new, labels[leaf]))
     return found
 
 

@@ -11,7 +11,7 @@ from html import escape
 from itertools import chain
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import Label, letter_of_rounds
+from symbptt.autodiff.labels import Label, letter_of_rounds, of_what_rounds_make
 from symbptt.autodiff.rules import rule
 from symbptt.autodiff.subexpressions import formula
 from symbptt.derivations.tables import by_name, constants_of, said, said_in_latex
@@ -216,7 +216,8 @@ def explain(cell: Cell, page: Equations) -> Explanation:
 
 def _explained(cell: Cell, page: Equations, pen: Pen) -> Explanation:
     r, labels = page.recursion, page.labels
-    text, latex = (Writer(r.graph, labels, p.notation) for p in (pen, page.latex_pen))
+    read = {**labels, **of_what_rounds_make(r.graph, labels)}
+    text, latex = (Writer(r.graph, read, p.notation) for p in (pen, page.latex_pen))
     made = _Made(r, labels, page.mark, text, latex, page)
     reasons: list[Reason] = []
     for place, ids in _by_place(r):

@@ -17,7 +17,7 @@ from symbptt.autodiff.block import Block
 from symbptt.autodiff.chain import chain, moving
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import jacobian
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import Label, of_what_rounds_make
 from symbptt.derivations.tables import (
     equation,
     gathered,
@@ -38,7 +38,6 @@ from symbptt.equations.page.derivatives_in_rounds import (
     in_last_round,
     line_of,
     of_rounds,
-    of_what_rounds_make,
     said_of_equations,
     solved,
 )

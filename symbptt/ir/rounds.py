@@ -214,6 +214,17 @@ def for_page(step: Step) -> Step:
     return replace(step, graph=g, leaves=leaves, next=following, outputs=outputs)
 
 
+def loops_of(g: Graph, *families: str) -> list[Node]:
+    """Return the loops and fixed points on a page, "repeat" and "point": of the values of one, which have the same arguments, the last."""
+    return list({node.args: node for family in families for node in g if node.family == family}.values())
+
+
+def next_values(node: Node) -> Iterator[tuple[int, int]]:
+    """Yield the leaves that stand for what changes from round to round on a page, and what a round makes of each."""
+    n = node.attrs.carried
+    yield from zip(node.args[n : 2 * n], node.args[-n:], strict=True)
+
+
 def _own(g: Graph, ids: Sequence[int], carried: Sequence[int], what: str) -> list[int]:
     """Return second values of nodes, one for each leaf that is carried: what goes round may be another value of the step as well,
     and several loops, or values of one loop, may begin or end with one."""

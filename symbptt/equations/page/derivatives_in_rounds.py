@@ -37,21 +37,8 @@ from symbptt.equations.algebra.traversal import every
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.lines import Note
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Node
-from symbptt.ir.rounds import changing, leaves_of
+from symbptt.ir.rounds import changing, leaves_of, loops_of, next_values
 from symbptt.ir.shape import size_text
-
-
-def of_what_rounds_make(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
-    """Return the values without a name that are next values of loops and fixed points, with the names that these have: of
-    z_{k+1} = tanh(a_k) the derivative is then written in z_{k+1}."""
-    found: dict[int, Label] = {}
-    for leaf, new in _next_values(g):
-        value = g[new].args[0]
-        # A value with a name of its own is written under it.
-        if leaf in labels and value not in labels and g[value].family not in ("leaf", "number"):
-            found.setdefault(value, labels.get(new, labels[leaf]))
-    return found
 
 
 def line_of(g: Graph, id: int, labels: Mapping[int, Label]) -> int:
@@ -60,7 +47,7 @@ def line_of(g: Graph, id: int, labels: Mapping[int, Label]) -> int:
     # All but a fixed point are defined by what they are computed from.
     if node.family != "point":
         return id
-    leaf, new = list(_pairs(node))[node.attrs.out]
+    leaf, new = list(next_values(node))[node.attrs.out]
     return _line_of(g, leaf, new, labels)
 
 
@@ -74,7 +61,7 @@ def in_last_round(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
     """Return leaves for what loops carry behind their last rounds, and how these values are named."""
     return {
         behind(g, leaf): labels[leaf]._replace(round=size_text(node.attrs.count))
-        for node in _loops(g, "repeat")
+        for node in loops_of(g, "repeat")
         for leaf in node.attrs.parts(node.args)[1]
         if leaf in labels
     }
@@ -83,11 +70,12 @@ def in_last_round(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
 def of_rounds(g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Set[int]) -> dict[int, Label]:
     """Return the values whose derivatives tell those of the leaves `told`, and their names: where rounds begin, what a round makes, and
     what the equations of fixed points say."""
-    starts = (zip(*node.attrs.parts(node.args)[1::-1], strict=True) for node in _loops(g, "repeat"))
+    starts = (zip(*node.attrs.parts(node.args)[1::-1], strict=True) for node in loops_of(g, "repeat"))
     lines_ = [(leaf, start, labels[start]) for pairs in starts for leaf, start in pairs if leaf in told]
     lines_ += [
         (leaf, _line_of(g, leaf, new, labels), labels.get(new, labels[leaf]))
-        for leaf, new in _next_values(g)
+        for node in loops_of(g, "repeat", "point")
+        for leaf, new in next_values(node)
         if leaf in told
     ]
     ends, count = {*targets}, -1
@@ -96,22 +84,6 @@ def of_rounds(g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Se
         count, read = len(ends), {*g.ancestors(ends)}
         ends |= {id for leaf, id, _ in lines_ if leaf in read}
     return {id: label for leaf, id, label in lines_ if leaf in read and id not in targets}
-
-
-def _next_values(g: Graph) -> Iterator[tuple[int, int]]:
-    """Yield the leaves that stand for what changes from round to round, and what a round makes of each."""
-    for node in (*_loops(g, "repeat"), *_loops(g, "point")):
-        yield from _pairs(node)
-
-
-def _pairs(node: Node) -> Iterator[tuple[int, int]]:
-    n = node.attrs.carried
-    yield from zip(node.args[n : 2 * n], node.args[-n:], strict=True)
-
-
-def _loops(g: Graph, family: str) -> list[Node]:
-    # Values of one loop have the same arguments, and are one loop.
-    return list({node.args: node for node in g if node.family == family}.values())
 
 
 @dataclass(frozen=True)
@@ -123,7 +95,7 @@ class RoundNotes:
 
     @staticmethod
     def of(g: Graph, labels: Mapping[int, Label]) -> RoundNotes:
-        loops = _loops(g, "repeat")
+        loops = loops_of(g, "repeat")
         if not loops:
             return RoundNotes("", {})
         letter = letter_of_rounds(g)

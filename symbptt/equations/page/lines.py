@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import LAST, START, Label, letter_of_rounds
+from symbptt.autodiff.labels import LAST, START, Label, letter_of_rounds, of_what_rounds_make
 from symbptt.equations.algebra.between_zeros import zeros
 from symbptt.equations.algebra.conjugates import as_complex
 from symbptt.equations.algebra.entries import free_names
@@ -40,7 +40,7 @@ from symbptt.equations.algebra.traversal import every, mapped_where
 from symbptt.equations.algebra.trees import is_long
 from symbptt.equations.notation.signs import Notation
 from symbptt.ir.node import Node
-from symbptt.ir.rounds import changing, leaves_of
+from symbptt.ir.rounds import changing, leaves_of, loops_of, next_values
 from symbptt.ir.shape import Shape, Size, size_text
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
@@ -124,7 +124,20 @@ class Lines:
     @cached_property
     def lowering(self) -> Lowering:
         limits = {a.name: a.limit for a in self.recursion.step.arguments if a.limit is not None}
-        return Lowering(self.recursion.graph, self.labels, limits)
+        return Lowering(self.recursion.graph, {**self.labels, **self._made}, limits)
+
+    @cached_property
+    def _made(self) -> dict[int, Label]:
+        """What rounds make, without names, by the names of the next values, which are the same under these."""
+        return of_what_rounds_make(self.recursion.graph, self.labels)
+
+    @cached_property
+    def _named_by(self) -> dict[int, int]:
+        """What rounds make by the next values and fixed points: the lines of these have its formula, all others their names."""
+        g = self.recursion.graph
+        ends = [(new, new) for node in loops_of(g, "repeat") for _, new in next_values(node)]
+        ends += [(node.id, [*next_values(node)][node.attrs.out][1]) for node in g if node.family == "point"]
+        return {id: arg for id, new in ends for arg in g[new].args if self._made.get(arg, ()) == self.labels.get(id)}
 
     @cached_property
     def is_complex(self) -> bool:
@@ -139,6 +152,7 @@ class Lines:
             for id, label in sorted(self.labels.items())
             if not label.adjoint and id in read and g[id].family != "leaf"
         ]
+        ids.sort(key=self._place)
         lines = [self._line(self.labels[id], id, FORWARD if self.labels[id].time is not None else ONCE) for id in ids]
         return (*_starts_first(lines), *self._aliases())
 
@@ -179,8 +193,7 @@ class Lines:
     def _behind_loops(self) -> Iterator[tuple[Node, list[Line]]]:
         """Yield the loops inside a step, each with the adjoints of what it carries behind its last round."""
         g, r = self.recursion.graph, self.recursion
-        loops = {node.args: node for node in g if node.family == "repeat"}
-        for node in loops.values():
+        for node in loops_of(g, "repeat"):
             starts, _, _, following = node.attrs.parts(node.args)
             values = {n.attrs.out: n.id for n in g if n.family == "repeat" and n.args == node.args}
             lines = []
@@ -196,8 +209,12 @@ class Lines:
         """Return the lines of what a loop inside the step carries: before the first round and to the next one, and of its adjoints
         behind the last round."""
         starts, _, _, following = node.attrs.parts(node.args)
-        carried = [self._line(self.labels[id], id, FORWARD) for id in (*starts, *following)]
+        carried = [self._line(self.labels[id], id, FORWARD) for id in (*starts, *sorted(following, key=self._place))]
         return carried, next(lines for loop, lines in self._behind_loops() if loop.args == node.args)
+
+    def _place(self, id: int) -> int:
+        """Return the place of a value among all: that of a next value is where a round makes it, before what reads it."""
+        return self._named_by.get(id, id)
 
     def _of_points(self) -> Iterator[Line]:
         """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
@@ -317,7 +334,7 @@ class Lines:
         """Return the formula of a value; an ellipsis where it is too long to be written."""
         if is_long(self.recursion.graph, self.labels, id):
             return Ellipsis()
-        found = in_normal_form(self.lowering.formula(id))
+        found = in_normal_form(self.lowering.formula(self._named_by.get(id, id)))
         return elementwise(renamed(as_complex(found) if self.is_complex else found))
 
     def page_shape(self, id: int) -> Shape:
