@@ -189,3 +189,11 @@ def test_an_error_of_the_check_itself_says_nothing_of_a_module(monkeypatch: pyte
 def test_a_result_that_lacks_is_told_and_raises_nothing(old: str, new: str, name: str) -> None:
     report = sb.verify(planted(read, old, new), proof=False)
     assert not report.passed and name in report.wrong
+
+
+def test_a_report_tells_of_what_no_error_is_allowed() -> None:
+    """The planted mistake: first values that are wrong, whose tolerance is zero, by which an error was divided for the report."""
+    target, old, new, block = FAULTS["first values"]
+    report = sb.verify(planted(target, old, new), proof=False)
+    assert not report.passed and report.wrong == (block,) and block in str(report)
+    assert report.worst is not None and report.worst.block == block and not report.certificate.verified

@@ -154,7 +154,7 @@ def _worst(rows: list[Row]) -> dict[str, Any]:
     other orders of a sum leave alone."""
     if not rows:
         return {"comparisons": 0}
-    row = max(rows, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf)
+    row = max(rows, key=lambda row: row.share)
     error = f"{row.error:.2e}"
     return {
         "comparisons": len(rows),

@@ -33,6 +33,14 @@ class Row:
         """The block without its step."""
         return self.block.split("[")[0]
 
+    @property
+    def share(self) -> float:
+        """The error in parts of its tolerance; infinite where it is no number, or where no error is allowed and there is one."""
+        if not self.error:
+            return 0.0
+        # NaN is not equal to itself: an error that is no number counts as the worst.
+        return self.error / self.tolerance if self.tolerance and self.error == self.error else np.inf
+
 
 @dataclass(frozen=True)
 class Report:
@@ -79,6 +87,4 @@ class Report:
     @property
     def worst(self) -> Row | None:
         """The comparison nearest to its tolerance, or farthest over it."""
-        made = [row for row in self.rows if not row.note]
-        # NaN is not equal to itself: an error that is no number counts as the worst.
-        return max(made, key=lambda row: row.error / row.tolerance if row.error == row.error else np.inf, default=None)
+        return max((row for row in self.rows if not row.note), key=lambda row: row.share, default=None)
