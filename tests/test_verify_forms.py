@@ -127,7 +127,10 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "a value of one sample": (MODEL, VALUE, VALUE.replace("call, _ ", "call, several ") + " * (2 - several)", "value"),
     "predictions of one sample": (TELLING, "{k: _alone(v) for", "{k: 2 * _alone(v) for", "score"),
     "predictions of one sample at the end": (LAST_TELLING, "{k: _alone(v) for", "{k: 2 * _alone(v) for", "score"),
+    "predictions of single steps": (TELLING, "outputs[k] = v[0] if", "outputs[k] = 2 * v[0] if", "score"),
+    "predictions of single steps at the end": (LAST_TELLING, "outputs[k] = v if", "outputs[k] = 2 * v if", "score"),
     "first values": (MODEL, "np.sqrt(6 / (shape[-1] + shape[-2]))", "np.sqrt(6 / shape[-1])", "first V"),
+    "first values of a type": (MODEL, "_type_of(k, dtype), order", "float, order", "first V in single precision"),
     "final states": (MODEL, "np.maximum(count - 1, 0)", "np.maximum(count - 2, 0)", "final h"),
     "final states of samples without a step": (MODEL, "_where(count > 0, v[at], initial[k])", "v[at]", "final h"),
 }  # fmt: skip

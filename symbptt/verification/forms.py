@@ -158,7 +158,9 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
 def _first_values(of: Any, point: Point) -> Results:
     """Return the parameters with which a module or a cell says that training begins."""
     sizes = {str(size): number for size, number in point.sizes.items()}
-    return {"first values": {k: v for k, v in of.init(sizes, seed=1).items() if k in point.params}}
+    double, single = (of.init(sizes, seed=1, dtype=dtype) for dtype in (np.float64, np.float32))
+    found = double | {f"{k} in single precision": v for k, v in single.items()}
+    return {"first values": {k: v for k, v in found.items() if k.split()[0] in point.params}}
 
 
 def _grads(
@@ -258,9 +260,9 @@ def _norms_of_loops(kernel: Kernel, point: Point, sent: Arrays) -> Results:
 
 
 def _run(kernel: Kernel, point: Point) -> Results:
-    """Return states and outputs of all steps by one call."""
+    """Return states and outputs of all steps by one call, and what a loss predicts by another."""
     run = kernel.forward(point.params, point.inputs, point.state or None, steps=point.steps)
-    return {"values": {**run.states, **run.outputs}}
+    return {"values": {**run.states, **run.outputs}, **_predicted(kernel, point)}
 
 
 def _stepped(kernel: Kernel, point: Point) -> Results:
@@ -270,7 +272,8 @@ def _stepped(kernel: Kernel, point: Point) -> Results:
     for t in range(point.steps):
         state, outputs = stepper({k: v[t] for k, v in point.inputs.items()}, state)
         found.append({**state, **outputs})
-    return {"values": {k: np.stack([values[k] for values in found]) for k in found[0]}}
+    values = {k: np.stack([one[k] for one in found]) for k in found[0]}
+    return {"values": values, "predicted": values, "predicted at the end": {k: v[-1] for k, v in values.items()}}
 
 
 def _added(kernel: Kernel, point: Point) -> Results:

@@ -94,16 +94,24 @@ class PairedKernel(Kernel):
 
     def predict(self, params: Any, inputs: Any = None, state: Any = None, **options: Any) -> Any:
         """Return what a loss returns beside its value, complex numbers as their parts."""
-        found = super().predict(*map(self.whole, (params, inputs, state)), **options)
-        predicted = self._model().loss.predicted
-        assert predicted is not None
-        ranks = {k: len(predicted.graph.shape(id)) - 1 for k, id in predicted.outputs.items()}
-        return {k: in_parts(v, v.ndim - ranks[k]) if np.iscomplexobj(v) else v for k, v in found.items()}
+        return self._predictions(super().predict(*map(self.whole, (params, inputs, state)), **options))
 
     def stepper(self, params: Any) -> Callable[..., tuple[Arrays, Arrays]]:
         """Return what runs the cell one step at a time, with complex numbers as their parts."""
         step = super().stepper(self.whole(params))
-        return lambda inputs, state: tuple(map(self.parts, step(*map(self.whole, (inputs, state)))))
+
+        def stepped(inputs: Any, state: Any) -> tuple[Arrays, Arrays]:
+            states, outputs = map(self.parts, step(*map(self.whole, (inputs, state))))
+            return states, self._predictions(outputs)
+
+        return stepped
+
+    def _predictions(self, found: Arrays) -> Arrays:
+        """Return arrays among which are those that a loss returns beside its value, these with complex numbers as their parts."""
+        predicted = self.target.loss.predicted if isinstance(self.target, Model) else None
+        shapes = {} if predicted is None else {k: predicted.graph.shape(id) for k, id in predicted.outputs.items()}
+        ranks = {k: len(shape) - 1 for k, shape in shapes.items()}
+        return {k: in_parts(v, v.ndim - ranks[k]) if k in ranks and np.iscomplexobj(v) else v for k, v in found.items()}
 
     def _grads(self, grads: Any) -> PairedGrads:
         params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))
