@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -136,6 +136,8 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     if isinstance(kernel.target, Model) and hasattr(kernel.module, "_label"):
         parts = {group: base[group] for group in ("values", "params", "inputs", "state")}
         yield "the loss of some steps, and of the others", partial(_added, kernel, point), lambda: parts, NORMS
+    if isinstance(kernel.target, Model) and is_complex:
+        yield "forward and backward", partial(_in_two, kernel, point), partial(_in_one, kernel, point), NORMS
     if not point.masks and hasattr(kernel.module, "stepper"):  # which a module of an older file lacks
         yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
     if not point.masks and hasattr(kernel.module, "init") and not isinstance(kernel, PairedKernel):
@@ -299,6 +301,44 @@ def _added(kernel: Kernel, point: Point) -> Results:
             sums = found.setdefault(group, {})
             sums |= {k: weight * v + sums.get(k, 0) for k, v in arrays.items()}
     return found
+
+
+def _in_two(kernel: Kernel, point: Point) -> Results:
+    """Return states and outputs of a model's cell by one call, and by others the gradients and the norms of what the loss sends there."""
+    model = cast(Model, kernel.target)
+    run = kernel.forward(point.params, point.inputs, point.state or None, steps=point.steps, **point.masks)
+    sent = cotangents_of_loss(model, point)
+    found, flow = (
+        kernel.backward(run, _told_otherwise(model, point, sent)),
+        kernel.backward(run, sent, monitor=True).flow,
+    )
+    values = {**run.states, **run.outputs}
+    return {"values": values, "params": found.params, "inputs": found.inputs, "state": found.state, "norms": flow}
+
+
+def _told_otherwise(model: Model, point: Point, sent: Arrays) -> Arrays:
+    """Return cotangents of a loss with the same gradients: those of the last step alone, where others are none, or half of those of a
+    sample's last state behind its end, where that state is repeated."""
+    if point.lengths is None:
+        return {k: v[-1] for k, v in sent.items()} if model.at == "last" else sent
+    moved = {k: v.copy() for k, v in sent.items()}
+    for name, b in [(name, b) for name in point.state for b in np.flatnonzero(point.lengths % point.steps)]:
+        end = point.lengths[b]
+        moved[name][end - 1, b] /= 2
+        moved[name][-1, b] += moved[name][end - 1, b]
+    return moved
+
+
+def _in_one(kernel: Kernel, point: Point) -> Results:
+    """Return states and outputs by the user's function, and the same gradients and norms as the loss has them."""
+    target = cast(Model, kernel.target)
+    states, outputs = oracle.run(target.cell, point)
+    found = _grads(kernel, point, {}, monitor=True)[1]
+    read = {a.name for a in target.loss.arguments}  # whose gradients have a part of the loss itself
+    params = {k: v for k, v in found.params.items() if k not in read}
+    return {
+        "values": states | outputs, "params": params, "inputs": found.inputs, "state": found.state, "norms": found.flow
+    }  # fmt: skip
 
 
 def _spoilt(v: Any, counts: Any) -> Any:
