@@ -148,6 +148,15 @@ def test_number_of_samples_may_change_and_what_is_wrong_is_told() -> None:
     nan, far = np.full((2, 2), np.nan), np.array([1, 4])
     for wrong, words in [
         (lambda: stepper({"x": inputs["x"]}, state), "input 'word' is missing"),
+        (
+            lambda: stepper(inputs["x"], state),
+            r'inputs: a dict by name is expected, got ndarray; write inputs=\{"x": array\}',
+        ),
+        (
+            lambda: stepper(inputs, state["h"]),
+            r'state: a dict by name is expected, got ndarray; write state=\{"h": array\}',
+        ),
+        (lambda: kernel_of(odd).stepper(params)(inputs["x"]), "inputs: a dict by name is expected, got ndarray"),
         (lambda: stepper(inputs, state | {"z": 1}), "state 'z' is not known; expected h, past"),
         (lambda: stepper(inputs | {"x": nan}, state), "x: nan at step 0, sample 0"),
         (lambda: stepper(inputs, state | {"past": nan}), "past: nan at sample 0"),

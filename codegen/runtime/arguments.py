@@ -63,7 +63,8 @@ def _axes(name: str, lead: int) -> str:
 def _names(what: str, given: Any, known: Sequence[str], needed: Iterable[str]) -> None:
     if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
-        raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
+        cure = f'; write {group}={{"{known[0]}": array}}' if known else ""
+        raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}{cure}")
     for name in given:
         if name not in known:
             raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")

@@ -38,6 +38,7 @@ class Stepper:
     # All checks of a call take longer than a small step: a call like the one before needs few of them.
     def _alike(self, inputs: Any, state: Any) -> list[Array] | None:
         """Return inputs and states, with a batch axis, where their shapes and types are those of the call before, else None."""
+        # An array in the place of a dict has no names: the checks say so.
         if self.forms is None or type(inputs) is not dict or type(state) is not dict:
             return None
         if len(inputs) != len(INPUTS) or len(state) != len(STATES):
