@@ -30,7 +30,7 @@ def generate(
 ) -> None:  # fmt: skip
     """Write the forward and the backward pass of a cell as a NumPy module, as C, or as a module for torch or JAX.
 
-    Modules for NumPy, torch and JAX take truncation and clipping, those for NumPy memory too; a target refuses by name what it lacks.
+    A target that lacks an option refuses it by name: C has neither truncation nor clipping, and only NumPy modules have --memory.
     """
     options = compile_options(truncation, memory, clip_adjoint, const)
     writers = {"numpy": write_numpy, "c": write_c, "torch": write_torch, "jax": write_jax}
