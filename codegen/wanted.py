@@ -28,7 +28,8 @@ def wanted(target: Cell | Model, wrt: Any) -> Wanted:
     if isinstance(wrt, str) and wrt == "params":
         return params
     if not isinstance(wrt, tuple | list | set | frozenset) or not all(isinstance(name, str) for name in wrt):
-        cure = f"write wrt=({wrt!r},)" if isinstance(wrt, str) else 'write wrt="params" or wrt=("U", "x")'
+        is_name = isinstance(wrt, str) and wrt in roles
+        cure = f"write wrt=({wrt!r},)" if is_name else f'write wrt="params" or wrt={tuple(roles)[:2]}'
         raise ArgumentError(f'wrt is "params" or a tuple of names, got {wrt!r}\n  {cure}')
     asked: Mapping[str, None] = named(dict.fromkeys(wrt))
     for name in asked:

@@ -114,7 +114,8 @@ def test_a_saved_module_has_them_checks_itself_and_is_pickled(tmp_path: Any) -> 
     ("wrt", "words"),
     [
         ("U", r"wrt is \"params\" or a tuple of names, got 'U'\n  write wrt=\('U',\)"),
-        (3, r"wrt is \"params\" or a tuple of names, got 3"),
+        (3, r"wrt is \"params\" or a tuple of names, got 3\n  write wrt=\"params\" or wrt=\('x', 'z'\)"),
+        ("inputs", r"got 'inputs'\n  write wrt=\"params\" or wrt=\('x', 'z'\)"),
         (("goal",), r"wrt: 'goal' has no gradient; two_error has gradients of x, z, h, W, U, V, h0, d"),
         (("Q",), "wrt: 'Q' is not known"),
     ],
