@@ -28,6 +28,9 @@ class Order:
     def turned(self, x: Any) -> Any:
         """Return an array with its steps, the first axis, in the other order; turned twice it is as it was."""
         x = np.asarray(x)
+        # An array of other steps or samples is left as it is, which the module refuses: an index would take of it what fits.
+        if x.shape[: len(self.lead)] != self.lead:
+            return x
         if self.lengths is None:
             return np.ascontiguousarray(x[::-1])
         t = np.arange(len(x))[:, None]

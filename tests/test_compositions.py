@@ -342,6 +342,16 @@ def _told_back(targets, **options):
     return kernel.value(params, {"z": np.zeros((2, 2, 2))}, targets, **options, reverse=True)
 
 
+@pytest.mark.parametrize("steps, samples", [(4, 2), (2, 2), (3, 3), (3, 1)])
+@pytest.mark.parametrize("lengths", [None, [3, 1]])
+def test_targets_of_other_steps_or_samples_are_refused_in_reverse(lengths, steps, samples):
+    kernel = sb.compile(sb.model(writer, squared))
+    params = kernel.target.init({"n": 3, "k": 4}, seed=0)
+    z, t = np.ones((3, 2, 4)), np.ones((steps, samples, 3))
+    with pytest.raises(sb.ArgumentError, match=r"t: \(T, B, n\) = \(3, 2, 3\) is expected, got \(\d, \d, 3\)"):
+        kernel.value(params, {"z": z}, {"t": t}, lengths=lengths, reverse=True)
+
+
 def _short():
     params, x, *_ = case(2, 1)
     return params, {"x": x}
