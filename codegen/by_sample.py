@@ -22,10 +22,12 @@ def sample(
     """Return the arguments of one sample, as a batch of one; `active` and `reset` (T, B) tell who runs and who begins anew, or are none."""
     # A slice and no number, so that the axis of samples stays.
     one = slice(b, b + 1)
-    at_every = model.at == "every"
+    at_every, known = model.at == "every", {a.name for a in model.targets}
+    # A target that is not known has no axis of samples to take; the module refuses it by name.
+    own = {k: np.asarray(v) for k, v in targets.items() if k in known}
     return {
         "inputs": {k: np.asarray(v)[:, one] for k, v in inputs.items()},
-        "targets": {k: np.asarray(v)[:, one] if at_every else np.asarray(v)[one] for k, v in targets.items()},
+        "targets": {**targets, **{k: v[:, one] if at_every else v[one] for k, v in own.items()}},
         "state": {k: np.asarray(v)[one] for k, v in state.items()},
         "lengths": None if active is None else active[:, one].sum(0),
         "reset": None if reset is None else reset[:, one],

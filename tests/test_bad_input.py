@@ -538,9 +538,43 @@ ANY: dict[str, Callable[[Any], Any]] = {
     "inputs of a horizon": lambda v: sb.init_for_horizon(rnn, 3, None, v), "grid": lambda v: sb.compare_designs([rnn], grid=v),
     "a jacobian": lambda v: sb.derive(vanilla).jacobian(v, v),
     "data of a jacobian": lambda v: sb.derive(vanilla).jacobian("h", "h").evaluate(v, v, v),
+    "inputs of a jvp": lambda v: kernel_of(vanilla).jvp(P, v, S, {"U": P["U"]}), "state of a jvp": lambda v: kernel_of(vanilla).jvp(P, X, v, {"U": P["U"]}),
+    "tangents": lambda v: kernel_of(vanilla).jvp(P, X, S, v), "a tangent": lambda v: kernel_of(vanilla).jvp(P, X, S, {"U": v}),
+    "targets of an hvp": lambda v: every().hvp(P, X, v, S, {"U": P["U"]}), "direction": lambda v: every().hvp(P, X, Y, S, v),
+    "params by sample": lambda v: every().grad_per_sample(v, X, Y), "inputs by sample": lambda v: every().grad_per_sample(P, v, Y),
+    "targets by sample": lambda v: every().grad_per_sample(P, X, v), "state by sample": lambda v: every().grad_per_sample(P, X, Y, v),
+    "params of a stepper": lambda v: kernel_of(vanilla).stepper(v), "inputs of a step": lambda v: stepped()(v), "state of a step": lambda v: stepped()(ONE, v),
+    "targets in reverse": lambda v: every().value_and_grad(P, X, v, reverse=True), "state in reverse": lambda v: every().value(P, X, Y, v, reverse=True),
+    "reverse": lambda v: every().value(P, X, Y, reverse=v), "mask": lambda v: every().value(P, X, Y, mask=v), "ignore_index": lambda v: every().value(P, X, Y, ignore_index=v),
+    "wrt": lambda v: every().value_and_grad(P, X, Y, wrt=v), "wrt of compile": lambda v: sb.compile(vanilla, wrt=v),
+    "inputs of an objective": lambda v: sb.flat(every(), {"m": 2, "n": 3}).objective(v, Y)(np.ones(18)),
+    "cells of a net": lambda v: sb.bidirectional(v), "sizes of a net": lambda v: sb.bidirectional(vanilla).init(v),
+    "params of a net": lambda v: sb.bidirectional(vanilla).forward(v, X), "inputs of a net": lambda v: sb.bidirectional(vanilla).forward(BOTH, v),
+    "state of a net": lambda v: sb.bidirectional(vanilla).forward(BOTH, X, v), "run of a net": lambda v: sb.bidirectional(vanilla).backward(v, {}),
+    "cotangents of a net": lambda v: sb.bidirectional(vanilla).backward(sb.bidirectional(vanilla).forward(BOTH, X), v),
+    "an encoder": lambda v: sb.encoder_decoder(v, vanilla), "a decoder": lambda v: sb.encoder_decoder(vanilla, v),
+    "states of a decoder": lambda v: sb.encoder_decoder(vanilla, vanilla, v), "sizes of two": lambda v: sb.encoder_decoder(vanilla, vanilla).init(v),
+    "params of two": lambda v: sb.encoder_decoder(vanilla, vanilla).forward(v), "run of two": lambda v: sb.encoder_decoder(vanilla, vanilla).backward(v, {}),
 }  # fmt: skip
 """Every public function that takes more than arrays; and a value that it takes may come among the wrong ones."""
 FEW = {"T": 8, "stack of arrays": 4, "override": 9}  # some take several: a number, a list, nothing
+
+
+Y = {"y": np.ones((4, 2, 3))}
+ONE = {"x": X["x"][0]}
+BOTH = {f"{way}.{name}": value for way in ("forward", "backward") for name, value in P.items()}
+
+
+@cache
+def every() -> sb.Kernel:
+    return model("every")
+
+
+def stepped() -> Any:
+    """A stepper that has made a step: the next one need not be checked as a first one is."""
+    stepper = kernel_of(vanilla).stepper(P)
+    stepper(ONE)
+    return stepper
 
 
 def model_of(**options: Any) -> sb.Model:

@@ -10,7 +10,7 @@ from symbptt.checks import check_seed
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.reverse import ReversedRun, final_of
 from symbptt.codegen.runtime.results import Grads
-from symbptt.training.parts import check_run, joined, kernel_of, parted, read_by, sizes_by
+from symbptt.training.parts import check_params, check_run, joined, kernel_of, names_of, parted, read_by, sizes_by
 
 WAYS = ("forward", "backward")
 """The parts: "forward.h" is a state of the one cell, "backward.h" of the other."""
@@ -85,6 +85,7 @@ class Bidirectional:
         Raises: ArgumentError as `forward` of a kernel does.
         """
         weights, begins = parted("params", params, WAYS), parted("state", state, WAYS)
+        check_params(weights, {way: names_of(kernel, "param") for way, kernel in self.kernels.items()})
         data = read_by("inputs", inputs, self.kernels)
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         ahead = self.forward_kernel.forward(weights["forward"], data["forward"], begins["forward"], **masks)

@@ -13,7 +13,7 @@ from symbptt.codegen.runtime.results import Grads
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import nearest
 from symbptt.training.bidirectional import Bidirectional, BidirectionalRun
-from symbptt.training.parts import check_run, joined, kernel_of, parted, sizes_by
+from symbptt.training.parts import check_params, check_run, joined, kernel_of, names_of, parted, sizes_by
 
 PARTS = ("encoder", "decoder")
 """The parts: "encoder.x" is an input of the one, "decoder.x" of the other."""
@@ -132,6 +132,7 @@ class EncoderDecoder:
     def _encoded(self, params: Any, inputs: Any, state: Any, steps: Any, lengths: Any) -> tuple[Any, ...]:
         """Return the run of the encoder, and what the decoder is called with."""
         weights, data = parted("params", params, PARTS), parted("inputs", inputs, PARTS)
+        check_params(weights, {part: _names_of(getattr(self, part), "param") for part in PARTS})
         begins = parted("state", state, PARTS)
         given = {"steps": _of_parts("steps", steps), "lengths": _of_parts("lengths", lengths)}
         masks: dict[str, dict[str, Any]] = {part: {k: v.get(part) for k, v in given.items()} for part in PARTS}
@@ -198,11 +199,11 @@ def _name(encoder: Kernel | Bidirectional) -> str:
     return repr(encoder)[1:-1] if isinstance(encoder, Bidirectional) else encoder.target.name
 
 
-def _states_of(encoder: Kernel | Bidirectional) -> list[str]:
-    """Return the names of what an encoder ends with."""
-    if isinstance(encoder, Kernel):
-        return [a.name for a in encoder.cell.arguments if a.role == "state"]
-    return list(joined({way: dict.fromkeys(_states_of(kernel)) for way, kernel in encoder.kernels.items()}))
+def _names_of(part: Kernel | Bidirectional, role: str) -> list[str]:
+    """Return the names of the arguments of one role of a part."""
+    if isinstance(part, Kernel):
+        return names_of(part, role)
+    return list(joined({way: dict.fromkeys(names_of(kernel, role)) for way, kernel in part.kernels.items()}))
 
 
 def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None = None) -> EncoderDecoder:
@@ -221,7 +222,7 @@ def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None 
     """
     reads = encoder if isinstance(encoder, Bidirectional) else kernel_of("encoder_decoder", encoder)
     writes = kernel_of("encoder_decoder", decoder)
-    there, wanted = _states_of(reads), _states_of(writes)
+    there, wanted = _names_of(reads, "state"), _names_of(writes, "state")
     if state is not None:
         check_mapping("state", state, 'state={"h": "h"}')
     taken = {name: name for name in wanted if name in there} if state is None else dict(state)

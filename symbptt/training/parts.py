@@ -39,6 +39,19 @@ def parted(what: str, given: Arrays | None, parts: Sequence[str]) -> dict[str, d
     return found
 
 
+def names_of(kernel: Kernel, role: str) -> list[str]:
+    """Return the names of the arguments of one role."""
+    return [a.name for a in kernel.target.arguments if a.role == role]
+
+
+def check_params(given: Mapping[str, Arrays], wanted: Mapping[str, Sequence[str]]) -> None:
+    """Raises: ArgumentError for a parameter that lacks, by its name in the net: both parts may be the same cell."""
+    for part, names in wanted.items():
+        for name in names:
+            if name not in given[part]:
+                raise ArgumentError(f"parameter '{part}.{name}' is missing")
+
+
 def read_by(what: str, given: Arrays | None, kernels: Mapping[str, Kernel]) -> dict[str, dict[str, Any]]:
     """Return of arrays that all parts share those that each of them reads.
 

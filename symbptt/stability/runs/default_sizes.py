@@ -55,7 +55,7 @@ def check_mapping(kind: str, value: Any, where: str) -> None:
     """Raises: ArgumentError for a value that is neither a dict by name nor None, and for items that are no arrays."""
     if value is not None and not isinstance(value, Mapping):
         raise ArgumentError(three_lines(f"{kind}: a dict by name is expected, got {type(value).__name__}", where,
-                                        f'write {{"{kind[0]}": array}}'))  # fmt: skip
+                                        f'write {kind}={{"NAME": array}}'))  # fmt: skip
     for name, array in (value or {}).items():
         try:
             np.asarray(array)
