@@ -201,6 +201,20 @@ def test_starts_have_tangents_and_states_that_are_given_have_none_without_one() 
     assert np.abs(shared).max() > 0 and not kernel.jvp(params, inputs, state, h0)[1].states["h"].any()
 
 
+@sb.cell
+def scaled(x: Input["n"], h: State["n"], a: Param):
+    return np.tanh(x) + a * h
+
+
+def test_a_plain_number_and_its_tangent_take_the_type_of_the_arrays() -> None:
+    x = np.ones((3, 2, 2), np.float32)
+    ones = kernel_of(scaled).jvp({"a": 0.5}, {"x": x}, None, {"x": x})[1].states["h"]
+    assert ones.dtype == np.float32
+    change = kernel_of(scaled).jvp({"a": 0.5}, {"x": x}, None, {"a": 1})[1].states["h"]
+    assert change.dtype == np.float32
+    assert np.allclose(change[2], np.tanh(1) * (1 + 2 * 0.5), rtol=1e-6)
+
+
 def test_equations_of_tangents_are_a_derivation() -> None:
     text = sb.derive(plain).forward_mode().text()
     assert "u_t = Ẇ x_t + W ẋ_t + U̇ h_{t-1} + U ḣ_{t-1} + ḃ" in text and "ḣ_t = u_t ⊙ (1 - h_t²)" in text
@@ -230,6 +244,13 @@ def test_what_has_no_tangent_is_refused_by_name() -> None:
         (lambda: kernel.jvp(params, inputs, state, {"u": params["U"]}, targets=targets), "'u' of plain_squared has no tangent\n  did you mean 'U'"),
         (lambda: kernel.jvp(params, inputs, state, {"y": targets["y"]}, targets=targets), "'y' of plain_squared has no tangent"),
         (lambda: kernel.jvp(params, inputs, state, {"U": params["W"]}, targets=targets), r"the tangent of 'U' of plain_squared has shape \(4, 3\)"),
+        (lambda: kernel.jvp(params, inputs, state, {"U": params["U"].astype("f4")}, targets=targets), "'U' of plain_squared is float32, U is float64"),
+        (lambda: kernel.jvp(params, inputs, state, {"U": params["U"] * np.nan}, targets=targets), "the tangent of 'U' of plain_squared is not finite"),
+        (lambda: kernel.jvp(params, inputs, state, {"U": params["U"]}), "target 'y' is missing\n  in a call of the kernel of plain_squared$"),
+        (lambda: kernel_of(plain).jvp(own | {"Q": 1}, inputs, state, {}), "'Q' is not known; expected [^_]*\n  in a call of the kernel of plain$"),
+        (lambda: kernel_of(plain).jvp(own, inputs, None, {"h": np.ones(4)}), r"the tangent of 'h' of plain has shape \(4,\), h has \(3, 4\)"),
+        (lambda: kernel_of(plain).jvp(own, inputs, state, {}, lengths=[99]), "integers from 0 to 4 .*\n  in a call of the kernel of plain$"),
+        (lambda: kernel.hvp(params, inputs, {}, state, {}), "target 'y' is missing\n  in a call of the kernel of plain_squared$"),
         (lambda: kernel.hvp(params, inputs, targets, state, {"x": inputs["x"]}), "'x' is no parameter of plain_squared"),
         (lambda: kernel_of(plain).hvp(params, inputs, targets, state, {}), "plain has no loss"),
         (lambda: kernel_of(plain).jvp(own, inputs, state, {}, targets=targets), "target 'y' is not known; expected none"),

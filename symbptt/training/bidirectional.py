@@ -85,8 +85,8 @@ class Bidirectional:
         Raises: ArgumentError as `forward` of a kernel does.
         """
         weights, begins = parted("params", params, WAYS), parted("state", state, WAYS)
-        check_params(weights, {way: names_of(kernel, "param") for way, kernel in self.kernels.items()})
         data = read_by("inputs", inputs, self.kernels)
+        check_params(weights, {way: names_of(kernel, "param") for way, kernel in self.kernels.items()})
         masks = {"steps": steps, "lengths": lengths, "reset": reset}
         ahead = self.forward_kernel.forward(weights["forward"], data["forward"], begins["forward"], **masks)
         back = self.backward_kernel.forward(

@@ -132,10 +132,10 @@ class EncoderDecoder:
     def _encoded(self, params: Any, inputs: Any, state: Any, steps: Any, lengths: Any) -> tuple[Any, ...]:
         """Return the run of the encoder, and what the decoder is called with."""
         weights, data = parted("params", params, PARTS), parted("inputs", inputs, PARTS)
-        check_params(weights, {part: _names_of(getattr(self, part), "param") for part in PARTS})
         begins = parted("state", state, PARTS)
         given = {"steps": _of_parts("steps", steps), "lengths": _of_parts("lengths", lengths)}
         masks: dict[str, dict[str, Any]] = {part: {k: v.get(part) for k, v in given.items()} for part in PARTS}
+        check_params(weights, {part: _names_of(getattr(self, part), "param") for part in PARTS})
         # The encoder first: what it ends with is what the decoder begins with.
         run = self.encoder.forward(weights["encoder"], data["encoder"], begins["encoder"], **masks["encoder"])
         twice = sorted({*begins["decoder"]} & {*self.state})
