@@ -332,7 +332,7 @@ class Kernel:
         numbers, with fixed points, or with a number of rounds that is a named size.
         """
         masks: Any = {"steps": steps, "lengths": lengths, "reset": reset}
-        groups = self._with_tangents(params, inputs, state, tangents, targets, steps)
+        groups = self._with_tangents(params, inputs, state, tangents, targets, masks)
         if isinstance(self.target, Model):
             loss = self.value(params, inputs, targets, state, **masks)
             return loss, self._tangent.value(**groups, targets=targets, **masks)
@@ -375,8 +375,9 @@ class Kernel:
         for name in self._named(direction) or ():
             if name not in known:
                 raise ArgumentError(f"{name!r} is no parameter of {model.name}" + nearest(name, known))
-        groups = self._with_tangents(params, inputs, state, direction, targets, steps)
-        _, grads = self._tangent.value_and_grad(**groups, targets=targets, steps=steps, lengths=lengths, reset=reset)
+        masks: Any = {"steps": steps, "lengths": lengths, "reset": reset}
+        groups = self._with_tangents(params, inputs, state, direction, targets, masks)
+        _, grads = self._tangent.value_and_grad(**groups, targets=targets, **masks)
         return grads.params
 
     def grad_per_sample(
@@ -437,21 +438,25 @@ class Kernel:
         return compiled(tangent_of(self.target), Shared(), memory=self.memory, wrt=self._trained)
 
     def _with_tangents(
-        self, params: Any, inputs: Any, state: Any, tangents: Any, targets: Any, steps: int | None
+        self, params: Any, inputs: Any, state: Any, tangents: Any, targets: Any, masks: Mapping[str, Any]
     ) -> Any:
         """Return the groups of a call with the tangents of what is in them, by the names of its arguments.
 
-        Raises: ArgumentError as `read` does, and for tangents of another shape or of what has none.
+        Raises: ArgumentError as `read` does, and for tangents of another shape or type, or of what has none.
         """
-        # Before the tangents stand beside them, so that no one passes for an argument of the call.
-        self.read(params, inputs, state, steps, targets)
+        # Before the tangents stand beside them, so that no one passes for an argument of the call, and what is wrong is told by the
+        # names of this kernel, not by those of the kernel of tangents.
+        like, _, T, B, _, batched = self.read(params, inputs, state, masks["steps"], targets)
+        self._checked(self.module._masks, masks["lengths"], masks["reset"], T, B)
+        if not batched:
+            like = {k: np.take(v, 0, lead - 1) if (lead := self.module.LEAD.get(k)) else v for k, v in like.items()}
         tangents = {} if tangents is None else tangents
         check_mapping("tangents", tangents, 'tangents={"U": an array of the shape of U}')
         for name, value in tangents.items():
             self._plain(f"the tangent of {name!r}", value)
         given = {"params": params, "inputs": inputs, "state": state}
         groups = {name: {} if group is None else named(group) for name, group in given.items()}
-        return with_tangents(self.target, self._dots, groups, named(tangents))
+        return with_tangents(self.target, self._dots, groups, named(tangents), like)
 
     def _model(self) -> Model:
         """Raises: ArgumentError where the kernel is that of a cell without a loss."""

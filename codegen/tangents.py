@@ -31,34 +31,40 @@ def with_tangents(
     dots: Mapping[str, str],
     given: Mapping[str, Mapping[str, Any]],
     tangents: Mapping[str, Any],
+    like: Mapping[str, NDArray[Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Return the groups of a call with the tangents of their arguments, zero of those that have none.
+    """Return the groups of a call with the tangents of their arguments, zero of those that have none; `like` are the arguments as read.
 
-    Raises: ArgumentError for a tangent of what has none, or of another shape than its argument.
+    Raises: ArgumentError for a tangent of what has none, of another shape or type than its argument, or that is not finite.
     """
     moved = moved_arguments(target)
-    _check(target, tangents, moved, given)
+    _check(target, tangents, moved, like)
     found = {group: dict(arrays) for group, arrays in given.items()}
     for group, roles in GROUPS.items():
         for name in [name for name, a in moved.items() if a.role in roles]:
             if name in tangents:
-                found[group][dots[name]] = tangents[name]
+                found[group][dots[name]] = np.asarray(tangents[name], like[name].dtype)
             # What is not given begins as its cell says, and its tangent, which is not given either, is zero.
             elif name in given[group]:
-                found[group][dots[name]] = np.zeros_like(np.asarray(given[group][name]))
+                found[group][dots[name]] = np.zeros_like(like[name])
     return found
 
 
-def _check(target: Cell | Model, tangents: Any, moved: Collection[str], given: Mapping[str, Mapping[str, Any]]) -> None:
-    arrays = {name: value for group in given.values() for name, value in group.items()}
+# The kernel of tangents would refuse them too, by names of its own.
+def _check(target: Cell | Model, tangents: Any, moved: Collection[str], like: Mapping[str, NDArray[Any]]) -> None:
     for name, value in tangents.items():
         if name not in moved:
             raise ArgumentError(f"{name!r} of {target.name} has no tangent" + nearest(name, moved))
-        if name in arrays and np.shape(value) != np.shape(arrays[name]):
+        wanted, what = like[name], f"the tangent of {name!r} of {target.name}"
+        if np.shape(value) != wanted.shape:
             raise ArgumentError(
-                f"the tangent of {name!r} of {target.name} has shape {np.shape(value)}, {name} has {np.shape(arrays[name])}\n"
-                "  give it the shape of its argument"
+                f"{what} has shape {np.shape(value)}, {name} has {wanted.shape}\n  give it the shape of its argument"
             )
+        came = np.asarray(value).dtype
+        if type(value) not in (int, float) and came != wanted.dtype:
+            raise ArgumentError(f"{what} is {came}, {name} is {wanted.dtype}\n  write .astype(np.{wanted.dtype})")
+        if not np.isfinite(value).all():
+            raise ArgumentError(f"{what} is not finite\n  give it finite numbers")
 
 
 def parted(run: Any, dots: Mapping[str, str]) -> tuple[Values, Values]:
