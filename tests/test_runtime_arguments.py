@@ -70,6 +70,15 @@ def test_wrong_argument_is_refused_in_words(changed: dict[str, Any], words: str)
         given(**changed)
 
 
+def test_order_of_axes_is_not_blamed_where_there_are_as_many_steps_as_samples() -> None:
+    x = X[:, :3]
+    for changed in ({"goal": np.ones((3, 3, 5))}, {"h": np.ones((3, 5))}):
+        with pytest.raises(ArgumentError, match=r"is expected, got \(3,( 3,)? 5\)$"):
+            given(**{"x": x, "goal": x, "h": np.ones((3, 2))} | changed)
+    with pytest.raises(ArgumentError, match=r"integers from 0 to 3 are expected, got \[9, 1, 1\]$"):
+        _masks([9, 1, 1], None, 3, 3)
+
+
 @pytest.mark.parametrize("value", [None, 3, dict, [1]])
 def test_group_that_is_no_dict_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match="params: a dict by name is expected|parameter"):

@@ -110,7 +110,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 339a4cf7'
+MARK = 'lstm 39f0d0fa'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -760,7 +760,8 @@ def _check_shape(name, array, wanted, T):
     if array.shape != wanted:
         lead = LEAD.get(name, 0)
         swapped = array.shape[:2] == wanted[1::-1] if lead == 2 else lead == 1 and array.shape[0] == T
-        hint = "; time comes first: (T, B, ...)" if swapped else ""
+        # As many steps as samples: what is wrong is another axis.
+        hint = "; time comes first: (T, B, ...)" if swapped and array.shape[0] != wanted[0] else ""
         raise ArgumentError(f"{name}: {_axes(name, lead)} = {wanted} is expected, got {array.shape}{hint}")
 
 
@@ -906,7 +907,7 @@ def _masks(lengths, reset, T, B):
     if lengths is not None:
         lengths = np.atleast_1d(_plain("lengths", lengths))
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
-            hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) else ""
+            hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) != (B,) else ""
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
         active = np.arange(T)[:, None] < lengths
     if reset is not None:
