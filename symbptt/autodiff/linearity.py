@@ -178,7 +178,8 @@ def _kind(g: Graph, node: Node, kinds: list[str], carried: list[int]) -> tuple[s
         case _:
             name = getattr(node.attrs, "name", node.family)
             kind, why = (LINEAR, "") if name == "mean" else (NONE, name)
-    return max((kind, worst), key=KINDS.index), why
+    # What does not read its arguments, as a fixed point where its rounds begin, is constant whatever these are.
+    return (kind if kind == CONSTANT else max((kind, worst), key=KINDS.index)), why
 
 
 def _of_rounds(node: Node, carried: list[int]) -> tuple[str, str]:
