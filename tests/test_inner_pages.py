@@ -75,6 +75,17 @@ def test_derivatives_in_rounds_are_written_in_saved_values() -> None:
     assert_all_read(crossing, "loop")
 
 
+@sb.cell
+def gated(x: Input["n"], h: State["n"], c: State, U: Param["n n"], w: Param["n"]):
+    z, q = sb.fixed_point(lambda zq: (np.tanh(U @ zq[0] + h + zq[1] * x), 0.2 * (w @ zq[0]) + c), (h, c))
+    return {"h": sb.sigmoid(z) * x, "c": 0.5 * q}
+
+
+@pytest.mark.parametrize("style", FORMS)
+def test_what_comes_to_a_fixed_point_from_outside_is_said(style: str) -> None:
+    assert_all_read(gated, style, 0.1)
+
+
 def _case(name: str, style: str) -> object:
     return pytest.param(name, style, marks=() if (name, style) in FEW else pytest.mark.long)
 

@@ -175,8 +175,9 @@ class Lines:
         """Return the recursion of the adjoints."""
         r = self.recursion
         received = {*r.carry, *r.cotangent}
-        # A branch is passed on under its condition: not all are read. What is behind the last round of a loop is, by a line of its own.
-        ends = (r.adjoint[node.id] for node in r.graph if node.family == "repeat" and node.id in r.adjoint)
+        # A branch is passed on under its condition: not all are read. What is behind the last round of a loop is, by a line of its own,
+        # and what comes to a fixed point from outside, by the equation of its adjoint.
+        ends = (r.adjoint[n.id] for n in r.graph if n.family in ("repeat", "point") and n.id in r.adjoint)
         read = {*r.backward_ids, *r.graph.ancestors(ends)}
         lines = []
         for id, label in sorted(self.labels.items()):
