@@ -397,7 +397,14 @@ def test_masks_of_one_sample_need_no_batch_axis() -> None:
 # The flow of the adjoint.
 
 
-@pytest.mark.parametrize("cell", [rnn, lstm, gru, driven_by_itself], ids=lambda cell: cell.name)
+@sb.cell
+def ungated(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"], U: Param["n n"]):
+    """The adjoint of h is read by that of c alone, which must not be written over it."""
+    c2 = 0.5 * c + np.tanh(W @ x + U @ h)
+    return {"h": np.tanh(c2), "c": c2}
+
+
+@pytest.mark.parametrize("cell", [rnn, lstm, gru, driven_by_itself, ungated], ids=lambda cell: cell.name)
 def test_flow_is_the_norm_of_the_whole_adjoint_at_every_step(cell: sb.Cell) -> None:
     """What reaches the state after step t is the gradient of the initial state of a run that begins there."""
     steps = 4
@@ -411,7 +418,7 @@ def test_flow_is_the_norm_of_the_whole_adjoint_at_every_step(cell: sb.Cell) -> N
             forward(cell, rest, steps - t - 1), {k: v[t + 1 :] for k, v in cotangents.items()}
         )
         whole = {k: v + cotangents[k][t] for k, v in later.state.items()}
-        if cell is lstm:  # h_t = o_t tanh(c_t): the adjoint of c_t has the part that comes through h_t
+        if cell in (lstm, ungated):  # h_t = o_t tanh(c_t): the adjoint of c_t has the part that comes through h_t
             h, c = run.states["h"][t], run.states["c"][t]
             whole["c"] = whole["c"] + whole["h"] * h / np.tanh(c) * (1 - np.tanh(c) ** 2)
         for name in state:

@@ -97,7 +97,9 @@ def _carry_read_up(p: Program, id: int, variables: dict[int, str]) -> str | None
         or not p.places[id].endswith(LOOP)
     ):
         return None
-    return next((variables[leaf] for leaf in p.carry.values() if list(readers_of(p, leaf)) == [id]), None)
+    # The carry of that state and no other one: what is recorded of a step reads the cotangents of all states behind it.
+    own = (p.carry[name] for name, total in p.whole.items() if total == id)
+    return next((variables[leaf] for leaf in own if list(readers_of(p, leaf)) == [id]), None)
 
 
 def _suggest(p: Program, id: int, variables: dict[int, str]) -> str:
