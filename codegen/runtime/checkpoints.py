@@ -131,7 +131,8 @@ def _refusal(T: int, B: int, needed: Needed, slot: int, limit: int) -> str:
     again = [_steps_again(T, *found) if slot else T for found in ((1, min(T - 1, 1)), (piece, slots))]
     return (
         f"memory: T = {T} and B = {B} take {least:,} bytes at the least, {limit:,} are allowed\n"
-        f'  the least runs {again[0]:,} steps again; {needed(piece) + slots * slot:,} bytes, as memory="sqrt", {again[1]:,}'
+        f"  compile with memory={least}, which runs {again[0]:,} steps again, or with "
+        f'memory="sqrt": {needed(piece) + slots * slot:,} bytes, {again[1]:,} steps again'
     )
 
 
