@@ -309,6 +309,18 @@ def test_spellings_of_numpy() -> None:
     checked(own, 2, 1, {"n": 3})
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "number", [lambda n: np.exp(1j * n), lambda n: np.conj(2j * n), lambda n: np.sqrt(n) * (1 + 0j)]
+)
+def test_a_number_of_sizes_may_be_complex(number: Any) -> None:
+    @sb.cell
+    def own(z: Input["n", complex], h: State["n", complex]):
+        return 0.1 * h + np.vdot(z, h) * number(h.shape[0]) / 50
+
+    checked(own, 2, 1, {"n": 3})
+
+
 def test_parameters_start_complex() -> None:
     first = CELLS["urnn"].init({"m": 3, "k": 2}, seed=1, dtype=np.float32)
     assert first["V"].dtype == np.complex64 and first["U"].dtype == np.float32 and first["V"].imag.any()

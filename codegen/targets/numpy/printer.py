@@ -194,8 +194,7 @@ class Printer:
             case forms.SCALAR:
                 assert isinstance(s, Map)
                 text = body_text(s.body, [o.part(scope, arg) for arg in s.args])[0]
-                # One of NumPy would make float64 of float32.
-                return [self.named(s, f"float({text})" if "np." in text else text)]
+                return [self.named(s, _number(s, text) if "np." in text else text)]
             case forms.ZEROS:
                 return [Allocation((Allocated(buffer.name, "np.zeros", o.names.shape(buffer.shape), kind(buffer)),))]
             case forms.FOLD:
@@ -203,7 +202,7 @@ class Printer:
                 return []
             case forms.DEFINE:
                 text = self.forms.copied(s).format(expression(o, scope, s)[0])
-                return [self.named(s, f"float({text})" if is_number(s) else text)]
+                return [self.named(s, _number(s, text) if is_number(s) else text)]
             case forms.ASSIGN:
                 assert isinstance(s, Map)
                 s = ordered(s)
@@ -266,6 +265,12 @@ class Printer:
 def _origin(s: Statement) -> int | None:
     is_fill = isinstance(s, Map) and not s.args
     return s.origin[0] if s.origin and not is_fill else None
+
+
+def _number(s: Statement, text: str) -> str:
+    """Return an expression as a number of Python: one of NumPy would make float64 of float32."""
+    (out,) = writes(s)
+    return f"{'complex' if out.buffer.dtype == 'complex' else 'float'}({text})"
 
 
 def _assigned(target: str, text: str) -> str:
