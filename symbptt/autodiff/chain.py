@@ -10,6 +10,7 @@ import sympy as sp
 from symbptt.autodiff.entrywise import Calculus, behind, substituted
 from symbptt.autodiff.term import Inner, Term, Terms, legs, out
 from symbptt.ir.graph import Graph
+from symbptt.ir.rounds import loops_of, next_values
 
 Stop = tuple[int, int]
 """A value on a route: its node, and how many steps before the last one."""
@@ -62,17 +63,15 @@ def chain(
 
 def moving(g: Graph, source: int) -> frozenset[int]:
     """Return the leaves of loops on a page, behind the last round and in each, and of fixed points that depend on a source."""
-    loops = {node.args: node for node in g if node.family in ("repeat", "point")}
+    loops = loops_of(g, "repeat", "point")
     moved, found = {*g.descendants([source])} if loops else set(), set[int]()
     again = bool(loops)
     while again:
         again = False
-        for node in loops.values():
-            n = node.attrs.carried
-            # A fixed point does not depend on where its rounds begin.
-            starts = node.args[:n] if node.family == "repeat" else ((),) * n
-            for start, leaf, last in zip(starts, node.args[n : 2 * n], node.args[-n:], strict=True):
-                if leaf not in found and (start in moved or last in moved):
+        for node in loops:
+            for start, (leaf, last) in zip(node.args[: node.attrs.carried], next_values(node), strict=True):
+                # A fixed point does not depend on where its rounds begin.
+                if leaf not in found and (last in moved or (start in moved and node.family == "repeat")):
                     found |= {leaf, behind(g, leaf)} if node.family == "repeat" else {leaf}
                     moved.update(g.descendants([leaf]))
                     again = True

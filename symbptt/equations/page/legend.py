@@ -51,6 +51,7 @@ from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Pag
 from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
 from symbptt.ir.node import Convolution
+from symbptt.ir.rounds import loops_of
 from symbptt.ir.shape import Shape, names_in
 from symbptt.ir.shape import size as sized
 from symbptt.ir.step import Step
@@ -210,8 +211,8 @@ def needed(steps: Iterable[Step]) -> Iterable[Note]:
 def settling(lines: Lines) -> Iterable[Note]:
     """Yield how the equations of fixed points, and of their adjoints, are solved."""
     g, labels = lines.recursion.graph, lines.labels
-    for args, node in {node.args: node for node in g if node.family == "point"}.items():
-        starts, leaves, following = node.attrs.parts(args)
+    for node in loops_of(g, "point"):
+        starts, leaves, following = node.attrs.parts(node.args)
         values = [_symbol_of(lines, leaf) for leaf in leaves]
         begun = [lines.inside(start) for start in starts]
         adjoint = lines.recursion.adjoint

@@ -220,11 +220,9 @@ class Lines:
     def _of_points(self) -> Iterator[Line]:
         """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
         g, r = self.recursion.graph, self.recursion
-        points = {node.args: node for node in g if node.family == "point"}
-        for args, node in points.items():
-            values = {n.attrs.out: n.id for n in g if n.family == "point" and n.args == args}
-            _, leaves, following = node.attrs.parts(args)
-            for i, (leaf, new) in enumerate(zip(leaves, following, strict=True)):
+        for node in loops_of(g, "point"):
+            values = {n.attrs.out: n.id for n in g if n.family == "point" and n.args == node.args}
+            for i, (leaf, new) in enumerate(next_values(node)):
                 if new in r.adjoint:
                     label = self.labels[r.adjoint[new]]
                     found = (r.adjoint.get(values.get(i, -1)), r.adjoint.get(leaf))
