@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Output, Param, State, Target
+from symbptt import Index, Input, Output, Param, State, Target
 from symbptt.codegen.kernel import Kernel
 from symbptt.verification.checks import rows
 from symbptt.verification.comparison import attempt
@@ -43,7 +43,13 @@ def telling(y: Output["n"], target: Target["n"]):
     return {"loss": sb.sum((y - target) ** 2), "score": 2 * y}
 
 
+@sb.loss
+def labelled(y: Output["n"], label: Index["n"]):
+    return -sb.log_softmax(y)[label]
+
+
 MODEL = sb.model(read, squared, reduction="mean")
+LABELLED = sb.model(read, labelled)
 TELLING, LAST_TELLING = sb.model(read, telling), sb.model(read, telling, at="last")
 
 
@@ -132,6 +138,9 @@ FAULTS: dict[str, tuple[Any, str, str, str]] = {
     "forward of a model": (MODEL, "states, outputs, tape = _ran(call, plan)", "states, outputs, tape = _ran(call, plan); outputs = {'y': -outputs['y']}", "y"),
     "backward of a model": (MODEL, "found = _flowed_back(call, tape, full, last", "found = _flowed_back(call, tape, full | {'y': None}, last", "dx"),
     "backward of a model behind an end": (MODEL, "last[name] = _after_end(active, full[name])", "last[name] = None", "dh_0"),
+    "a label that is ignored": (LABELLED, "known = call.a[k] != ignored", "known = call.a[k] == ignored", "labels that are ignored"),
+    "a step of one sample": (read, "states, outputs = {k: v[0] for", "states, outputs = {k: 2 * v[0] for", "h"),
+    "a step without a state": (read, "moving = {k: a[k][0] for", "a = {k: v + (k in STATES and not state) for k, v in a.items()}; moving = {k: a[k][0] for", "h"),
     "first values": (MODEL, "np.sqrt(6 / (shape[-1] + shape[-2]))", "np.sqrt(6 / shape[-1])", "first V"),
     "first values of a type": (MODEL, "_type_of(k, dtype), order", "float, order", "first V in single precision"),
     "final states": (MODEL, "np.maximum(count - 1, 0)", "np.maximum(count - 2, 0)", "final h"),

@@ -104,8 +104,8 @@ def verify(
     gradients of that; of a truncated kernel, gradients with those states constant that the truncation names. Of
     single precision only the types are looked at. Other forms of a call must give the same numbers: one sample without a
     batch axis, no state, cotangents of the last step alone, single steps of a stepper, a loss of some steps and of
-    the others, `forward` and `backward` of a model with what its loss sends to the states; norms of `monitor=True`, final states and first
-    values are compared too.
+    the others, by a mask and by labels that are ignored, `forward` and `backward` of a model with what its loss sends to the
+    states; norms of `monitor=True`, final states and first values are compared too.
 
     Gradients that the user's function takes inside a step (`sb.grad`) are compared with complex steps of the functions that they are
     the gradients of, in rows of their own: that function takes them by the rules by which the module was derived.

@@ -136,10 +136,22 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     if isinstance(kernel.target, Model) and hasattr(kernel.module, "_label"):
         parts = {group: base[group] for group in ("values", "params", "inputs", "state")}
         yield "the loss of some steps, and of the others", partial(_added, kernel, point), lambda: parts, NORMS
+        labels = [v for v in point.targets.values() if v.dtype.kind in "iu"]
+        if labels and all(v.ndim == np.ndim(_places(kernel.target, point)) for v in labels):
+            yield "labels that are ignored", partial(_added, kernel, point, ignored=-1), lambda: parts, NORMS
     if isinstance(kernel.target, Model) and is_complex:
         yield "forward and backward", partial(_in_two, kernel, point), partial(_in_one, kernel, point), NORMS
     if not point.masks and hasattr(kernel.module, "stepper"):  # which a module of an older file lacks
         yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
+        if point.batch == 1:
+            begun = replace(point, state={}) if _is_told(kernel) and point.inputs else point
+            wanted = partial(_run, kernel, begun)
+            yield (
+                "one step of one sample",
+                partial(_stepped, kernel, begun, alone=True),
+                lambda: _first(wanted()),
+                NORMS,
+            )
     if not point.masks and hasattr(kernel.module, "init") and not isinstance(kernel, PairedKernel):
         yield (
             "first values",
@@ -267,27 +279,36 @@ def _run(kernel: Kernel, point: Point) -> Results:
     return {"values": {**run.states, **run.outputs}, **_predicted(kernel, point)}
 
 
-def _stepped(kernel: Kernel, point: Point) -> Results:
-    """Return states and outputs of all steps by a stepper, and what a loss predicts there."""
-    stepper, state = kernel.stepper(point.params), point.state or None
+def _stepped(kernel: Kernel, point: Point, alone: bool = False) -> Results:
+    """Return states and outputs of all steps by a stepper, and what a loss predicts there; of one sample `alone` without its axis."""
+    start, inputs = point.state, point.inputs
+    if alone:
+        start, inputs = _of_one(start, 0), _of_one(inputs, 1)
+    stepper, state = kernel.stepper(point.params), start or None
     found: list[Arrays] = []
     for t in range(point.steps):
-        state, outputs = stepper({k: v[t] for k, v in point.inputs.items()}, state)
+        state, outputs = stepper({k: v[t] for k, v in inputs.items()}, state)
         found.append({**state, **outputs})
     values = {k: np.stack([one[k] for one in found]) for k in found[0]}
     return {"values": values, "predicted": values, "predicted at the end": {k: v[-1] for k, v in values.items()}}
 
 
-def _added(kernel: Kernel, point: Point) -> Results:
-    """Return the loss and its gradients as the sum of two calls, in each of which some steps count and targets of others are none."""
-    target = kernel.target
-    assert isinstance(target, Model)
-    active = point.active if target.at == "every" else point.active.any(0)
+def _places(target: Model, point: Point) -> Any:
+    """Return where a loss counts: the steps of each sample, or of one at the last step the samples."""
+    return point.active if target.at == "every" else point.active.any(0)
+
+
+def _added(kernel: Kernel, point: Point, ignored: int | None = None) -> Results:
+    """Return the loss and its gradients as the sum of two calls, in each of which some steps count and targets of others are none: by a
+    mask, or by the label that is `ignored`."""
+    target = cast(Model, kernel.target)
+    active = _places(target, point)
     mask, found = np.indices(active.shape).sum(0) % 2 == 0, dict[str, Arrays]()
     for counts in (mask, ~mask):
         targets = {k: _spoilt(v, counts) for k, v in point.targets.items()}
         call: Any = (point.params, point.inputs, targets, point.state or None)
-        options: Any = {"steps": point.steps, "mask": counts, **point.masks}
+        which: Any = {"mask": counts} if ignored is None else {"ignore_index": ignored}
+        options: Any = {"steps": point.steps, **which, **point.masks}
         loss, grads = kernel.value_and_grad(*call, **options)
         values = {"loss": loss, "value": kernel.value(*call, **options)}
         weight = np.sum(counts & active) / max(active.sum(), 1) if target.reduction == "mean" else 1.0
