@@ -17,7 +17,7 @@ from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.program.program import program_of
 from symbptt.codegen.targets.c99.module import Parts, parts_of
 from symbptt.equations.derived import equations_of, looped_equations_of
-from symbptt.errors import ArgumentError, CellError, TargetError, three_lines
+from symbptt.errors import ArgumentError, CellError, TargetError, instead_of_cell, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -116,7 +116,7 @@ def c_source(
             f"  write the cell {cell.cell.name}, and hand the derivatives of the loss to its backward function"
         )
     if not isinstance(cell, Cell):
-        raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+        raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  {instead_of_cell(cell)}")
     cell.check_real()
     begun = next((a.name for a in cell.arguments if a.start is not None), None)
     if begun is not None:

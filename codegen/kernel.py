@@ -36,7 +36,7 @@ from symbptt.codegen.targets.numpy.stepping import stepping
 from symbptt.codegen.targets.python.header import certified, digest_of_module
 from symbptt.codegen.wanted import Wanted, restricted, wanted
 from symbptt.equations.derived import equations_of, looped_equations_of
-from symbptt.errors import ArgumentError, TargetError, counted, three_lines
+from symbptt.errors import ArgumentError, TargetError, counted, instead_of_cell, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell, nearest
@@ -50,6 +50,8 @@ from symbptt.version import VERSION
 
 class Kernel:
     """The forward and the backward pass of a cell as a loaded NumPy module."""
+
+    INSTEAD_OF_CELL = "write kernel.cell, or kernel.target, which is what was compiled"
 
     def __init__(
         self,
@@ -633,7 +635,7 @@ def compiled(
     """Return what `compile` returns, with the parts that are shared with other kernels."""
     if not isinstance(target, Cell | Model):
         raise ArgumentError(
-            f"compile takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+            f"compile takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
     check_options(truncation, clip_adjoint)
     # Options are refused before anything is derived.

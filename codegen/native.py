@@ -22,7 +22,7 @@ from symbptt.codegen.program.regions import place
 from symbptt.codegen.targets.functional.module import Asked, interface, source
 from symbptt.codegen.targets.functional.tables import TABLES
 from symbptt.equations.derived import equations_of, looped_equations_of
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.extras import need
 from symbptt.ir.sizes import axes_of, solved
 from symbptt.language.cell import Cell
@@ -220,6 +220,6 @@ def check_target(function: str, target: Any) -> None:
     """Raises: ArgumentError where what should be a cell or a model is neither; CellError for one of complex numbers."""
     if not isinstance(target, Cell | Model):
         raise ArgumentError(
-            f"{function} takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
+            f"{function} takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
     _cell_of(target).check_real()

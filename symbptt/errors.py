@@ -34,6 +34,11 @@ def three_lines(what: str, where: str = "", cure: str = "") -> str:
     return "\n  ".join(line for line in (what, where, cure) if line)
 
 
+def instead_of_cell(value: object) -> str:
+    """Return what to write where a cell or a model is expected and another value came."""
+    return str(getattr(value, "INSTEAD_OF_CELL", "decorate the function with @sb.cell"))
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: 1 state, 2 states."""
     return f"{number} {noun}" + "s" * (number != 1)

@@ -132,6 +132,23 @@ def model(at: str) -> sb.Kernel:
     return sb.compile(sb.model(vanilla, loss, at=at))
 
 
+Y = {"y": np.ones((4, 2, 3))}
+ONE = {"x": X["x"][0]}
+BOTH = {f"{way}.{name}": value for way in ("forward", "backward") for name, value in P.items()}
+
+
+@cache
+def every() -> sb.Kernel:
+    return model("every")
+
+
+def stepped() -> Any:
+    """A stepper that has made a step: the next one need not be checked as a first one is."""
+    stepper = kernel_of(vanilla).stepper(P)
+    stepper(ONE)
+    return stepper
+
+
 def spoilt(array: Any, *places: tuple[int, ...], bad: float) -> Any:
     array = array.copy()
     for place in places:
@@ -677,6 +694,22 @@ def test_refusal_says_what_came(name: str) -> None:
     call, message = TOLD[name]
     with pytest.raises(sb.ArgumentError, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [sb.compile, sb.derive, sb.analyze, sb.torch_source, sb.c_source, sb.bidirectional,
+                                  lambda v: sb.unroll(v, steps=1), lambda v: sb.check_backward(v, lambda *args: {}),
+                                  lambda v: sb.sweep(v, {}, "a", [1.0])])  # fmt: skip
+def test_what_goes_with_a_cell_is_told_to_be_no_function(call: Callable[[Any], Any]) -> None:
+    """A kernel or a loss in the place of its cell is told what to write, a function to be decorated."""
+    kernel = model("every")
+    for wrong, words in (
+        (kernel, "write kernel.cell, or kernel.target"),
+        (kernel.target.loss, r"write the cell, or sb.model\(cell, loss\)"),
+        (vanilla.function, "decorate the function with @sb.cell"),
+    ):
+        if wrong is not kernel or call is not sb.bidirectional:  # which takes kernels
+            with pytest.raises(sb.ArgumentError, match=words):
+                call(wrong)
 
 
 @sb.loss

@@ -13,7 +13,7 @@ from symbptt.comparison.digest import digest_of_arrays
 from symbptt.comparison.grid import STEPS, Grid
 from symbptt.comparison.row import Row, key_of
 from symbptt.data.csv_table import Table, bind, bind_size, hidden_sizes, read_table
-from symbptt.errors import ArgumentError, SymbpttError, one_line, three_lines
+from symbptt.errors import ArgumentError, SymbpttError, instead_of_cell, one_line, three_lines
 from symbptt.language.cell import Cell
 from symbptt.language.digest import digest_of_cell, digest_of_text
 from symbptt.stability.runs.gain import recurrent_weights
@@ -102,7 +102,7 @@ def labelled(cells: Cell | Iterable[Cell] | Mapping[str, Cell]) -> dict[str, Cel
     for label, cell in pairs:
         if not isinstance(cell, Cell):
             raise ArgumentError(three_lines(f"{label or cell!r} is no cell but a {type(cell).__name__}", "in a comparison",
-                                            "decorate the function with @sb.cell"))  # fmt: skip
+                                            instead_of_cell(cell)))  # fmt: skip
     names = [str(label) for label, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice or not names:

@@ -19,7 +19,7 @@ from symbptt.equations.notation.names import Names
 from symbptt.equations.page.equations import Equation, Equations
 from symbptt.equations.page.lines import Page
 from symbptt.equations.page.masks import PLAIN, Setting
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.tangent import tangent_of
@@ -207,9 +207,7 @@ def derive(
     Raises: ArgumentError where the target is neither, and where an option is not what it takes.
     """
     if not isinstance(target, Cell | Model):
-        raise ArgumentError(
-            f"derive takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
-        )
+        raise ArgumentError(f"derive takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}")
     check_truncation(truncation)
     for name, value in (("lengths", lengths), ("reset", reset)):
         if not isinstance(value, bool):

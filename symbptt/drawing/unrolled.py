@@ -20,7 +20,7 @@ from symbptt.drawing.picture import MOST_STEPS, picture_of
 from symbptt.drawing.svg import svg_of
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import Notation
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.ir.graph import Graph
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -69,9 +69,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     Raises: ArgumentError where the target is no cell and no model, or the number of steps is no integer of at least 0.
     """
     if not isinstance(target, Cell | Model):
-        raise ArgumentError(
-            f"unroll takes a cell or a model, got {type(target).__name__}\n  decorate the function with @sb.cell"
-        )
+        raise ArgumentError(f"unroll takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise ArgumentError(f"steps must be an integer of at least 0, got {steps!r}")
     derivation = derive(target)

@@ -46,6 +46,8 @@ LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
 class Loss:
     """A function of one sample and one step: of states after the step, outputs, targets and parameters of its own."""
 
+    INSTEAD_OF_CELL = "write the cell, or sb.model(cell, loss)"
+
     def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
         self.function = function
         self.consts = dict(consts or {})
@@ -99,6 +101,8 @@ def loss(function: Callable[..., Any]) -> Loss:
 
 class Model:
     """A cell with a loss at every step or at the last."""
+
+    INSTEAD_OF_CELL = "write model.cell"
 
     def __init__(self, cell: Cell, loss: Loss, at: str, reduction: str) -> None:
         self.cell, self.loss, self.at, self.reduction = cell, loss, at, reduction

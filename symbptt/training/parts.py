@@ -7,7 +7,7 @@ from typing import Any
 
 from symbptt.checks import check_mapping
 from symbptt.codegen.kernel import Kernel, compile
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
@@ -76,7 +76,7 @@ def kernel_of(what: str, target: Any) -> Kernel:
         return target
     if not isinstance(target, Cell | Model):
         raise ArgumentError(
-            f"{what}: a cell or a kernel is expected, got {type(target).__name__}\n  decorate the function with @sb.cell"
+            f"{what}: a cell or a kernel is expected, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
     return compile(target)
 

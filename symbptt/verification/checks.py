@@ -17,7 +17,7 @@ from symbptt.checks import check_call, check_seed
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.results import Grads
-from symbptt.errors import ArgumentError
+from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
@@ -134,7 +134,7 @@ def verify(
     check_seed(seed)
     if not isinstance(target, Cell | Model | Kernel):
         raise ArgumentError(
-            f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  decorate the function with @sb.cell"
+            f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
     if not isinstance(proof, bool | np.bool_):
         raise ArgumentError(f"verify: proof is True or False, got {proof!r}")
@@ -340,7 +340,9 @@ def check_backward(
     is no dict with an array of real numbers in float64 for every name.
     """
     if not isinstance(target, Cell | Model):
-        raise ArgumentError(f"check_backward takes a cell or a model, got {type(target).__name__}")
+        raise ArgumentError(
+            f"check_backward takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}"
+        )
     last = "targets" if isinstance(target, Model) else "cotangents"
     check_call("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
     check_seed(seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.shape import show
 from symbptt.language.cell import Cell, nearest
 from symbptt.stability.runs.linear import Linear, linear
@@ -146,7 +146,7 @@ def _check_kinds(cell: Any, params: Any, inputs: Any, states: Any) -> None:
     """Raises: ArgumentError for what is no cell, no dict by name, or an input with an axis for steps or samples."""
     if not isinstance(cell, Cell):
         raise ArgumentError(three_lines(f"fixed_points takes a cell, got {type(cell).__name__}",
-                                        cure="decorate the function with @sb.cell"))  # fmt: skip
+                                        cure=instead_of_cell(cell)))  # fmt: skip
     cell.check_real()
     for kind, value in (("params", params), ("inputs", inputs), ("states", states)):
         if not isinstance(value, Mapping) and not (kind == "states" and value is None):

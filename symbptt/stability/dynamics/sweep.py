@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell
 from symbptt.stability.dynamics.continuation import (
     FIXED,
@@ -161,9 +161,7 @@ def _checked(cell: Any, values: Any, period: Any, settle: Any, keep: Any) -> Any
     Raises: ArgumentError for what is no cell, and for values and counts that make no sweep.
     """
     if not isinstance(cell, Cell):
-        raise ArgumentError(
-            three_lines(f"sweep takes a cell, got {type(cell).__name__}", cure="decorate the function with @sb.cell")
-        )
+        raise ArgumentError(three_lines(f"sweep takes a cell, got {type(cell).__name__}", cure=instead_of_cell(cell)))
     cell.check_real()
     where = f"in a sweep of {cell.name}"
     grid = np.asarray(values)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.checks import check_mapping, named
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.shape import Shape, named_size, show
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.init import concrete
@@ -84,7 +84,7 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
     Raises: ArgumentError for missing and unknown names, for shapes that do not fit, and where lo > hi.
     """
     if not isinstance(cell, Cell):
-        raise ArgumentError(f"a box is one of a cell, got {type(cell).__name__}\n  decorate the function with @sb.cell")
+        raise ArgumentError(f"a box is one of a cell, got {type(cell).__name__}\n  {instead_of_cell(cell)}")
     check_mapping("params", params, f"{cell.name}.init(...)")
     check_mapping("box", box, '{"x": (-1, 1)}, or {}')
     params, box = named(params), named(box)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.checks import named
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell, nearest
 from symbptt.stability.algebra.atoms import node_of
 from symbptt.stability.algebra.interval import between, everything
@@ -101,7 +101,7 @@ def vanishing_condition(cell: Cell, *, norm: str | None = None) -> VanishingCond
     """
     if not isinstance(cell, Cell):
         raise ArgumentError(three_lines(f"vanishing_condition takes a cell, got {type(cell).__name__}", "",
-                                        "decorate the function with @sb.cell"))  # fmt: skip
+                                        instead_of_cell(cell)))  # fmt: skip
     if norm not in (None, *NORMS):
         raise ArgumentError(three_lines(f"the norm is {norm!r}", f"in vanishing_condition of {cell.name}",
                                         'write norm="2" or norm="max"'))  # fmt: skip

@@ -17,7 +17,7 @@ from symbptt.checks import check_count, check_path, check_seed, named
 from symbptt.clipping import joint_norm
 from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.kernel import compile as compile_target
-from symbptt.errors import ArgumentError, StabilityWarning, TargetError, three_lines
+from symbptt.errors import ArgumentError, StabilityWarning, TargetError, instead_of_cell, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
@@ -80,7 +80,7 @@ class Watch:
     ) -> None:  # fmt: skip
         if not isinstance(target, Cell | Model):
             raise ArgumentError(three_lines(f"a watch takes a cell or a model, got {type(target).__name__}", "in sb.Watch",
-                                            "decorate the function with @sb.cell"))  # fmt: skip
+                                            instead_of_cell(target)))  # fmt: skip
         (target if isinstance(target, Cell) else target.cell).check_real()
         check_count("every", every, 1)
         check_count("count", count, 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from symbptt.checks import named
 from symbptt.data.random_data import random_inputs, random_state
-from symbptt.errors import ArgumentError, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.stability.runs.default_sizes import check_mapping, sizes_for
@@ -58,7 +58,7 @@ def setting(
     """
     if not isinstance(target, Cell | Model):
         raise ArgumentError(three_lines(f"analyze takes a cell or a model, got {type(target).__name__}",
-                                        cure="decorate the function with @sb.cell"))  # fmt: skip
+                                        cure=instead_of_cell(target)))  # fmt: skip
     cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
     cell.check_real()
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
