@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbptt.errors import ArgumentError
+from symbptt.ir.step import Argument
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
 from symbptt.language.tangent import moved_arguments
@@ -51,7 +52,9 @@ def with_tangents(
 
 
 # The kernel of tangents would refuse them too, by names of its own.
-def _check(target: Cell | Model, tangents: Any, moved: Collection[str], like: Mapping[str, NDArray[Any]]) -> None:
+def _check(
+    target: Cell | Model, tangents: Any, moved: Mapping[str, Argument], like: Mapping[str, NDArray[Any]]
+) -> None:
     for name, value in tangents.items():
         if name not in moved:
             raise ArgumentError(f"{name!r} of {target.name} has no tangent" + nearest(name, moved))
@@ -63,7 +66,8 @@ def _check(target: Cell | Model, tangents: Any, moved: Collection[str], like: Ma
         came = np.asarray(value).dtype
         if type(value) not in (int, float) and came != wanted.dtype:
             raise ArgumentError(f"{what} is {came}, {name} is {wanted.dtype}\n  write .astype(np.{wanted.dtype})")
-        if not np.isfinite(value).all():
+        # Behind the end of a sample anything may stand: of inputs the module looks at what is read.
+        if moved[name].role != "input" and not np.isfinite(value).all():
             raise ArgumentError(f"{what} is not finite\n  give it finite numbers")
 
 

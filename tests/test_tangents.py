@@ -215,6 +215,19 @@ def test_a_plain_number_and_its_tangent_take_the_type_of_the_arrays() -> None:
     assert np.allclose(change[2], np.tanh(1) * (1 + 2 * 0.5), rtol=1e-6)
 
 
+def test_tangents_of_inputs_may_be_anything_behind_the_end_of_a_sample() -> None:
+    x = np.ones((3, 2, 2))
+    moved, beyond = x.copy(), x.copy()
+    beyond[1:, 0] = np.nan
+    changes = [
+        kernel_of(scaled).jvp({"a": 0.5}, {"x": x}, None, {"x": dx}, lengths=[1, 3])[1].states["h"]
+        for dx in (moved, beyond)
+    ]
+    assert np.array_equal(*changes)
+    with pytest.raises(sb.ArgumentError, match="nan at step 1, sample 0"):
+        kernel_of(scaled).jvp({"a": 0.5}, {"x": x}, None, {"x": beyond}, lengths=[2, 3])
+
+
 def test_equations_of_tangents_are_a_derivation() -> None:
     text = sb.derive(plain).forward_mode().text()
     assert "u_t = Ẇ x_t + W ẋ_t + U̇ h_{t-1} + U ḣ_{t-1} + ḃ" in text and "ḣ_t = u_t ⊙ (1 - h_t²)" in text
