@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Param, State, zoo
+from symbptt import Index, Input, Param, State, zoo
 from symbptt.codegen import native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
@@ -649,6 +649,79 @@ def test_masks_that_do_not_fit_are_refused_by_both(name: str, backend: str) -> N
         net(torch.tensor(x), **masks)
     with pytest.raises(ValueError, match=said):
         function(zoo.gru.init(sizes, dtype=np.float32), {"x": x}, **masks)
+
+
+@sb.loss
+def of_label(h: State["n"], label: Index["n"]):
+    return -sb.log_softmax(h)[label]
+
+
+LABELS = sb.model(tables, of_label)
+NO_INDEX: dict[str, tuple[dict[str, Any], str]] = {
+    "a negative index": ({"token": np.full((3, 2), -1)}, "token: integers from 0 to 5 are expected, got -1 to -1"),
+    "an index beyond its table": ({"token": np.full((3, 2), 6)}, "token: integers from 0 to 5"),
+    "a negative label": (
+        {"label": np.full((3, 2), -100)},
+        "label: integers from 0 to 3 are expected, got -100 to -100",
+    ),
+    "a label beyond the classes": ({"label": np.full((3, 2), 4)}, "label: integers from 0 to 3"),
+    "labels that are floats": ({"label": np.zeros((3, 2))}, "label: integers are expected, got .*float"),
+    "tokens that are truths": ({"token": np.zeros((3, 2), bool)}, "token: integers are expected, got .*bool"),
+    "another number of steps": ({"steps": 4}, "steps: 4 is given, the inputs have T = 3"),
+    "steps that are no number": ({"steps": 2.5}, "steps: a number of steps is expected, got 2.5"),
+}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", NO_INDEX)
+def test_what_is_no_index_is_refused_by_both(name: str) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    change, said = NO_INDEX[name]
+    given = [{k: change.get(k, v) for k, v in group.items()} for group in model_arguments(LABELS, 3, 2)]
+    steps = {k: v for k, v in change.items() if k == "steps"}
+    tensors = ({k: torch.tensor(v) for k, v in group.items()} for group in given[1:])
+    with pytest.raises(ValueError, match=said):
+        sb.torch(LABELS, {"n": 4, "v": 6}).double()(*tensors, **steps)
+    with jax.enable_x64(True), pytest.raises(ValueError, match=said):
+        sb.jax(LABELS)(*given, **steps)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+def test_indices_of_any_type_are_taken(dtype: Any) -> None:
+    """Behind the end of a sample a label may say that nothing is there."""
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    given, masked = model_arguments(LABELS, 3, 2), {"lengths": np.array([3, 0], dtype)}
+    wanted = sb.compile(LABELS).value(*given, **masked)
+    params, inputs, targets, state = given
+    inputs, targets = ({k: v.astype(dtype) for k, v in group.items()} for group in (inputs, targets))
+    targets["label"][:, 1] = np.array(-1).astype(dtype)
+    net = sb.torch(LABELS, {"n": 4, "v": 6}).double()
+    net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+    tensors = ({k: torch.tensor(v) for k, v in group.items()} for group in (inputs, targets, state))
+    assert_close(net(*tensors, **masked)[0].detach().numpy(), wanted, "loss", 1e-12)
+    with jax.enable_x64(True):
+        assert_close(sb.jax(LABELS)(params, inputs, targets, state, **masked)[0], wanted, "loss", 1e-12)
+
+
+@pytest.mark.peers
+def test_arguments_that_tell_no_type_or_size_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    namespace: dict[str, Any] = {}
+    exec(sb.torch_source(alone), namespace)
+    state, params = torch.zeros(2, 4), {"A": torch.zeros(4, 4), "h_first": torch.zeros(4)}
+    for changed, start, steps, words in (
+        ({k: v.long() for k, v in params.items()}, state, 2, "A: floating-point numbers are expected, got torch.int64"),
+        (params, torch.tensor(1.0), 2, "h: an axis of samples is expected, got a scalar"),
+        (params, state, -1, "steps: a number of steps is expected, got -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            namespace["run"](changed, None, {"h": start}, steps=steps)
+    with pytest.raises(ValueError, match="the size 'n' must be a positive integer, got 0"):
+        namespace["Net"]({"n": 0})
+    net = sb.torch(plain, sizes_of(plain), backend="kernel").bfloat16()
+    with pytest.raises(ValueError, match='backend="kernel" takes float32 and float64, got torch.bfloat16'):
+        net(torch.zeros(3, 2, 3, dtype=torch.bfloat16))
 
 
 @pytest.mark.peers

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from symbptt.codegen.frameworks.arrays import _broadcast, _constant, _data
+from symbptt.codegen.frameworks.arrays import _broadcast, _constant, _data, _has_values, _index, _is_float, _is_integer
 from symbptt.codegen.frameworks.cell import (
     ARGUMENTS,
     INDICES,
@@ -31,13 +31,19 @@ def _arguments(groups, steps):
     given = {name: _data(name, value) for group in groups.values() for name, value in group.items()}
     T, B = _lead(given, steps)
     shapes = _shapes(**_sizes(partial(_length, given)))
-    like = next(given[k] for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES)
+    first = next((k for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES), None)
+    if first is None:
+        raise ArgumentError(f"the state {STATES[0]!r} is needed, for it tells the type of all arrays")
+    like = given[first]
+    if not _is_float(like):
+        raise ArgumentError(f"{first}: floating-point numbers are expected, got {like.dtype}")
     for name in STATES:
         if name not in given:
             start = STARTS.get(name, 0.0)
             start = given[start] if isinstance(start, str) else _constant(start, like)
             given[name] = _broadcast(start, (B, *shapes[name]))
     _check_arrays(given, like, T, B, shapes)
+    given.update((k, _index(given[k])) for k in INDICES if k in given)
     return given, T, B
 
 
@@ -68,14 +74,21 @@ def _length(given, name, axis):
 
 def _lead(given, steps):
     """Return the numbers of steps and samples."""
+    if steps is not None and (isinstance(steps, (bool, float, str)) or steps < 0):
+        raise ArgumentError(f"steps: a number of steps is expected, got {steps!r}")
     first = next((k for k in INPUTS if k in given), None)
     if first is not None:
         if given[first].ndim < 2:
             raise ArgumentError(f"{first}: axes of steps and samples are expected, got {tuple(given[first].shape)}")
-        return tuple(given[first].shape[:2])
+        T, B = given[first].shape[:2]
+        if steps is not None and steps != T:
+            raise ArgumentError(f"steps: {steps} is given, the inputs have T = {T}")
+        return T, B
     begun = next((k for k in STATES if k in given), None)
     if steps is None or begun is None:
         raise ArgumentError("a cell without inputs takes steps=, and a state that tells the number of samples")
+    if not given[begun].ndim:
+        raise ArgumentError(f"{begun}: an axis of samples is expected, got a scalar")
     return steps, given[begun].shape[0]
 
 
@@ -84,11 +97,25 @@ def _check_arrays(given, like, T, B, shapes):
     for name, value in given.items():
         wanted = ((T, B)[2 - LEAD.get(name, 0) :] if LEAD.get(name, 0) else ()) + tuple(shapes[name])
         if tuple(value.shape) != wanted:
-            lead = "T, B, "[6 - 3 * LEAD.get(name, 0) :]
+            axes = ", ".join(("T", "B")[2 - LEAD.get(name, 0) :] + tuple(SHAPES[name].split()))
             came = tuple(value.shape)
-            raise ArgumentError(f"{name}: the shape ({lead}{SHAPES[name]}) = {wanted} is expected, got {came}")
+            raise ArgumentError(f"{name}: the shape ({axes}) = {wanted} is expected, got {came}")
+        if name in INDICES and not _is_integer(value):
+            raise ArgumentError(f"{name}: integers are expected, got {value.dtype}")
         if name not in INDICES and value.dtype != like.dtype:
             raise ArgumentError(f"{name}: the type of all arrays is {like.dtype}, got {value.dtype}")
+
+
+# A framework counts negative indices from the end and moves others into the table, and says nothing of either.
+def _check_indices(given, read):
+    """Raises: ArgumentError where what steps read by name are no values of an index."""
+    indices = {k: read[k] for k in read if INDICES.get(k) is not None and _has_values(read[k])}
+    shapes = _shapes(**_sizes(partial(_length, given))) if indices else {}
+    for name, value in indices.items():
+        limit = shapes[INDICES[name]][0]
+        if bool(((value < 0) | (value >= limit)).any()):
+            came = f"{value.min().item()} to {value.max().item()}"
+            raise ArgumentError(f"{name}: integers from 0 to {limit - 1} are expected, got {came}")
 
 
 def _parted(arrays):

@@ -28,6 +28,16 @@ def _broadcast(x: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(x, shape)
 
 
+def _index(x: Any) -> Any:
+    """Return integers in a type that may be an index, and holds any length."""
+    return x.astype(int)
+
+
+def _is_float(x: Any) -> bool:
+    """Answer whether an array holds floating-point numbers."""
+    return bool(x.dtype.kind == "f")
+
+
 def _is_integer(x: Any) -> bool:
     """Answer whether an array holds integers."""
     return bool(x.dtype.kind in "iu")
@@ -39,7 +49,7 @@ def _is_truth(x: Any) -> bool:
 
 
 def _has_values(x: Any) -> bool:
-    """Answer whether values can be looked at: a program that is traced or compiled knows none."""
+    """Answer whether values can be looked at: a program that is traced, compiled or mapped knows none."""
     return True
 
 

@@ -38,6 +38,14 @@ def _broadcast(x, shape):
     return jnp.broadcast_to(x, shape)
 
 
+def _index(x):
+    return x.astype(int)
+
+
+def _is_float(x):
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
 def _is_integer(x):
     return jnp.issubdtype(x.dtype, jnp.integer)
 

@@ -1,7 +1,7 @@
 """Lengths and resets in modules for torch and for JAX: what a sample that has ended reads, and where states begin anew."""
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _weights
-from symbptt.codegen.frameworks.arrays import _has_values, _is_integer, _is_truth, _mask, _range, _where
+from symbptt.codegen.frameworks.arguments import ArgumentError, _check_indices, _weights
+from symbptt.codegen.frameworks.arrays import _has_values, _index, _is_integer, _is_truth, _mask, _range, _where
 from symbptt.codegen.frameworks.cell import INPUTS, STATES
 
 
@@ -13,6 +13,7 @@ def _masks(given, lengths, reset, T, B):
     if lengths is not None:
         lengths = _mask(lengths, given)
         _check_mask("lengths", lengths, (B,), _is_integer(lengths), "integers")
+        lengths = _index(lengths)
         if _has_values(lengths) and bool(((lengths < 0) | (lengths > T)).any()):
             raise ArgumentError(f"lengths: 0 to {T} steps are expected, got {lengths.tolist()}")
     if reset is not None:
@@ -37,6 +38,7 @@ def _masked(given, T, lengths, reset):
         arrays.update((k, _held(given[k], lengths, index)) for k in INPUTS)
         arrays.update((k, given[k][_present(lengths)]) for k in STATES)
         reset = reset if reset is None else reset & active
+    _check_indices(given, {k: arrays[k] for k in INPUTS})
     return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
 
 

@@ -1,8 +1,8 @@
 """The loss of a model in modules for torch and for JAX, from the values of its cell."""
 
-from symbptt.codegen.frameworks.arguments import _arguments
+from symbptt.codegen.frameworks.arguments import _arguments, _check_indices
 from symbptt.codegen.frameworks.arrays import _losses, _where
-from symbptt.codegen.frameworks.cell import LOSS_INPUTS, LOSS_PARAMS, REDUCTION
+from symbptt.codegen.frameworks.cell import LOSS_INPUTS, LOSS_PARAMS, REDUCTION, TARGETS
 from symbptt.codegen.frameworks.every import _read
 from symbptt.codegen.frameworks.masks import _masks
 from symbptt.codegen.frameworks.steps import _ran
@@ -31,6 +31,7 @@ def _valued(given, exact, lengths, reset, T, B):
 def _total(given, values, lengths, T, B):
     """Return the sum of the loss over the steps and samples that count, or its mean."""
     read, counted, T = _read(given, values, lengths, T)
+    _check_indices(given, {k: read[k] for k in TARGETS})
     losses = _losses((T, B), tuple(read[k] for k in LOSS_PARAMS), tuple(read[k] for k in LOSS_INPUTS))
     number = T * B
     if counted is not None:

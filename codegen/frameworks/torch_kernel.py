@@ -14,6 +14,10 @@ def recurrence(kernel, module):
                 raise module.ArgumentError(
                     f'backend="kernel" runs on the CPU, got a tensor on {x.device}\n  use the native backend there'
                 )
+            if x.is_floating_point() and x.dtype not in (torch.float32, torch.float64):
+                raise module.ArgumentError(
+                    f'backend="kernel" takes float32 and float64, got {x.dtype}\n  use the native backend for that type'
+                )
         params, inputs, state = (
             {k: x.detach().numpy() for k, x in zip(names, part)}
             for names, part in zip((module._weights(), module.INPUTS, module.STATES), module._parted(arrays))

@@ -5,7 +5,7 @@ from functools import reduce
 import torch
 
 from symbptt.codegen.frameworks.arguments import _arguments
-from symbptt.codegen.frameworks.cell import INPUTS, LOSS_PARAMS, STATES, TARGETS, _loss, _loss_back
+from symbptt.codegen.frameworks.cell import INDICES, INPUTS, LOSS_PARAMS, STATES, TARGETS, _loss, _loss_back
 from symbptt.codegen.frameworks.masks import _masks
 from symbptt.codegen.frameworks.model import _valued
 from symbptt.codegen.frameworks.torch_weights import _groups, _in_autocast, _Weights
@@ -26,7 +26,8 @@ class Net(_Weights):
         with torch.autocast(device, enabled=False):
             given, T, B = _arguments(cast, steps)
             lengths, reset = _masks(given, lengths, reset, T, B)
-            exact = {**given, **groups["parameter"], **groups["target"]}
+            read = {**groups["parameter"], **groups["target"]}
+            exact = {**given, **{k: x for k, x in read.items() if k not in INDICES}}
             return _valued(given, exact, lengths, reset, T, B)
 
 

@@ -49,6 +49,14 @@ def _broadcast(x, shape):
     return x.expand(shape)
 
 
+def _index(x):
+    return x.long()
+
+
+def _is_float(x):
+    return x.is_floating_point()
+
+
 def _is_integer(x):
     return not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
 
@@ -58,8 +66,8 @@ def _is_truth(x):
 
 
 def _has_values(x):
-    """Answer whether values can be looked at: a program that is compiled knows none."""
-    return not torch.compiler.is_compiling()
+    """Answer whether values can be looked at: a program that is compiled or mapped knows none."""
+    return not (torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack())
 
 
 def _where(condition, x, other):

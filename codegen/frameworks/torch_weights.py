@@ -14,6 +14,8 @@ class _Weights(torch.nn.Module):
         for name in SIZES:
             if name not in sizes:
                 raise ArgumentError(f"the size {name!r} is missing\n  it has {', '.join(SIZES)}")
+            if not isinstance(sizes[name], int) or sizes[name] < 1:
+                raise ArgumentError(f"the size {name!r} must be a positive integer, got {sizes[name]!r}")
         self.sizes = {name: sizes[name] for name in SIZES}
         shapes = _shapes(**self.sizes)
         generator = torch.Generator().manual_seed(seed)
