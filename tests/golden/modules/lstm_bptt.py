@@ -110,7 +110,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 39f0d0fa'
+MARK = 'lstm 8f40dd80'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -413,6 +413,7 @@ class Stepper:
     # All checks of a call take longer than a small step: a call like the one before needs few of them.
     def _alike(self, inputs, state) -> list[np.ndarray] | None:
         """Return inputs and states, with a batch axis, where their shapes and types are those of the call before, else None."""
+        # An array in the place of a dict has no names: the checks say so.
         if self.forms is None or type(inputs) is not dict or type(state) is not dict:
             return None
         if len(inputs) != len(INPUTS) or len(state) != len(STATES):
@@ -747,7 +748,8 @@ def _axes(name, lead):
 def _names(what, given, known, needed):
     if isinstance(given, type) or not hasattr(given, "items"):
         group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
-        raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}")
+        cure = f'; write {group}={{"{known[0]}": array}}' if known else ""
+        raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}{cure}")
     for name in given:
         if name not in known:
             raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
