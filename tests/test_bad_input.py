@@ -519,23 +519,6 @@ WRONG: tuple[Any, ...] = (
     np.nan,
     True,
 )
-Y = {"y": np.ones((4, 2, 3))}
-ONE = {"x": X["x"][0]}
-BOTH = {f"{way}.{name}": value for way in ("forward", "backward") for name, value in P.items()}
-
-
-@cache
-def every() -> sb.Kernel:
-    return model("every")
-
-
-def stepped() -> Any:
-    """A stepper that has made a step: the next one need not be checked as a first one is."""
-    stepper = kernel_of(vanilla).stepper(P)
-    stepper(ONE)
-    return stepper
-
-
 ANY: dict[str, Callable[[Any], Any]] = {
     "cell": sb.cell, "loss": sb.loss, "compile": sb.compile, "c_source": sb.c_source,
     "torch_source": sb.torch_source, "jax_source": sb.jax_source, "torch": lambda v: sb.torch(v, {}), "jax": sb.jax,

@@ -109,10 +109,10 @@ def _check_arrays(given, like, T, B, shapes):
 # A framework counts negative indices from the end and moves others into the table, and says nothing of either.
 def _check_indices(given, read):
     """Raises: ArgumentError where what steps read by name are no values of an index."""
-    indices = {k: read[k] for k in read if INDICES.get(k) is not None and _has_values(read[k])}
+    indices = [(k, of, v) for k, v in read.items() if (of := INDICES.get(k)) is not None and _has_values(v)]
     shapes = _shapes(**_sizes(partial(_length, given))) if indices else {}
-    for name, value in indices.items():
-        limit = shapes[INDICES[name]][0]
+    for name, of, value in indices:
+        limit = shapes[of][0]
         if bool(((value < 0) | (value >= limit)).any()):
             came = f"{value.min().item()} to {value.max().item()}"
             raise ArgumentError(f"{name}: integers from 0 to {limit - 1} are expected, got {came}")
