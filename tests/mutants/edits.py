@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 WORDS_ALONE = (
     "_check", "_names", "_axes", "_place", "_shown", "_listed", "_one_batched", "_plain", "_array", "_dtype", "_count",
     "_measured", "_length", "_given", "_workspace", "_are_finite", "_quiet", "_sizes", "_shapes", "_refuse",
-    "_selfchecked", "_of_case", "_other_forms", "_wrong_norms", "_wrong_steps", "_is_same", "_errors", "_blocks_of", "_of_values", "_of_loss", "_loss_score", "_some_sizes", "_told_sizes", "_verdict",
+    "_run_selfcheck", "_selfchecked", "_of_case", "_other_forms", "_wrong_norms", "_wrong_steps", "_is_same", "_errors", "_blocks_of", "_of_values", "_of_loss", "_loss_score", "_some_sizes", "_told_sizes", "_verdict",
     "_is_right", "_digest", "_text_of", "_forms_in", "_check_forms", "_loss_sent",
 )  # fmt: skip
 """Functions that check a call or the module itself, word an error, read sizes, or ask whether NumPy should warn: they compute no result."""

@@ -65,16 +65,6 @@ CHECKERS = "\n".join(
     ["# mypy: ignore-errors", "# pyright: basic", *(f"# pyright: report{kind}=false" for kind in UNREPORTED)]
 )
 """Lines for type checkers, which read what callers use: the rest of a module has no types."""
-MAIN = """if __name__ == "__main__":
-    import hashlib
-    import sys
-
-    if sys.argv[1:] != ["--selfcheck"]:
-        sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
-    with open(__file__, encoding="utf-8") as file:
-        lines = file.readlines()
-    sys.exit(_selfchecked(lines, hashlib.sha256, globals(), WHAT))"""
-"""The lines by which a module that is run checks itself, at its end: there alone it needs more than NumPy, of Python's own library."""
 WORDS = {
     "ACCURATE": "remainders of functions near one that are computed again from their arguments",
     "FIXED": "arguments without a gradient",
@@ -122,7 +112,8 @@ def source(
     accurate = _forms_in([line for text in sweeps for line in text.splitlines()])
     quiet = _quiet(p, head, pulled)
     public = PUBLIC[: 4 if head is None else 6 if head.predicted is None else 7]
-    selfcheck = MAIN.replace("WHAT", "_of_values" if head is None else "_of_values, _of_loss")
+    told = "_of_values" if head is None else "_of_values, _of_loss"
+    selfcheck = f'if __name__ == "__main__":\n    _run_selfcheck(__file__, globals(), {told})'
     carried, read = embedded(
         "\n".join([*sweeps, quiet, selfcheck]),
         public,

@@ -110,7 +110,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 8f40dd80'
+MARK = 'lstm 001377f0'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -1345,6 +1345,19 @@ def _of_case(case, seed, what, module):
     return errors
 
 
+def _run_selfcheck(file, module, *told):
+    """Check the file of the module, which runs as a program, and end with 0 where every block is right, else with 1."""
+    # Of Python's own library, and nowhere else: what is imported needs NumPy alone.
+    import hashlib
+    import sys
+
+    if sys.argv[1:] != ["--selfcheck"]:
+        sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
+    with open(file, encoding="utf-8") as opened:
+        lines = opened.readlines()
+    sys.exit(_selfchecked(lines, hashlib.sha256, module, *told))
+
+
 def _selfchecked(lines, sha256, module, *told):
     """Print what a check of a file of these lines finds, and return 0 where every block is right, else 1."""
     rows = {block: [] for block in _blocks_of(SHAPES)}
@@ -1439,11 +1452,4 @@ _step = _quiet(_step, "over")
 
 
 if __name__ == "__main__":
-    import hashlib
-    import sys
-
-    if sys.argv[1:] != ["--selfcheck"]:
-        sys.exit(f"python {sys.argv[0]} --selfcheck compares the backward pass of this file with its forward pass")
-    with open(__file__, encoding="utf-8") as file:
-        lines = file.readlines()
-    sys.exit(_selfchecked(lines, hashlib.sha256, globals(), _of_values))
+    _run_selfcheck(__file__, globals(), _of_values)
