@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Map, Operand, Statement, View
-from symbptt.codegen.loop_ir.views import repeated
+from symbptt.codegen.loop_ir.views import repeated, whole
 from symbptt.ir.naming import unique
 from symbptt.ir.scalar import Ref, Tree
 from symbptt.ir.shape import Shape
@@ -28,6 +28,10 @@ class Builder:
         buffer = Buffer(self.name(name), shape, space, dtype)
         self.buffers.append(buffer)
         return buffer
+
+    def temporary(self, name: str, shape: Shape) -> View:
+        """Return all of a new buffer of floats that one step needs for a moment."""
+        return whole(self.buffer(name, shape, "temporary"))
 
     def constant(self, name: str, shape: Shape, values: Any, dtype: str = "float") -> Buffer:
         """Return a buffer of numbers of the program."""

@@ -35,9 +35,14 @@ def without_scans(f: Function) -> Function:
     """Return a function in which the body of each scan stands in its place."""
     if not any(isinstance(s, Scan) for s in walk(f.body)):
         return f
+    return without_unread(replace(f, body=_plain(f.body)))
+
+
+def without_unread(f: Function) -> Function:
+    """Return a function without what it computes for nothing that it gives back."""
     # A value that only the scan read has no reader now, and neither have those of which it was made. Each round
     # removes one layer of them; a round that removes nothing ends it.
-    body = _plain(f.body)
+    body = f.body
     while True:
         read = {view.buffer for s in walk(body) for view in _needs(s)} | {p.view.buffer for p in f.results}
         left = _needed(body, read)

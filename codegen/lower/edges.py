@@ -51,9 +51,9 @@ class Edges:
     def arrive(self, w: Sweep) -> None:
         """Write what comes before the statements of a step backward."""
         # Clipping comes before ended samples are put aside; monitors read total cotangents, which the loop region computes.
-        arrived = _arrive(w)
-        self._add(w, watching.clip(w, arrived, self.limit) if self.limit is not None else [])
-        self._add(w, masks.wait(w.storage.masks, arrived) if w.storage.masks else [])
+        found = arrived(w)
+        self._add(w, watching.clip(w, found, self.limit) if self.limit is not None else [])
+        self._add(w, masks.wait(w.storage.masks, found) if w.storage.masks else [])
 
     def watch(self, w: Sweep) -> None:
         """Write what is recorded of a step backward."""
@@ -82,7 +82,7 @@ class Edges:
         w.builder.statements += statements
 
 
-def _arrive(w: Sweep) -> dict[str, View]:
+def arrived(w: Sweep) -> dict[str, View]:
     """Add, for each state, the incoming cotangent of the step after and the direct cotangent of this step."""
     found = {}
     for name, leaf in w.module.program.carry.items():

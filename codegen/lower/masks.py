@@ -31,7 +31,7 @@ def ports(masks: Masks) -> list[Port]:
     return [*flags, Port("mask", "active", whole(masks.active)), Port("mask", "reset", whole(masks.reset))]
 
 
-def _of(mask: View, like: View) -> View:
+def spread(mask: View, like: View) -> View:
     """Return a mask with the axes that it lacks, repeated along them."""
     for _ in range(len(like.axes) - len(mask.axes)):
         mask = with_new(mask, len(mask.axes))
@@ -39,7 +39,7 @@ def _of(mask: View, like: View) -> View:
 
 
 def _chosen(out: View, mask: View, a: View, b: View) -> Statement:
-    return Map(out, WHERE, (_of(mask, out), a, b))
+    return Map(out, WHERE, (spread(mask, out), a, b))
 
 
 def enter(storage: Storage, masks: Masks) -> list[Statement]:
@@ -78,7 +78,7 @@ def stop(storage: Storage, masks: Masks) -> list[Statement]:
 
 def silence(masks: Masks, view: View) -> Statement:
     """Return the statement that sets outputs of ended samples to zero."""
-    return If(whole(masks.lengths), (Map(view, KEPT, (_of(whole(masks.active), view), view)),))
+    return If(whole(masks.lengths), (Map(view, KEPT, (spread(whole(masks.active), view), view)),))
 
 
 def kept_cotangents(storage: Storage, masks: Masks | None) -> list[Statement]:
@@ -89,7 +89,7 @@ def kept_cotangents(storage: Storage, masks: Masks | None) -> list[Statement]:
         out, given = whole(kept), whole(storage.cotangents[name])
         copied: Statement = Map(out, Ref(0), (given,))
         if masks is not None:
-            active = _of(whole(masks.active), out)
+            active = spread(whole(masks.active), out)
             copied = If(whole(masks.lengths), (Map(out, KEPT, (active, given)),), (copied,))
         if name in storage.there:
             copied = If(whole(storage.there[name]), (copied,), (Map(out, ZERO, ()),))
@@ -107,7 +107,7 @@ def wait(masks: Masks, arrived: dict[str, View]) -> list[Statement]:
     active = point(whole(masks.active), 0, T)
     body: list[Statement] = []
     for name, view in arrived.items():
-        mask = _of(active, view)
+        mask = spread(active, view)
         # With a zero adjoint every product of the step is zero for an ended sample, whose residuals are finite.
         body += [Map(whole(masks.waiting[name]), GONE, (mask, view)), Map(view, KEPT, (mask, view))]
     return [If(whole(masks.lengths), tuple(body))] * bool(body)
@@ -122,7 +122,7 @@ def leave(storage: Storage, masks: Masks) -> list[Statement]:
         out, total = whole(carry), whole(masks.resets[name])
         # The sum is a selection: for each sample one of the two is zero.
         back.append(Map(out, PLUS, (out, whole(masks.waiting[name]))))
-        mask = _of(reset, out)
+        mask = spread(reset, out)
         away.append(Map(total, Sum(((1, Ref(0)), (1, Call("where", (Ref(1), Ref(2), ZERO))))), (total, mask, out)))
         away.append(Map(out, GONE, (mask, out)))
     there: list[Statement] = [If(whole(masks.lengths), tuple(back)), If(whole(masks.resets_there), tuple(away))]

@@ -41,6 +41,9 @@ FOR_NUMPY = (pack, join, rounds_first, turn)
 NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
 """The passes that every target uses."""
 
+NEUTRAL_SPARING = tuple(step for step in SPARING if step not in FOR_NUMPY)
+"""The same to spare memory."""
+
 NATIVE = tuple(step for step in PASSES if step not in (sharpen, rounds_first, turn))
 """The passes for torch and JAX: whole arrays as for NumPy, without the layouts of its memory. The slopes of saturating functions keep
 the digits that these frameworks have."""

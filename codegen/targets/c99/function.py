@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,13 @@ from symbptt.codegen.targets.c99.loops import Assign, For, IfTiny, Line, accesse
 from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
-from symbptt.codegen.targets.c99.sizes import size_code
+from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.errors import CellError
 from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Size, prod, sign_of, size, symbols
+
+TYPES = {"float": "real", "index": "size_t", "bool": "unsigned char"}
+"""The types of elements."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def workspace(sweep: Sweep, interface: Interface) -> tuple[Buffer, ...]:
 
 def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> list[str]:
     """Return the lines of the function: checks, sizes, arrays, loops."""
-    p = _printer(sweep, i, equation)
-    arrays = [line for buffer in sweep.arrays for line in _declaration(buffer, sweep, i, p)]
+    p = printer_of(sweep, i.sizes, {*RESERVED, *header_names(i.name)}, i.optional, equation)
+    arrays = [line for b in sweep.arrays for line in declaration(b, sweep, p, _source(b, sweep, i))]
     loops = lines_of(sweep.lines, p)
     # A size that nothing reads would be a warning of the compiler.
     used = _symbols(sweep, i)
@@ -94,11 +97,18 @@ def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str])
     return [*head, "", *loops, f"    return {i.macro}_DONE;"]
 
 
-def _printer(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> Printer:
+def printer_of(
+    sweep: Sweep,
+    sizes: Names,
+    taken: Collection[str],
+    optional: frozenset[Buffer],
+    equation: Callable[[tuple[int, ...]], str],
+) -> Printer:
+    """Return the printer of a sweep whose sizes have names, in which no buffer has a name that is `taken`."""
     buffers = tuple(dict.fromkeys((*sweep.function.declared, *(x.buffer for x, _ in accesses(sweep.lines)))))
-    names = named((b.name for b in buffers), {*RESERVED, *header_names(i.name), *i.sizes.values()})
+    names = named((b.name for b in buffers), {*taken, *sizes.values()})
     constants = {c.buffer: np.shape(c.values) for c in sweep.function.constants}
-    return Printer({b: names[b.name] for b in buffers}, i.sizes, sweep.numbers, i.optional, constants, equation)
+    return Printer({b: names[b.name] for b in buffers}, sizes, sweep.numbers, optional, constants, equation)
 
 
 def unused(sweep: Sweep, i: Interface) -> list[str]:
@@ -143,17 +153,18 @@ def _index_check(x: Field, i: Interface) -> list[str]:
     ]
 
 
-def _declaration(buffer: Buffer, sweep: Sweep, i: Interface, p: Printer) -> list[str]:
-    """Return the lines that declare an array as a pointer to its rows, so that elements have an index for each axis."""
+def declaration(buffer: Buffer, sweep: Sweep, p: Printer, source: str) -> list[str]:
+    """Return the lines that declare an array, which begins at a pointer `source`, as a pointer to its rows, so that elements have an
+    index for each axis."""
     constant = next((c for c in sweep.function.constants if c.buffer == buffer), None)
     if constant is not None:
         return broken(f"    static const real {_constant(constant, p)};")
     # `restrict` tells the compiler that no two arrays overlap, without which it would read each value again after
     # every store.
     const = "" if buffer in sweep.written else "const "
-    kind = "size_t" if buffer.dtype == "index" else "real"
-    rows = "".join(f"[{_row(n, i)}]" for n in _rows(buffer))
-    name, source = p.buffers[buffer], _source(buffer, sweep, i)
+    kind = TYPES[buffer.dtype]
+    rows = "".join(f"[{_row(n, p.sizes)}]" for n in _rows(buffer))
+    name = p.buffers[buffer]
     # A pointer to rows, so that C computes the offset of [t][b][j] and the text stays readable.
     if rows:
         return broken(f"    {const}{kind} (*restrict {name}){rows} = (void *){source};")
@@ -175,9 +186,9 @@ def may_be_empty(n: Size) -> bool:
     return sign_of(size(n - 1)) not in (0, 1)
 
 
-def _row(n: Size, i: Interface) -> str:
+def _row(n: Size, sizes: Names) -> str:
     """Return the length of an axis in a type, where it may not be 0."""
-    text = size_code(n, i.sizes)
+    text = size_code(n, sizes)
     # A row of no elements has no type in C; its loops run not at all, so that the type may be of one.
     return f"OR_1({text})" if may_be_empty(n) else text
 
@@ -197,7 +208,9 @@ def _literal(values: Any) -> str:
 
 
 def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
-    """Return the pointer at which an array begins."""
+    """Return the pointer at which an array begins; a constant has none."""
+    if buffer.space == "constant":
+        return ""
     for name, fields in i.structs():
         for field in fields:
             if field.buffer == buffer:
@@ -210,12 +223,18 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
 
 
 def _symbols(sweep: Sweep, i: Interface) -> frozenset[sp.Symbol]:
-    """Return the sizes that a function reads: in types, offsets, bounds, indices, and as numbers."""
-    # The first axis of an array is no part of its type, and needs no size.
-    found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
+    """Return the sizes that a function reads: in offsets, and where any does."""
+    found: list[Size] = []
     for group in (i.tape, workspace(sweep, i)):
         ends = [at for at, buffer in enumerate(group) if buffer in sweep.arrays]
         found.append(elements(group[: max(ends, default=0)]))
+    return symbols(*found) | symbols_of(sweep)
+
+
+def symbols_of(sweep: Sweep) -> frozenset[sp.Symbol]:
+    """Return the sizes that the lines of a sweep read: in types, bounds, indices, and as numbers."""
+    # The first axis of an array is no part of its type, and needs no size.
+    found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
     for line in walk(sweep.lines):
         if isinstance(line, For):
             found.append(line.stop)

@@ -46,15 +46,15 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
     title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."
     about = "\n\n".join([title, *[p.doc] * bool(p.doc), equations])
     texts = [
-        _prologue(i, (forward, backward)),
+        prologue(f"{i.name}_real", f"{i.macro}_DOUBLE", (forward, backward)),
         _sizes(p, i, (forward, backward)),
-        _function(i, "forward", forward, _equations(p)),
-        _function(i, "backward", backward, _equations(p)),
+        _function(i, "forward", forward, equations_of(p)),
+        _function(i, "backward", backward, equations_of(p)),
     ]
     return Parts(i, header(i, title), f"/* {safe(about)}\n */", "\n\n".join(texts) + "\n")
 
 
-def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
+def equations_of(p: Program) -> Callable[[tuple[int, ...]], str]:
     """Return the function that tells the equation of the value which a statement computes, as beside the lines of a NumPy
     module."""
     v, writer = values_of(p), writer_of(p)
@@ -72,14 +72,16 @@ def _equations(p: Program) -> Callable[[tuple[int, ...]], str]:
     return text
 
 
-def _prologue(i: Interface, sweeps: Sequence[Sweep]) -> str:
-    lines = definitions({name for s in sweeps for name in s.functions}, f"{i.macro}_DOUBLE")
+def prologue(real: str, double: str, sweeps: Sequence[Sweep]) -> str:
+    """Return the lines before functions: what they include, the type of numbers, called `real` elsewhere, and the functions that they
+    call, for double where the macro of that name is defined."""
+    lines = definitions({name for s in sweeps for name in s.functions}, double)
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
         lines += ["// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
                   f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip
     if any(may_be_empty(n) for s in sweeps for n in rows_of(s)):
         lines += ["#define OR_1(n) ((n) > 0 ? (n) : 1)  // C has no types of arrays without elements"]
-    return "\n".join(["#include <math.h>", "#include <stdint.h>", "", f"typedef {i.name}_real real;", *lines])
+    return "\n".join(["#include <math.h>", "#include <stdint.h>", "", f"typedef {real} real;", *lines])
 
 
 def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:

@@ -7,11 +7,12 @@ samples end or are reset. The runtime allocates them (`_buffers`).
 
 from __future__ import annotations
 
-from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, Operand, Runtime, View
+from symbptt.codegen.loop_ir.nodes import Operand, Runtime, View
 from symbptt.codegen.loop_ir.views import point, whole
 from symbptt.codegen.lower import edges, watching
+from symbptt.codegen.lower.driven import with_apart_states
 from symbptt.codegen.lower.families import operand
-from symbptt.codegen.lower.frame import Stored, T
+from symbptt.codegen.lower.frame import T
 from symbptt.codegen.lower.storage import Storage, storage_of
 from symbptt.codegen.lower.sweep import Sweep
 from symbptt.codegen.program.names import Named
@@ -26,21 +27,8 @@ BEGIN, ENTER, START, ARRIVE, CLIP, WAIT, WATCH, LEAVE = (
 
 def numpy_storage(n: Named, pulled: bool = False) -> Storage:
     """Return the storage of a program whose states have buffers before and after each step."""
-    found = storage_of(n, pulled=pulled)
+    found = with_apart_states(n, storage_of(n, pulled=pulled))
     found.taken |= RESERVED | {f"{n.of_argument(a.name)}_buffer" for a in n.program.of_role("state")}
-    for a in n.program.of_role("state"):
-        leaf, old = n.program.leaves[a.name], found.states[a.name]
-        shape = (STEPS, *old.shape[1:])
-        after, before = (
-            Buffer(name, shape, space, old.dtype)
-            for name, space in ((old.name, "result"), (n.previous[leaf], "residual"))
-        )
-        for id, stored in found.stored.items():
-            if stored.view.buffer == old:
-                found.stored[id] = Stored(whole(before if id == leaf else after), "all")
-        found.states[a.name] = after
-        at = found.forward.index(old)
-        found.forward[at : at + 1] = [after, before]
     return found
 
 

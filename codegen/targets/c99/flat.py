@@ -1,0 +1,103 @@
+"""Functions of the loop IR as C functions that take two arrays: their sizes, and pointers to what they read and write.
+
+A caller that is no C has one way to call them all, whatever cell they belong to.
+
+Example: `void lstm_forward(const size_t *sizes, void *const *arrays)` begins with `const size_t T = sizes[0], B = sizes[1];` and
+`real (*restrict h)[B][n] = arrays[3];`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function
+from symbptt.codegen.loop_ir.step_by_step import without_scans
+from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, sweep_of, symbols_of
+from symbptt.codegen.targets.c99.module import prologue
+from symbptt.codegen.targets.c99.names import RESERVED, c_name, named
+from symbptt.codegen.targets.c99.printer import broken, lines_of, safe
+from symbptt.codegen.targets.c99.single import with_single_steps
+from symbptt.codegen.targets.c99.sizes import Names
+
+DOUBLE = "SYMBPTT_DOUBLE"
+"""The macro with which functions are those of double."""
+OWN = ("sizes", "arrays")
+OPTIONAL = ("cotangent", "direct")
+"""The groups of arguments that count as zero where their pointer is NULL."""
+
+Equation = Callable[[tuple[int, ...]], str]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A function by its name in C, with blocks of one step: the symbols of its sizes, and the buffers to which it takes pointers, both
+    in their order."""
+
+    name: str
+    function: Function
+    sizes: tuple[sp.Symbol, ...]
+    arrays: tuple[Buffer, ...]
+
+
+@dataclass(frozen=True)
+class Flats:
+    """The text of a C source without a header, and its functions by the names that a caller gave them."""
+
+    text: str
+    functions: Mapping[str, Flat]
+
+
+def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equation]]) -> Flats:
+    """Return functions of the loop IR of the cell called `cell` as one source, each with the equations of its values.
+
+    Raises: CellError for what C does not have.
+    """
+    found, texts, sweeps = dict[str, Flat](), list[str](), list[Sweep]()
+    for key, (function, equation) in functions.items():
+        sweep = sweep_of(cell, with_single_steps(without_scans(function)))
+        flat = _flat(f"{c_name(cell)}_{key}", sweep)
+        found[key] = flat
+        texts.append("\n".join(_lines(flat, sweep, _optional(function), equation)))
+        sweeps.append(sweep)
+    # One source for both types: which one is told when it is compiled.
+    real = "\n".join([f"#ifdef {DOUBLE}", "typedef double number;", "#else", "typedef float number;", "#endif"])
+    head = f"/* {safe(about)}\n */\n#include <stddef.h>\n{real}"
+    return Flats("\n\n".join([head, prologue("number", DOUBLE, sweeps), *texts]) + "\n", found)
+
+
+def _flat(name: str, sweep: Sweep) -> Flat:
+    used = symbols_of(sweep)
+    sizes = tuple(symbol for symbol in (STEPS, BATCH, *sweep.function.sizes) if symbol in used)
+    constants = {c.buffer for c in sweep.function.constants}
+    return Flat(name, sweep.function, sizes, tuple(b for b in sweep.arrays if b not in constants))
+
+
+def _optional(f: Function) -> frozenset[Buffer]:
+    return frozenset(port.view.buffer for port in f.arguments if port.group in OPTIONAL)
+
+
+def _lines(flat: Flat, sweep: Sweep, optional: frozenset[Buffer], equation: Equation) -> Sequence[str]:
+    """Return a function as text."""
+    taken = {*RESERVED, *OWN, "number", flat.name}
+    p = printer_of(sweep, _names(flat.sizes, taken), taken, optional, equation)
+    sizes = ", ".join(f"{p.sizes[symbol]} = sizes[{at}]" for at, symbol in enumerate(flat.sizes))
+    at = {buffer: i for i, buffer in enumerate(flat.arrays)}
+    arrays = [line for b in sweep.arrays for line in declaration(b, sweep, p, f"arrays[{at.get(b)}]")]
+    return [
+        f"void {flat.name}(const size_t *sizes, void *const *arrays) {{",
+        *(broken(f"    const size_t {sizes};") if sizes else ["    (void)sizes;"]),
+        *([] if flat.arrays else ["    (void)arrays;"]),
+        *arrays,
+        "",
+        *lines_of(sweep.lines, p),
+        "}",
+    ]
+
+
+def _names(sizes: Sequence[sp.Symbol], taken: set[str]) -> Names:
+    own = [symbol for symbol in sizes if symbol not in (STEPS, BATCH)]
+    names = named((symbol.name for symbol in own), {*taken, "T", "B"})
+    return {STEPS: "T", BATCH: "B", **{symbol: names[symbol.name] for symbol in own}}
