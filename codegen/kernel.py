@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
 from symbptt.codegen.by_sample import sample, shares
+from symbptt.codegen.compiler import compiler
+from symbptt.codegen.in_c import InC
 from symbptt.codegen.load import check_parsed, load
-from symbptt.codegen.options import LARGE, allowed_memory, bytes_of_memory, check_flag, check_monitor, check_options
+from symbptt.codegen.options import (
+    LARGE,
+    allowed_memory,
+    bytes_of_memory,
+    check_flag,
+    check_monitor,
+    check_options,
+    check_target,
+)
 from symbptt.codegen.origin import origin_of
-from symbptt.codegen.passes import PASSES, SPARING
+from symbptt.codegen.passes import NEUTRAL, NEUTRAL_SPARING, PASSES, SPARING
 from symbptt.codegen.passes.still_sums import in_loops
 from symbptt.codegen.plan.plan import Plan, plan_of
 from symbptt.codegen.plan.written import Written
@@ -36,7 +46,7 @@ from symbptt.codegen.targets.numpy.stepping import stepping
 from symbptt.codegen.targets.python.header import certified, digest_of_module
 from symbptt.codegen.wanted import Wanted, restricted, wanted
 from symbptt.equations.derived import equations_of, looped_equations_of
-from symbptt.errors import ArgumentError, TargetError, counted, instead_of_cell, three_lines
+from symbptt.errors import ArgumentError, CellError, TargetError, counted, instead_of_cell, one_line, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.ir.shape import names_in
 from symbptt.language.cell import Cell, nearest
@@ -62,16 +72,40 @@ class Kernel:
         clip_adjoint: float | None = None,
         memory: str | int = "all",
         wanted: Wanted = None,
+        asked: str = "numpy",
+        in_c: InC | None = None,
+        reason: str = "",
     ) -> None:
+        self.asked, self.in_c, self.reason = asked, in_c, reason
         self.target, self.program, self.source, self.wanted = target, program, text, wanted
         self.truncation, self.clip_adjoint, self.memory = truncation, clip_adjoint, memory
         self.cell = target if isinstance(target, Cell) else target.cell
 
     def __reduce__(self) -> Any:
-        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory, self.wanted)
+        return _again, (self.target, self.truncation, self.clip_adjoint, self.memory, self.wanted, self.asked)
 
     def __repr__(self) -> str:
+        if self.in_c is not None:
+            return f"<kernel of {self.target.name} in C: {len(self.in_c.plain.text.splitlines())} lines>"
         return f"<kernel of {self.target.name}: {len(self.source.splitlines())} lines>"
+
+    @property
+    def backend(self) -> str:
+        """What computes the sweeps: "numpy" or "c"; with `target="auto"` `.reason` says why it is NumPy."""
+        return "numpy" if self.in_c is None else "c"
+
+    @property
+    def c_source(self) -> str:
+        """The functions in C of calls without masks and monitors.
+
+        Raises: ArgumentError where the kernel is one in NumPy.
+        """
+        if self.in_c is None:
+            raise ArgumentError(
+                f"the kernel of {self.target.name} is one in NumPy: its text is kernel.source\n"
+                f'  write sb.compile({self.target.name}, target="c"), or sb.c_source for a file with a header'
+            )
+        return self.in_c.plain.text
 
     def _repr_html_(self) -> str:
         return folded(repr(self), self.source)
@@ -86,12 +120,19 @@ class Kernel:
             parts = printed(self.program, self.clip_adjoint, False)
             text = source(self.program, VERSION, "", head, None, self.memory, parts)
             whole = replace(written, text=text, truncation=None)
-        return plan_of(written, whole, in_loops(self.cell.looped), self.memory)
+        return replace(plan_of(written, whole, in_loops(self.cell.looped), self.memory), backend=self._told_backend())
+
+    def _told_backend(self) -> str:
+        """Return what a plan says of what computes the sweeps; nothing where NumPy was asked for."""
+        if self.in_c is not None:
+            return f"This kernel computes the sweeps in C ({self.reason}): calls and shares of time here are those of NumPy."
+        return f"NumPy computes the sweeps, not C: {self.reason}" if self.reason else ""
 
     @cached_property
     def module(self) -> ModuleType:
-        """The generated module, executed once."""
-        return load(self.source, _file_of(self.target))
+        """The generated module, executed once; that of a kernel in C calls its sweeps."""
+        found = load(self.source, _file_of(self.target))
+        return found if self.in_c is None else self.in_c.installed(found)
 
     @property
     def workspace(self) -> Any:
@@ -201,7 +242,9 @@ class Kernel:
     @cached_property
     def _for(self) -> Callable[[Wanted], Kernel]:
         """The kernels of this one's target and options with some gradients alone, each compiled once."""
-        return cache(lambda names: _again(self.target, self.truncation, self.clip_adjoint, self.memory, names))
+        return cache(
+            lambda names: _again(self.target, self.truncation, self.clip_adjoint, self.memory, names, self.asked)
+        )
 
     def value(
         self,
@@ -437,7 +480,7 @@ class Kernel:
     def _tangent(self) -> Kernel:
         """The kernel of the tangents, made when it is first asked for; it may hold as much memory as this one. Of its gradients those
         of the parameters of this one are asked for, and none of their tangents."""
-        return compiled(tangent_of(self.target), Shared(), memory=self.memory, wrt=self._trained)
+        return compiled(tangent_of(self.target), Shared(), memory=self.memory, wrt=self._trained, asked=self.asked)
 
     def _with_tangents(
         self, params: Any, inputs: Any, state: Any, tangents: Any, targets: Any, masks: Mapping[str, Any]
@@ -577,13 +620,15 @@ def check_ending(path: Path) -> None:
 
 
 def compile(
-    target: Cell | Model,
+    cell: Cell | Model,
+    /,
     *,
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
     memory: Literal["all", "sqrt"] | int = "all",
     wrt: Any = None,
+    target: Literal["numpy", "c", "auto"] = "numpy",
 ) -> Kernel:
     """Return the kernel of a cell or a model.
 
@@ -596,10 +641,13 @@ def compile(
     `wrt`: "params", or the names of the parameters and inputs whose gradients are wanted: what the others alone need is not computed,
     and `kernel.plan` is that of what is left. The gradients of states come with every backward pass.
 
+    `target`: "numpy"; "c" computes the sweeps and the loss in C, with the compiler of the machine, equal to rounding; "auto" is C where
+    there is a compiler and C has all of the cell, else NumPy: `kernel.backend` says which, and `kernel.reason` why.
+
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
-    written as it must be.
+    written as it must be, or has what C lacks; TargetError where there is no compiler.
     """
-    return compiled(target, Shared(), consts, truncation, clip_adjoint, memory, wrt)
+    return compiled(cell, Shared(), consts, truncation, clip_adjoint, memory, wrt, target)
 
 
 class Shared:
@@ -608,6 +656,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.program = cache(_program)
+        self.neutral = cache(_neutral)
         self.equations = cache(_equations)
         self.sweeps = cache(self._sweeps)
         self.stepping = cache(lambda *program: stepping(self.program(*program)))
@@ -617,8 +666,16 @@ class Shared:
 
 
 def _program(cell: Cell, is_sparing: bool, names: Wanted = None) -> Program:
+    return _passed(cell, names, SPARING if is_sparing else PASSES)
+
+
+def _neutral(cell: Cell, is_sparing: bool, names: Wanted = None) -> Program:
+    return _passed(cell, names, NEUTRAL_SPARING if is_sparing else NEUTRAL)
+
+
+def _passed(cell: Cell, names: Wanted, passes: Sequence[Callable[[Program], Program]]) -> Program:
     program = restricted(program_of(derive(in_loops(cell.looped))), names)
-    for step in SPARING if is_sparing else PASSES:
+    for step in passes:
         program = step(program)
     return program
 
@@ -631,6 +688,7 @@ def compiled(
     clip_adjoint: float | None = None,
     memory: str | int = "all",
     wrt: Any = None,
+    asked: str = "numpy",
 ) -> Kernel:
     """Return what `compile` returns, with the parts that are shared with other kernels."""
     if not isinstance(target, Cell | Model):
@@ -638,6 +696,7 @@ def compiled(
             f"compile takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
     check_options(truncation, clip_adjoint)
+    check_target(asked)
     # Options are refused before anything is derived.
     memory = allowed_memory(memory, truncation)
     target = target if consts is None else target.with_consts(consts)
@@ -651,7 +710,50 @@ def compiled(
     text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
     # A text that Python does not take is a mistake of ours, which must not wait for the first call.
     check_parsed(text, _file_of(target))
-    return Kernel(target, program, text, truncation, clip_adjoint, memory, names)
+    in_c, reason = _in_c(asked, target, shared, names, head, truncation, clip_adjoint, memory)
+    return Kernel(target, program, text, truncation, clip_adjoint, memory, names, asked, in_c, reason)
+
+
+def _in_c(
+    asked: str,
+    target: Cell | Model,
+    shared: Shared,
+    names: Wanted,
+    head: Head | None,
+    truncation: Window | Chunked | None,
+    limit: float | None,
+    memory: str | int,
+) -> tuple[InC | None, str]:
+    """Return what a kernel computes in C; where "auto" was asked for, and C cannot, None and why.
+
+    Raises: CellError, ArgumentError and TargetError where "c" was asked for and cannot be.
+    """
+    if asked == "numpy":
+        return None, ""
+    cell = target.cell if isinstance(target, Model) else target
+    try:
+        if isinstance(memory, int):
+            raise ArgumentError(
+                f"the bytes of a call are counted for NumPy alone, got memory={memory!r} with target={asked!r}\n"
+                '  write memory="sqrt" or memory="all", or target="numpy"'
+            )
+        cell.check_real()
+        found = InC(
+            target.name,
+            shared.equations(target),
+            shared.neutral(cell, memory != "all", names),
+            compiler(),
+            head,
+            limit,
+            isinstance(truncation, Window),
+            head is not None and (head.at == "every" or truncation is not None),
+        )
+        # Printed at once, so that what C lacks is told before a call.
+        return found, f"{found.compiler.name}, {len(found.plain.text.splitlines())} lines of C"
+    except (CellError, ArgumentError, TargetError) as error:
+        if asked == "c":
+            raise
+        return None, one_line(error)
 
 
 def _equations(target: Cell | Model) -> str:
@@ -664,9 +766,9 @@ def _file_of(target: Cell | Model) -> str:
     return f"<symbptt {target.name}>"
 
 
-def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any, names: Wanted) -> Kernel:
+def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any, names: Wanted, asked: Any = "numpy") -> Kernel:
     """A kernel that was pickled, compiled again."""
-    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory, wrt=names)
+    return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory, wrt=names, target=asked)
 
 
 def _head(model: Model, names: Wanted = None) -> Head:

@@ -39,6 +39,12 @@ def check_absent(target: str, cell: str, truncation: Any, clip_adjoint: Any, mem
             )
 
 
+def check_target(target: Any) -> None:
+    """Raises: ArgumentError where `target` is not what `compile` takes."""
+    if not isinstance(target, str) or target not in ("numpy", "c", "auto"):
+        raise ArgumentError(f'target is "numpy", "c" or "auto", got {target!r}')
+
+
 def check_monitor(monitor: Any) -> None:
     """Raises: ArgumentError where `monitor` is no truth value."""
     check_flag("monitor", monitor)

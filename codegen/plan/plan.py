@@ -75,6 +75,8 @@ class Plan:
     trains: bool
     recursion: str
     again: tuple[Stored, ...] = ()
+    backend: str = ""
+    """What computes the sweeps, where more than NumPy was asked for."""
 
     @property
     def of_all_steps(self) -> Plan:
@@ -225,7 +227,13 @@ class Plan:
         for title, values in self._values:
             lines += values_table(title, values, lambda count: at(count, sizes) * whole, "bytes")
         return "\n".join(
-            [*lines, *self._bytes(T, B, dtype, sizes), *notes([*self._cost(), self.recursion]), "", *legend({}, dtype)]
+            [
+                *lines,
+                *self._bytes(T, B, dtype, sizes),
+                *notes([*self._cost(), self.recursion, *[self.backend] * bool(self.backend)]),
+                "",
+                *legend({}, dtype),
+            ]
         )
 
     def _repr_html_(self) -> str:
@@ -243,7 +251,12 @@ class Plan:
         used = set[sp.Basic]().union(*(sp.sympify(w.calls).free_symbols for w in work))
         letters = {letter: length for letter, length in self._read.letters.items() if letter in used}
         return "\n".join(
-            [*lines, *notes([*self._cost(), self.recursion]), "", *legend(letters, np.float32, once, example)]
+            [
+                *lines,
+                *notes([*self._cost(), self.recursion, *[self.backend] * bool(self.backend)]),
+                "",
+                *legend(letters, np.float32, once, example),
+            ]
         )
 
     def before(self, T: Any = T) -> dict[str, tuple[int, Any]]:

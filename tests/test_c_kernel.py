@@ -1,0 +1,228 @@
+"""Kernels in C: the sweeps are those in NumPy to rounding, whatever drives them; what C lacks is refused by name."""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt.codegen import compiler, in_c
+from symbptt.codegen.targets.c99.flat import Flats
+from symbptt.zoo import CELLS, gru, lstm, stack_rnn
+from tests import brute, oracle
+from tests.ccode import CC
+from tests.kernels import kernel_of
+from tests.test_c99 import KINDS, SHAPES, SIZES, TOLERANCE, cast, worst
+from tests.test_truncation import MASKS, MODELS, labelled
+from tests.test_zoo import sizes_of
+
+pytestmark = pytest.mark.skipif(not CC, reason="no C compiler, cc, on this machine")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(compiler, "WISHED", ("-O1",))  # a third of the time; other tests have the flags
+        yield
+
+
+@cache
+def in_c_of(target: Any, **options: Any) -> sb.Kernel:
+    return kernel_of(target, **options, asked="c")
+
+
+def results(kernel: sb.Kernel, groups: Any, seed: int = 3, monitor: bool = False, **call: Any) -> Any:
+    """States and outputs, and all gradients for drawn cotangents."""
+    run = kernel.forward(*groups, **call)
+    values = {**run.states, **run.outputs}
+    random = np.random.default_rng(seed)
+    cotangents = {k: random.standard_normal(v.shape).astype(v.dtype) for k, v in values.items()}
+    grads = kernel.backward(run, cotangents, monitor=monitor)
+    return values, oracle.flat(grads), grads.flow or {}
+
+
+def assert_alike(cell: sb.Cell, groups: Any, kind: str = "d", kernel: Any = None, **call: Any) -> None:
+    """A kernel in C gives what the one in NumPy does."""
+    (a, da, fa), (b, db, fb) = (
+        results(k, groups, **call) for k in (in_c_of(cell) if kernel is None else kernel, kernel_of(cell))
+    )
+    largest = max([float(np.max(np.abs(v), initial=0)) for v in db.values()])
+    # A few units of rounding of the largest gradient, in blocks that cancel.
+    floor = (0.1 if kind == "f" else 1e-4) * largest
+    assert worst(a, b) < TOLERANCE[kind] and worst(da, db, floor) < TOLERANCE[kind] and worst(fa, fb) < TOLERANCE[kind]
+    assert {v.dtype for v in (a | da).values()} == {np.dtype(KINDS[kind])}
+
+
+def masks_of(T: int, B: int) -> list[dict[str, Any]]:
+    random = np.random.default_rng(T)
+    lengths, reset = random.integers(0, T + 1, B), random.random((T, B)) < 0.4
+    return [{"lengths": lengths}, {"reset": reset}, {"lengths": lengths, "reset": reset, "monitor": True}]
+
+
+@pytest.mark.thinned(23, 5)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
+def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
+    if any(node.family == "algebra" for node in cell.step.graph):
+        with pytest.raises(sb.CellError, match=f"{cell.name} needs functions of whole matrices"):
+            in_c_of(cell)
+        return
+    for kind, dtype in KINDS.items():
+        sizes = sizes_of(cell, SIZES)
+        for named in (sizes, {**dict.fromkeys(sizes, 1), [*sizes][-1]: 3}):
+            for T, B in SHAPES:
+                groups = cast(oracle.draw(cell, T, B, named), dtype)
+                assert_alike(cell, groups, kind, **({} if groups[1] else {"steps": T}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", [gru, stack_rnn, lstm], ids=lambda cell: cell.name)
+@pytest.mark.thinned(7)
+def test_masks_and_monitors_agree_with_numpy(cell: sb.Cell, kind: str) -> None:
+    for T, B in [*SHAPES, (2, 3)]:
+        groups = cast(oracle.draw(cell, T, B, sizes_of(cell, SIZES)), KINDS[kind])
+        for call in masks_of(T, B):
+            assert_alike(cell, groups, kind, **call)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {}, {"memory": "sqrt"}, {"truncation": sb.Window(3)}, {"truncation": sb.Chunked(2, 5)}, {"truncation": sb.Chunked(3, 2)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("key", MODELS, ids=str)
+@pytest.mark.thinned(37, 3)
+def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks: str) -> None:
+    """Of a cell with states of every rank, an index and an output; by complex steps of the user's functions."""
+    model, kernel = MODELS[key], in_c_of(MODELS[key], **options)
+    for steps in (6,) if MASKS[masks] else (6, 0, 1, 2):
+        data = brute.data_of(model, steps, 2, {"m": 1, "n": 2, "k": 2, "v": 3}, **MASKS[masks])
+        value, grads = brute.value_and_grad(kernel, data)
+        np.testing.assert_allclose(value, brute.value(model, data), rtol=1e-11, atol=1e-13)
+        brute.assert_same(brute.by_group(grads), brute.model_gradients(model, data, options.get("truncation")))
+        call = {"steps": steps, **data.masks}
+        alone = kernel.value(data.params, data.inputs, data.targets, data.state, **call)
+        np.testing.assert_allclose(alone, value, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("truncation", [None, sb.Chunked(2, 3)], ids=str)
+@pytest.mark.thinned(2)
+def test_clipped_adjoints_agree_with_numpy(truncation: Any) -> None:
+    options = {"clip_adjoint": 0.5, "truncation": truncation}
+    for kind, dtype in KINDS.items():
+        groups = cast(oracle.draw(lstm, 5, 3, SIZES, scale=0.9), dtype)
+        for call in ({}, *masks_of(5, 3)):
+            c, numpy = (results(of(lstm, **options), groups, **call) for of in (in_c_of, kernel_of))
+            free = results(kernel_of(lstm), groups, **call)
+            for found, wanted in zip(c, numpy, strict=True):
+                assert worst(found, wanted) < TOLERANCE[kind]
+            assert worst(free[1], numpy[1]) > 1e-3  # the limit is one
+
+
+def test_predictions_labels_and_other_calls_agree_with_numpy() -> None:
+    @sb.loss
+    def told(h: sb.State["n"], label: sb.Index["k"], V: sb.Param["k n"]) -> Any:
+        z = V @ h
+        return {"loss": -sb.log_softmax(z)[label], "logits": z}
+
+    model = sb.model(gru, told, reduction="mean")
+    random = np.random.default_rng(0)
+    params = model.init({"m": 2, "n": 3, "k": 4})
+    inputs, label = {"x": random.standard_normal((5, 3, 2))}, random.integers(0, 4, (5, 3))
+    groups = (params, inputs, {"label": label})
+    c, numpy = in_c_of(model), kernel_of(model)
+    for call in ({}, {"mask": label != 1}, {"ignore_index": 2}, {"reverse": True}, {"lengths": np.array([5, 0, 2])}):
+        (value, grads), (wanted, other) = (k.value_and_grad(*groups, **call) for k in (c, numpy))
+        np.testing.assert_allclose(value, wanted, rtol=1e-13)
+        assert worst(oracle.flat(grads), oracle.flat(other)) < 1e-11
+    for call in ({}, {"lengths": np.array([5, 0, 2])}):
+        np.testing.assert_allclose(
+            c.predict(params, inputs, **call)["logits"], numpy.predict(params, inputs, **call)["logits"], atol=1e-13
+        )
+    direction = {"Un": random.standard_normal((3, 3))}
+    both = [k.hvp(*groups, direction=direction) for k in (c, numpy)]
+    assert worst(*both) < 1e-11 and c._tangent.backend == "c"
+
+
+def test_arrays_of_any_layout_are_read() -> None:
+    """Strided, turned and read-only arrays, and integers of any type."""
+    model = MODELS[labelled.name, "every"]
+    data = brute.data_of(model, 4, 3, {"m": 2, "n": 2, "k": 2, "v": 3})
+    turned = {k: np.array(v, order="F") for k, v in data.params.items()}
+    inputs = {k: np.repeat(v, 2, 1)[:, ::2] for k, v in data.inputs.items()}
+    inputs["i"] = inputs["i"].astype(np.int8)
+    for v in turned.values():
+        v.flags.writeable = False
+    c, numpy = (of(model).value_and_grad(turned, inputs, data.targets, data.state) for of in (in_c_of, kernel_of))
+    np.testing.assert_allclose(c[0], numpy[0], rtol=1e-13)
+    assert worst(oracle.flat(c[1]), oracle.flat(numpy[1])) < 1e-11
+
+
+def test_a_mistake_in_the_text_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = oracle.draw(gru, 4, 2, SIZES)
+    assert_alike(gru, groups)
+    made = in_c.flats_of
+
+    def wrong(*args: Any) -> Flats:
+        flats = made(*args)
+        text = flats.text.replace("(1 - z[t][b][i])*n_1[t][b][i]", "(1 - z[t][b][i])*h[t][b][i]")
+        assert text != flats.text
+        return replace(flats, text=text)
+
+    monkeypatch.setattr(in_c, "flats_of", wrong)
+    with pytest.raises(AssertionError):
+        assert_alike(gru, groups, kernel=sb.compile(gru, target="c"))
+
+
+def test_runs_of_the_two_are_told_apart_and_pickled() -> None:
+    groups, c, numpy = oracle.draw(gru, 3, 2, SIZES), in_c_of(gru), kernel_of(gru)
+    runs = c.forward(*groups), numpy.forward(*groups)
+    cotangents = {"h": np.ones_like(runs[0].states["h"])}
+    for kernel, run in zip((numpy, c), runs, strict=True):
+        with pytest.raises(sb.ArgumentError, match="the run of another module"):
+            kernel.backward(run, cotangents)
+    again, run = pickle.loads(pickle.dumps((c, runs[0])))
+    assert again.backend == "c"
+    assert worst(oracle.flat(again.backward(run, cotangents)), oracle.flat(c.backward(runs[0], cotangents))) == 0
+
+
+def test_a_kernel_says_what_computes_it() -> None:
+    c, numpy = in_c_of(gru), kernel_of(gru)
+    assert (c.backend, numpy.backend, sb.compile(gru, target="auto").backend) == ("c", "numpy", "c")
+    assert repr(c) == f"<kernel of gru in C: {len(c.c_source.splitlines())} lines>"
+    assert "// h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}" in c.c_source
+    with pytest.raises(sb.ArgumentError, match=r'one in NumPy(.|\n)*sb.compile\(gru, target="c"\)'):
+        _ = numpy.c_source
+    with pytest.raises(sb.ArgumentError, match=r'target is "numpy", "c" or "auto", got \'fortran\''):
+        sb.compile(gru, target="fortran")  # type: ignore[arg-type]
+
+
+def test_without_a_compiler_auto_is_numpy_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    with pytest.raises(sb.TargetError, match=r"ziglang(.|\n)*\.\[c\]"):
+        sb.compile(gru, target="c")
+    kernel = sb.compile(gru, target="auto")
+    assert kernel.backend == "numpy" and "needs a C compiler" in kernel.reason
+    assert kernel.reason in " ".join(str(kernel.plan).split())
+
+
+def test_what_c_lacks_is_refused_by_name_and_auto_takes_numpy() -> None:
+    @sb.cell
+    def settles(h: sb.State["n"], U: sb.Param["n n"]) -> Any:
+        return {"h": sb.fixed_point(lambda z: 0.3 * np.tanh(U @ z) + h, h)}
+
+    with pytest.raises(sb.CellError, match="settles has a fixed point, which the C target does not have"):
+        sb.compile(settles, target="c")
+    assert "a fixed point" in sb.compile(settles, target="auto").reason
+    with pytest.raises(sb.ArgumentError, match=r"memory=1000000 with target='c'(.|\n)*memory=\"sqrt\""):
+        sb.compile(gru, target="c", memory=10**6)
+    assert sb.compile(gru, target="auto", memory=10**6).backend == "numpy"
