@@ -63,9 +63,8 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
         texts.append("\n".join(_lines(flat, sweep, _optional(function), equation)))
         sweeps.append(sweep)
     # One source for both types: which one is told when it is compiled.
-    real = "\n".join([f"#ifdef {DOUBLE}", "typedef double number;", "#else", "typedef float number;", "#endif"])
-    head = f"/* {safe(about)}\n */\n#include <stddef.h>\n{real}"
-    return Flats("\n\n".join([head, prologue("number", DOUBLE, sweeps), *texts]) + "\n", found)
+    head = f"/* {safe(about)}\n */"
+    return Flats("\n\n".join([head, prologue(DOUBLE, sweeps), *texts]) + "\n", found)
 
 
 def _flat(name: str, sweep: Sweep) -> Flat:
@@ -81,7 +80,7 @@ def _optional(f: Function) -> frozenset[Buffer]:
 
 def _lines(flat: Flat, sweep: Sweep, optional: frozenset[Buffer], equation: Equation) -> Sequence[str]:
     """Return a function as text."""
-    taken = {*RESERVED, *OWN, "number", flat.name}
+    taken = {*RESERVED, *OWN, flat.name}
     p = printer_of(sweep, _names(flat.sizes, taken), taken, optional, equation)
     sizes = ", ".join(f"{p.sizes[symbol]} = sizes[{at}]" for at, symbol in enumerate(flat.sizes))
     at = {buffer: i for i, buffer in enumerate(flat.arrays)}

@@ -15,7 +15,7 @@ from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import values_of
 from symbptt.codegen.targets.c99.function import Sweep, body, may_be_empty, rows_of, sweep_of, unused, walk, workspace
-from symbptt.codegen.targets.c99.functions import definitions
+from symbptt.codegen.targets.c99.functions import WRITTEN, definitions, macro
 from symbptt.codegen.targets.c99.header import header
 from symbptt.codegen.targets.c99.interface import Interface, elements, interface_of
 from symbptt.codegen.targets.c99.loops import IfTiny
@@ -46,7 +46,7 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
     title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."
     about = "\n\n".join([title, *[p.doc] * bool(p.doc), equations])
     texts = [
-        prologue(f"{i.name}_real", f"{i.macro}_DOUBLE", (forward, backward)),
+        prologue(f"{i.macro}_DOUBLE", (forward, backward)),
         _sizes(p, i, (forward, backward)),
         _function(i, "forward", forward, equations_of(p)),
         _function(i, "backward", backward, equations_of(p)),
@@ -72,16 +72,16 @@ def equations_of(p: Program) -> Callable[[tuple[int, ...]], str]:
     return text
 
 
-def prologue(real: str, double: str, sweeps: Sequence[Sweep]) -> str:
-    """Return the lines before functions: what they include, the type of numbers, called `real` elsewhere, and the functions that they
-    call, for double where the macro of that name is defined."""
-    lines = definitions({name for s in sweeps for name in s.functions}, double)
+def prologue(double: str, sweeps: Sequence[Sweep]) -> str:
+    """Return the lines before functions: what they include, the type of their numbers, and the functions that they call, for double
+    where the macro of that name is defined."""
+    lines = definitions({macro(name) for s in sweeps for name in s.functions if name not in WRITTEN})
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
-        lines += ["// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
+        lines += ["", "// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
                   f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip
     if any(may_be_empty(n) for s in sweeps for n in rows_of(s)):
         lines += ["#define OR_1(n) ((n) > 0 ? (n) : 1)  // C has no types of arrays without elements"]
-    return "\n".join(["#include <math.h>", "#include <stdint.h>", "", f"typedef {real} real;", *lines])
+    return "\n".join([f"#ifdef {double}", "#define SBRT_DOUBLE", "#endif", *lines])
 
 
 def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:

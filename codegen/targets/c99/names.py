@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from symbptt.codegen.targets.c99.functions import HELPERS, MATH, macro
+from symbptt.codegen.targets.c99.functions import defined, macros
 from symbptt.equations.notation.names import in_ascii
 from symbptt.ir.naming import unique
 
@@ -29,7 +29,7 @@ LIBRARY = [
     "nearbyint", "nextafter", "nexttoward", "pow", "remainder", "remquo", "rint", "round", "scalbln", "scalbn", "sin",
     "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc", "j0", "j1", "jn", "y0", "y1", "yn", "gamma", "signgam", "abs",
     "labs", "llabs", "div", "free", "malloc", "calloc", "realloc", "exit", "abort", "system", "time", "clock",
-    "index", "rindex", "signal", "read", "write", "open", "close", "main",
+    "index", "rindex", "signal", "memcpy", "read", "write", "open", "close", "main",
 ]  # fmt: skip
 """The functions of math.h, of which those for float end with f and those for long double with l, and others that compilers
 know unasked."""
@@ -48,12 +48,10 @@ OWN = [
 STATUS = ("DONE", "WRONG_SIZES", "MISSING_ARRAY", "WRONG_INDEX")
 """The endings of the codes that the functions return."""
 
-FIELDS = frozenset((*KEYWORDS, *MACROS, "tape"))
+FIELDS = frozenset((*KEYWORDS, *MACROS, *macros(), "TINY", "tape"))
 """The names that no field of a struct may have: they have a namespace of their own, but for keywords and macros."""
 
-RESERVED = FIELDS | frozenset(
-    [*LIBRARY, *(f"{name}{end}" for name in LIBRARY for end in "fl"), *OWN, *map(macro, (*MATH, *HELPERS))]
-)
+RESERVED = FIELDS | frozenset([*LIBRARY, *(f"{name}{end}" for name in LIBRARY for end in "fl"), *OWN, *defined()])
 """The names that no variable of a function may have."""
 
 

@@ -70,7 +70,7 @@ def _text(tree: Tree, parts: Sequence[str]) -> Text:
             inside = _text(base, parts).arithmetic().text
             if whole_power(tree) == 2:
                 return Text(f"SQUARE({inside})", 4)
-            return Text(f"POW({inside}, {_text(exponent, parts).arithmetic().text})", 4)
+            return Text(f"POWER({inside}, {_text(exponent, parts).arithmetic().text})", 4)
         case Call(name, args):
             return _call(name, [_text(arg, parts) for arg in args])
     raise AssertionError(tree)
