@@ -176,8 +176,9 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("+= Ur[i][j]*h[t][b][j]", "+= Ur[j][i]*h[t][b][j]"),  # a weight transposed
-        ("+= Ur[i][j]*h[t][b][j]", "+= Ur[i][j]*h[0][b][j]"),  # the initial state at every step
+        ("Ur[0], 1, n, Ur_panels", "Ur[0], n, 1, Ur_panels"),  # a weight transposed
+        ("h[t][0], n, 1, Ur_panels", "h[0][0], n, 1, Ur_panels"),  # the initial state at every step
+        ("h[t][0], n, dUr[0]", "h[t + 1][0], n, dUr[0]"),  # the states after the step
         ("for (size_t t = T; t-- > 0;)", "for (size_t t = 0; t < T; t++)"),  # the backward sweep forward
         ("dbr[i] +=", "dbr[i] ="),  # the last step alone
         ("(dh_in ? dh_in[t][b][i] : 0)", "(dh_in ? dh_in[T - 1][b][i] : 0)"),
@@ -204,12 +205,13 @@ def test_lstm_reads_as_its_equations() -> None:
     c = sb.c_source(lstm)
     for line in (
         "c[t + 1][b][j] = f[t][b][j]*c[t][b][j] + i[t][b][j]*g[t][b][j];  // c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t",
-        "dUf[j][k] += da_f[b][j]*h[t][b][k];             // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
+        "product(B, n, n, h[t][0], n, 1, Uf_panels, 0, s_1[0], n);   // Uf h_{t-1}",
+        "gradient(n, n, B, da_f[0], n, h[t][0], n, dUf[0], n, room);  // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
     ):
         assert line in c.source
     assert "= dL/dh_{t-1} + Uiᵀ da_{i,t}" in c.source  # the equations in the comment at its head
     assert (
-        len(c.source.partition("int lstm_forward(")[2].splitlines()) < 220
+        len(c.source.partition("int lstm_forward(")[2].splitlines()) < 300
         and max(map(len, c.source.splitlines())) <= 120
     )
     assert "const lstm_real *Wi;         /* (n, m)         parameter */" in c.header

@@ -14,7 +14,7 @@ from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Extent, Function
 from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
-from symbptt.codegen.targets.c99.loops import Assign, For, IfTiny, Line, accesses, loops
+from symbptt.codegen.targets.c99.loops import PANELS, Assign, Element, For, IfTiny, Invoke, Line, accesses, loops
 from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
@@ -56,6 +56,12 @@ class Sweep:
             name for line in walk(self.lines) if isinstance(line, Assign) for name in functions_of(line.body)
         )
 
+    @cached_property
+    def calls(self) -> frozenset[str]:
+        """The functions of whole matrices that it calls."""
+        found = {line.function for line in walk(self.lines) if isinstance(line, Invoke)}
+        return frozenset(found | ({"aligned"} if found else set()))
+
 
 def sweep_of(name: str, function: Function) -> Sweep:
     """Return a function of the cell called `name` as fused loops.
@@ -63,7 +69,8 @@ def sweep_of(name: str, function: Function) -> Sweep:
     Raises: CellError for a statement or a function that C does not have.
     """
     # Fused first: what one iteration alone needs is known only when the loops around it are.
-    lines = fused(loops(name, function.body))
+    optional = {port.view.buffer for port in function.arguments if port.group in ("state", "cotangent")}
+    lines = fused(loops(name, function.body, optional))
     sweep = Sweep(function, lines, numbers_of(lines))
     for unknown in sorted(f for f in sweep.functions if not is_known(f)):
         raise CellError(
@@ -165,6 +172,8 @@ def declaration(buffer: Buffer, sweep: Sweep, p: Printer, source: str) -> list[s
     kind = TYPES[buffer.dtype]
     rows = "".join(f"[{_row(n, p.sizes)}]" for n in _rows(buffer))
     name = p.buffers[buffer]
+    if buffer.space == PANELS:
+        source = f"aligned({source})"
     # A pointer to rows, so that C computes the offset of [t][b][j] and the text stays readable.
     if rows:
         return broken(f"    {const}{kind} (*restrict {name}){rows} = (void *){source};")
@@ -240,5 +249,7 @@ def symbols_of(sweep: Sweep) -> frozenset[sp.Symbol]:
             found.append(line.stop)
         elif isinstance(line, Assign):
             found += [x.size for x in line.args if isinstance(x, Extent)]
+        elif isinstance(line, Invoke):
+            found += [x for x in line.args if not isinstance(x, Element)]
     found += [n for x, _ in accesses(sweep.lines) for n in x.index]
     return symbols(*found)

@@ -17,7 +17,18 @@ from functools import cached_property
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import Buffer
-from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, IfTiny, Line, accesses, elements_of, renamed
+from symbptt.codegen.targets.c99.loops import (
+    CHOSEN,
+    Assign,
+    Element,
+    For,
+    IfTiny,
+    Invoke,
+    Line,
+    accesses,
+    elements_of,
+    renamed,
+)
 from symbptt.ir.shape import size, symbols
 
 LOCAL = ("temporary", "block", "scalar")
@@ -63,18 +74,25 @@ def _whole(part: _Part) -> Line:
 
 
 def _set_first(lines: Sequence[Line]) -> list[_Part]:
-    """Return lines with those that write a number, such as the 0 with which a sum begins, as far in front as they may stand."""
+    """Return lines with those that write a number, such as the 0 with which a sum begins, and calls as far in front as they
+    may stand."""
     found: list[_Part] = []
     for part in map(_part, lines):
         at = len(found)
-        if _is_set(part):
+        if _goes_first(part):
             # Past all that does not touch it, and then behind those of its kind, which keep their order.
             while at and not _in_conflict(found[at - 1], part):
                 at -= 1
-            while at < len(found) and _is_set(found[at]):
+            while at < len(found) and type(found[at].line) is type(part.line) and _goes_first(found[at]):
                 at += 1
         found.insert(at, part)
     return found
+
+
+def _goes_first(part: _Part) -> bool:
+    """Answer whether a line goes as far in front as it may: one that sets a number, and a product, for the loops around it
+    join where it does not stand between them."""
+    return _is_set(part) or isinstance(part.line, Invoke)
 
 
 def _is_set(part: _Part) -> bool:
@@ -119,7 +137,9 @@ def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) ->
 
 
 def _indices(line: Line) -> Iterator[sp.Symbol]:
-    """Return the indices of a loop and of those in it."""
+    """Return the indices of a loop and of those in it, and those of a call."""
+    if isinstance(line, Invoke):
+        yield from line.inner
     if isinstance(line, For):
         yield line.index
     if isinstance(line, For | IfTiny):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -28,9 +28,15 @@ from symbptt.codegen.loop_ir.nodes import (
     Statement,
     View,
     index_symbol,
+    used,
+    walk,
+    writes,
 )
+from symbptt.codegen.loop_ir.views import symbols_of
+from symbptt.codegen.targets.c99.products import OuterProducts, RowsTimesWeight, Run, product_of
 from symbptt.errors import CellError
 from symbptt.ir.algebra import RECORDS
+from symbptt.ir.naming import unique
 from symbptt.ir.scalar import Call, Num, Prod, Ref, Sum, Tree
 from symbptt.ir.shape import Shape, Size, size, without
 
@@ -40,6 +46,8 @@ LEAST: Tree = Sum(((-1, Num(sp.oo)),))
 GREATER: Tree = Call("maximum", (Ref(0), Ref(1)))
 CHOSEN = index_symbol("chosen")
 """Stands in the index of an element for what another buffer holds: `Element.chosen`."""
+PANELS = "panels"
+"""The space of buffers that hold packed matrices."""
 MISSING = {If: "masks", Runtime: "functions of a runtime"}
 """The purposes of the statements that C does not have."""
 
@@ -84,25 +92,76 @@ class IfTiny:
     body: tuple[Line, ...]
 
 
-Line = Assign | For | IfTiny
+@dataclass(frozen=True)
+class Invoke:
+    """A call of a function of sbrt.h with addresses of elements, and sizes; what it does to single elements is `accesses`,
+    whose indices `inner` are its own."""
+
+    function: str
+    args: tuple[Element | Size, ...]
+    accesses: tuple[tuple[Element, bool], ...]
+    inner: tuple[sp.Symbol, ...] = ()
+    origin: tuple[int, ...] = ()
+
+
+Line = Assign | For | IfTiny | Invoke
+LANES, DEPTH = 16, 128
+"""The most numbers of a vector of sbrt.h, and the most rows that its gradient packs at a time."""
 
 
 @dataclass
 class _Loops:
-    """A source of new indices and numbers, as statements become loops."""
+    """A source of new indices and numbers, as statements become loops; the weights that are packed, by their views and the
+    orders of their axes, and the calls that pack those which the statement at hand needs."""
 
+    optional: Collection[Buffer]
+    names: set[str]
     numbers: Iterator[int] = field(default_factory=count)
+    panels: dict[tuple[View, Run, Run], Buffer] = field(default_factory=dict)
+    rooms: dict[Size, Buffer] = field(default_factory=dict)
+    packs: list[Invoke] = field(default_factory=list)
+    written: Collection[Buffer] = ()
+    inside: set[sp.Symbol] = field(default_factory=set)
 
     def index(self) -> sp.Symbol:
         return index_symbol(f"index_{next(self.numbers)}")
 
+    def begin(self, s: Statement) -> None:
+        """Go on to a statement outside of all loops; what it writes is packed anew after it."""
+        self.written = {view.buffer for part in walk([s]) for view in writes(part)}
+        self.panels = {key: panel for key, panel in self.panels.items() if key[0].buffer not in self.written}
+        self.packs = []
 
-def loops(name: str, body: Sequence[Statement]) -> tuple[Line, ...]:
-    """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own.
+    def is_pointer(self, *views: View) -> bool:
+        """Answer whether a function can be given views: arrays of numbers, which are there."""
+        return not any(
+            x.buffer.dtype != "float" or x.buffer.space == "constant" or x.buffer in self.optional for x in views
+        )
+
+    def is_weight(self, view: View) -> bool:
+        """Answer whether a view is the same throughout the statement outside of all loops."""
+        return view.buffer not in self.written and not symbols_of(view) & self.inside
+
+    def panel(self, name: str, rows: Size, columns: Size) -> Buffer:
+        """Return a new buffer for a matrix as panels, at an address that is a multiple of 64 bytes."""
+        name = unique(name, self.names)
+        self.names.add(name)
+        return Buffer(name, (size(rows * (columns + LANES - 1) + LANES - 1),), PANELS)
+
+
+def loops(name: str, body: Sequence[Statement], optional: Collection[Buffer] = ()) -> tuple[Line, ...]:
+    """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own; products of
+    matrices are calls, and weights are packed before the statement outside of all loops that needs them. Arrays that are
+    `optional` may be absent.
 
     Raises: CellError for a statement that C does not have.
     """
-    return _lines(name, body, _Loops())
+    made, found = _Loops(optional, {buffer.name for buffer in used(body)}), list[Line]()
+    for s in body:
+        made.begin(s)
+        lines = _statement(name, s, made)
+        found += [*made.packs, *lines]
+    return tuple(found)
 
 
 def _lines(name: str, body: Sequence[Statement], made: _Loops) -> tuple[Line, ...]:
@@ -114,7 +173,10 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
         case Loop():
             # Rounds and steps are counted from 0 by the lowering; a reverse loop turns the order, not the bounds.
             assert s.start == 0, f"a loop that does not start at 0: {s}"
+            made.inside.add(s.index)
             return [For(s.index, s.stop, _lines(name, s.body, made), s.reverse, in_time=True)]
+        case Contract() if (calls := _call(s, made)) is not None:
+            return calls
         case Contract(add=True) | Reduce(add=True):
             # An added sum has no first write: its axes may go in any order, also outside of those of the result.
             return _added(s, made)
@@ -140,6 +202,65 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
                 f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"
             )
     return nest(s.out.shape, lambda i: _inner(s, i, made), made)
+
+
+def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
+    """Return a contraction as a call where it is a product of matrices."""
+    if not made.is_pointer(s.a, s.b, s.out):
+        return None
+    p = product_of(s, made.is_weight)
+    if isinstance(p, RowsTimesWeight):
+        return [_times_weight(s, p, made)]
+    return [_outer_products(s, p, made)] if p else None
+
+
+def _times_weight(s: Contract, p: RowsTimesWeight, made: _Loops) -> Invoke:
+    key = (p.weight, p.depth, p.width)
+    if key not in made.panels:
+        made.panels[key] = made.panel(f"{p.weight.buffer.name}_panels", p.depth.count, p.width.count)
+        made.packs.append(_pack(key, made))
+    panel = Element(made.panels[key], (0,))
+    args = (p.rows.count, p.width.count, p.depth.count, first(p.values), p.rows.steps[1], p.depth.steps[0], panel,
+            int(s.add), first(s.out), p.rows.steps[0])  # fmt: skip
+    inner, found = _elements(s, made)
+    # The weight was read when it was packed.
+    reads = [(panel, False) if x.buffer == p.weight.buffer else (x, written) for x, written in found]
+    return Invoke("product", args, tuple(reads), inner, s.origin)
+
+
+def _pack(key: tuple[View, Run, Run], made: _Loops) -> Invoke:
+    weight, depth, width = key
+    panel = Element(made.panels[key], (0,))
+    indices = tuple(made.index() for _ in weight.axes)
+    found = ((element(weight, indices), False), (panel, True))
+    return Invoke(
+        "pack", (depth.count, width.count, first(weight), depth.steps[1], width.steps[1], panel), found, indices
+    )
+
+
+def _outer_products(s: Contract, p: OuterProducts, made: _Loops) -> Invoke:
+    if p.width.count not in made.rooms:
+        made.rooms[p.width.count] = made.panel("room", DEPTH, p.width.count)
+    room = Element(made.rooms[p.width.count], (0,))
+    args = (p.height.count, p.width.count, p.rows.count, first(p.left), p.rows.steps[0], first(p.right), p.rows.steps[1],
+            first(s.out), p.height.steps[0], room)  # fmt: skip
+    inner, found = _elements(s, made)
+    return Invoke("gradient", args, (*found, (room, True)), inner, s.origin)
+
+
+def _elements(s: Contract, made: _Loops) -> tuple[tuple[sp.Symbol, ...], list[tuple[Element, bool]]]:
+    """Return what a contraction accesses, with indices of its own."""
+    index = {label: made.index() for label in (*s.labels.a, *s.labels.b)}
+    a, b, out = (
+        element(view, tuple(index[x] for x in labels))
+        for view, labels in ((s.a, s.labels.a), (s.b, s.labels.b), (s.out, s.labels.out))
+    )
+    return tuple(index.values()), [(a, False), (b, False), *([(out, False)] * s.add), (out, True)]
+
+
+def first(view: View) -> Element:
+    """Return the first element of a view."""
+    return element(view, (0,) * len(view.axes))
 
 
 def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: _Loops) -> Sequence[Line]:
@@ -314,6 +435,8 @@ def accesses(lines: Sequence[Line]) -> Iterator[tuple[Element, bool]]:
             case IfTiny():
                 yield line.out, False
                 yield from accesses(line.body)
+            case Invoke():
+                yield from line.accesses
 
 
 def elements_of(lines: Sequence[Line]) -> dict[Buffer, set[Element]]:
@@ -331,6 +454,10 @@ def _read(x: Element | Extent) -> Iterator[tuple[Element, bool]]:
             yield from _read(x.chosen)
 
 
+def _replaced(n: Size, old: sp.Symbol, new: sp.Symbol) -> Size:
+    return n if isinstance(n, int) else size(n.xreplace({old: new}))
+
+
 def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
     """Return a line with another symbol in the place of an index."""
 
@@ -338,7 +465,7 @@ def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
         return x if isinstance(x, Extent) else moved(x)
 
     def moved(x: Element) -> Element:
-        index = tuple(i if isinstance(i, int) else size(i.xreplace({old: new})) for i in x.index)
+        index = tuple(_replaced(i, old, new) for i in x.index)
         return Element(x.buffer, index, None if x.chosen is None else moved(x.chosen))
 
     match line:
@@ -346,4 +473,7 @@ def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
             return replace(line, out=moved(line.out), args=tuple(of(x) for x in line.args))
         case IfTiny(out, body):
             return IfTiny(moved(out), tuple(renamed(x, old, new) for x in body))
+        case Invoke(args=args, accesses=found):
+            new_args = tuple(moved(x) if isinstance(x, Element) else _replaced(x, old, new) for x in args)
+            return replace(line, args=new_args, accesses=tuple((moved(x), written) for x, written in found))
     return replace(line, body=tuple(renamed(x, old, new) for x in line.body))

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Extent
 from symbptt.codegen.targets.c99.fuse import Numbers
-from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Line
+from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Invoke, Line
 from symbptt.codegen.targets.c99.scalar import expression
 from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.ir.naming import free_letters
@@ -75,6 +75,8 @@ def _line(line: Line, p: Printer, depth: int) -> list[str]:
     match line:
         case Assign():
             return commented(f"{'    ' * depth}{_assignment(line, p)}", _comment(line, p))
+        case Invoke():
+            return commented(f"{'    ' * depth}{_call(line, p)}", p.equation(line.origin) if line.origin else "")
         case IfTiny(out, body):
             return _block(f"if ({_element(out, p)} < TINY)", body, p, depth)
     inside = p.inside(line)
@@ -102,6 +104,19 @@ def _head(line: For, inside: Printer) -> str:
     if line.reverse:
         return f"for (size_t {name} = {stop}; {name}-- > 0;)"
     return f"for (size_t {name} = 0; {name} < {stop}; {name}++)"
+
+
+def _call(line: Invoke, p: Printer) -> str:
+    args = [_address(x, p) if isinstance(x, Element) else size_code(x, p.names) for x in line.args]
+    return f"{line.function}({', '.join(args)});"
+
+
+def _address(x: Element, p: Printer) -> str:
+    """Return the address of an element; that of the first one of a row is the row."""
+    text = _element(x, p)
+    if x.buffer in p.numbers.buffers:
+        return f"&{text}"
+    return text.removesuffix("[0]") if text.endswith("[0]") else f"&{text}"
 
 
 def _assignment(line: Assign, p: Printer) -> str:
