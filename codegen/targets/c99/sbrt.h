@@ -250,7 +250,7 @@ static INLINE real ERF(real x) {
     return a < 1 ? x*p : COPYSIGN(1 - EXP(-z)*q, x);
 }
 
-// Vectors of GCC and Clang, whose sums stay in registers; elsewhere a vector is one number, and compilers may join some.
+// Vectors of GCC and Clang, whose sums stay in registers; elsewhere a vector is one number.
 #if defined(__GNUC__) && !defined(SBRT_PLAIN)
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -379,8 +379,8 @@ static inline size_t evenly(size_t M, size_t most) {
 }
 
 // C = A W, or C += A W where `add` is true, for M rows of A, whose elements lie row and column apart, and of C, whose
-// elements lie one behind the other, rows `next` apart. W has K rows and N columns, as panels, of which so many rows at a
-// time are used for all rows of A that they stay in the first cache.
+// elements lie one behind the other, rows `next` apart. W has K rows and N columns, as panels, of which so many rows at
+// a time are used for all rows of A that they stay in the first cache.
 static inline void product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *panels,
                            int add, real *C, size_t next) {
     const size_t deep = 256;
@@ -403,9 +403,9 @@ static inline void product(size_t M, size_t N, size_t K, const real *A, size_t r
     }
 }
 
-// C += Aᵀ B for K rows of A (M columns) and of B (N columns), whose elements lie one behind the other, rows so far apart;
-// the panels of 128 rows of B at a time take the room. Where many panels read a strip of A, it is copied into the first
-// cache.
+// C += Aᵀ B for K rows of A (M columns) and of B (N columns), whose elements lie one behind the other, rows so far
+// apart; the panels of 128 rows of B at a time take the room. Where many panels read a strip of A, it is copied into the
+// first cache.
 static inline void gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B,
                             size_t row_of_B, real *C, size_t next, real *room) {
     real strip[128*8];
