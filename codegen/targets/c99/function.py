@@ -26,6 +26,9 @@ from symbptt.ir.shape import Size, prod, sign_of, size, symbols
 TYPES = {"float": "real", "index": "size_t", "bool": "unsigned char"}
 """The types of elements."""
 
+ABSENT = ("state", "cotangent", "direct")
+"""The groups of arguments whose pointers may be NULL, which no product takes."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -69,7 +72,7 @@ def sweep_of(name: str, function: Function) -> Sweep:
     Raises: CellError for a statement or a function that C does not have.
     """
     # Fused first: what one iteration alone needs is known only when the loops around it are.
-    optional = {port.view.buffer for port in function.arguments if port.group in ("state", "cotangent")}
+    optional = {port.view.buffer for port in function.arguments if port.group in ABSENT}
     lines = fused(loops(name, function.body, optional))
     sweep = Sweep(function, lines, numbers_of(lines))
     for unknown in sorted(f for f in sweep.functions if not is_known(f)):

@@ -186,7 +186,7 @@ static INLINE real SIGMOID(real a) {
 static INLINE real SIGMOID_REST(real a) { return SIGMOID(-a); }
 
 // k ln 2 + log(1 + f), for 1 + f from √½ to √2. With s = f/(2 + f), log(1 + f) = 2 s + s³ Q(s²): the polynomial Q is
-// 3e-7 (float), 5e-16 (double) off, of a term that is a hundredth of the first one. 2 s = f - s f keeps the digits of f.
+// 3e-7 (float), 5e-16 (double) off, of a term that is a hundredth of the first one. 2 s = f - s f keeps digits of f.
 static INLINE real log_of(real k, real f) {
     const real s = f/(2 + f), z = s*s, half = f*f/2;
 #ifdef SBRT_DOUBLE
@@ -404,8 +404,8 @@ static inline void product(size_t M, size_t N, size_t K, const real *A, size_t r
 }
 
 // C += Aᵀ B for K rows of A (M columns) and of B (N columns), whose elements lie one behind the other, rows so far
-// apart; the panels of 128 rows of B at a time take the room. Where many panels read a strip of A, it is copied into the
-// first cache.
+// apart; the panels of 128 rows of B at a time take the room. Where many panels read a strip of A, it is copied into
+// the first cache.
 static inline void gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B,
                             size_t row_of_B, real *C, size_t next, real *room) {
     real strip[128*8];
