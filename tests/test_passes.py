@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import symbptt as sb
 from symbptt.autodiff.bptt import derive
-from symbptt.codegen.passes import PASSES, hoist, join, pack, place, split, spread, tidy, turn
+from symbptt.codegen.passes import PASSES, hoist, join, pack, place, split, spread, tidy, turn, turn_signs
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.ir import build, laws
 from symbptt.ir.node import placeholder
@@ -178,6 +178,7 @@ MISTAKES: dict[str, tuple[Pass, str, Callable[..., Any]]] = {
     "parts that are not adjacent as one": (tidy, "_adjacent", lambda g, a, b, axis: None if a.args != b.args else b.id),
     "a transpose without its labels": (turn, "Product", lambda a, b, out: sys.modules[
         "symbptt.ir.node"].Product(a[::-1], b, out)),
+    "a bias that keeps its sign": (turn_signs, "_args", lambda p, id, signs: [0]),
 }  # fmt: skip
 
 
@@ -199,3 +200,46 @@ def test_planted_place_is_caught() -> None:
     p.places[arg] = "forward after"
     with pytest.raises(AssertionError):
         assert_legal(p)
+
+
+# Logistic gates read arguments of the other sign.
+
+TURNED = {
+    "packed": ("sb.sigmoid(U @ h + W @ x)", "sb.sigmoid(V @ h)", "a * h + (1 - a) * b", True),
+    "beside another function": ("sb.sigmoid(U @ h + W @ x)", "np.tanh(V @ h + Z @ x)", "a * h + (1 - a) * b", True),
+    "a term that another function shares": (
+        "sb.sigmoid(U @ h + x)",
+        "np.tanh(V @ h + x)",
+        "a * h + (1 - a) * b",
+        False,
+    ),
+    "one gate": ("sb.sigmoid(U @ h + W @ x)", "x", "a * h + (1 - a) * b", True),
+    "a bias that varies": ("sb.sigmoid(U @ h + x)", "x", "a * h + (1 - a) * b", False),
+    "a sum that others read": ("U @ h + W @ x", "x", "sb.sigmoid(a) * a + b * h", False),
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_signs_are_turned_where_that_is_free(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results stay as they are to the last bit, in steps and in sweeps; nothing is negated in the loop."""
+    a, b, new, is_turned = TURNED[name]
+    weights = ", ".join(f'{w}: Param["n n"]' for w in "UVWZ" if f"{w} @" in a + b)
+    cell = cell_of(f'def step(x: Input["n"], h: State["n"], {weights}):\n    a = {a}\n    b = {b}\n    return {new}\n')
+    found = turn_signs(before := after(program(cell), PASSES.index(turn_signs)))
+    assert (found is not before) == is_turned and turn_signs(found) is found
+    kernel = sb.compile(cell)
+    monkeypatch.setattr("symbptt.codegen.kernel.PASSES", tuple(step for step in PASSES if step is not turn_signs))
+    plain = sb.compile(cell)
+    forward = [k.source.partition("def _forward")[2].partition("def _backward")[0] for k in (kernel, plain)]
+    assert ["np.negative(" in text for text in forward] == [not is_turned, True]
+    random = np.random.default_rng(0)
+    params = {k: random.standard_normal((3, 3)) for k in "UVWZ" if f"{k} @" in a + b}
+    x, h = random.standard_normal((5, 2, 3)), random.standard_normal((2, 3))
+    for part in (slice(0, 1), slice(None)):
+        runs = [k.forward(params, {"x": x[part]}, {"h": h}) for k in (kernel, plain)]
+        grads = [
+            k.backward(run, {"h": np.ones_like(run.states["h"])}) for k, run in zip((kernel, plain), runs, strict=True)
+        ]
+        assert np.array_equal(*(run.states["h"] for run in runs))
+        assert all(np.array_equal(grads[0].params[k], grads[1].params[k]) for k in params)
+        assert np.array_equal(*(grad.inputs["x"] for grad in grads))

@@ -1,6 +1,7 @@
-"""Copies that fill a new buffer part by part along one axis: one array made of others, stacked or concatenated.
+"""Copies that fill a new buffer part by part along one axis: one array made of others, or of their opposites, stacked or
+concatenated.
 
-Example: `W[0, :, :] = Wi; W[1, :, :] = Wf` are one join along axis 0, where W has two entries there.
+Example: `W[0, :, :] = -Wi; W[1, :, :] = Wf` are one join along axis 0, where W has two entries there.
 """
 
 from __future__ import annotations
@@ -10,12 +11,22 @@ from itertools import takewhile
 from typing import TypeGuard
 
 from symbptt.codegen.loop_ir.nodes import Buffer, Map, Statement, View
-from symbptt.ir.scalar import Ref
+from symbptt.ir.node import placeholder
+from symbptt.ir.scalar import Ref, tree_of
 from symbptt.ir.shape import Size, size
+
+OPPOSITE = tree_of(-placeholder(0))
+
+
+def is_opposite(s: Map) -> bool:
+    """Answer whether what a part of a join holds is the opposite of its source."""
+    return s.body == OPPOSITE
 
 
 def _is_copy(s: Statement) -> TypeGuard[Map]:
-    return isinstance(s, Map) and s.body == Ref(0) and isinstance(s.args[0], View) and s.out.buffer.space != "scalar"
+    if not isinstance(s, Map) or s.body not in (Ref(0), OPPOSITE):
+        return False
+    return isinstance(s.args[0], View) and s.out.buffer.space != "scalar"
 
 
 def joined(body: Sequence[Statement], begun: Container[Buffer]) -> tuple[Map, ...]:

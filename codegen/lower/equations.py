@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from symbptt.autodiff.labels import Label
 from symbptt.codegen.program.program import Program
@@ -59,11 +60,19 @@ def equation(v: Values, writer: Writer, id: int) -> str:
     p = v.program
     if p.written is not None and id in p.origin:
         before = _before(v, id)
+        signs = p.turned.get(id, (False,))
+        turned = signs * len(p.origin[id]) if len(signs) == 1 else signs
         found = [_equation(p.written, before, old) for old in (*p.origin[id], *_whole(p, id))]
+        found = [_opposite(text) if is_turned else text for text, is_turned in zip_longest(found, turned)]
         # An equation that is part of another one would be told twice.
         whole = [text for text in dict.fromkeys(found) if not any(text != other and text in other for other in found)]
         return "; ".join(whole)
     return _equation(p, writer, id)
+
+
+def _opposite(text: str) -> str:
+    """Return an equation, or a formula alone, of the other sign."""
+    return " = ".join(f"-({side})" if " " in side else f"-{side}" for side in text.split(" = "))
 
 
 def handed(v: Values, writer: Writer, name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
+from symbptt.codegen.loop_ir.joins import is_opposite
 from symbptt.codegen.loop_ir.nodes import (
     Algebra,
     Buffer,
@@ -113,6 +114,11 @@ class Expressions:
             return Value(axes, own, is_free=is_all and not is_rows, is_even=is_even)
         is_number = not operand.buffer.shape and operand.buffer.space in ("scalar", "constant")
         return Value(axes, is_number=is_number, is_even=self._is_even(operand))
+
+    def part(self, s: Map, source: View) -> Value:
+        """Return what is copied as a part of an array that others are put together in, or its opposite."""
+        value = self.operand(source)
+        return self.over([value], source.shape, PLACES["negative"]) if is_opposite(s) else value
 
     def _is_even(self, view: View) -> bool:
         """Answer whether NumPy steps evenly through a view when it steps through the result in its order."""

@@ -174,7 +174,7 @@ class Sweep:
         """Count an array that others are put together in: it is made where they are, and is no array of the workspace."""
         e, out = self._expressions(), copies[0].out.buffer
         sources = [source_of(ordered(s)) for s in copies]
-        values = [e.operand(x) for x in sources]
+        values = [e.part(s, x) for s, x in zip(copies, sources, strict=True)]
         whole = self.live[out] = self.account.take(self.scale.bytes(out.shape, out.dtype))
         if any(map(is_turned, sources)):
             self.account.briefly(whole)  # it would lie transposed, and is copied

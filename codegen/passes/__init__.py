@@ -11,6 +11,7 @@ from symbptt.codegen.passes.rounds_first import rounds_first
 from symbptt.codegen.passes.split_coefficients import split
 from symbptt.codegen.passes.stack_adjoints import join
 from symbptt.codegen.passes.transpose_weights import turn
+from symbptt.codegen.passes.turn_signs import turn_signs
 from symbptt.codegen.program.regions import place
 
 PASSES = (
@@ -24,6 +25,7 @@ PASSES = (
     tidy,  # after packing and stacking, which may put blocks together again
     rounds_first,  # before places are chosen: a layout alone
     turn,  # after hoisting: only products that remain in a loop need transposed weights
+    turn_signs,  # after packing, which puts gates of one function side by side, and after all passes that look for equal weights
     recompute_free,  # when it is known what the backward sweep reads
     place,  # last: it only reads
 )
@@ -33,8 +35,8 @@ PASSES = (
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
 """The passes for a kernel that spares memory."""
 
-FOR_NUMPY = (pack, join, rounds_first, turn)
-"""The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed and concatenated."""
+FOR_NUMPY = (pack, join, rounds_first, turn, turn_signs)
+"""The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed, concatenated and of the other sign."""
 
 # Packing and stacking pay for arrays of NumPy and for calls of BLAS; a target that writes plain loops reads each gate
 # where it is.
@@ -44,6 +46,6 @@ NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
 NEUTRAL_SPARING = tuple(step for step in SPARING if step not in FOR_NUMPY)
 """The same to spare memory."""
 
-NATIVE = tuple(step for step in PASSES if step not in (sharpen, rounds_first, turn))
+NATIVE = tuple(step for step in PASSES if step not in (sharpen, rounds_first, turn, turn_signs))
 """The passes for torch and JAX: whole arrays as for NumPy, without the layouts of its memory. The slopes of saturating functions keep
 the digits that these frameworks have."""

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.joins import source_of
+from symbptt.codegen.loop_ir.joins import is_opposite, source_of
 from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
@@ -289,9 +289,10 @@ def numbers_of(f: Function) -> frozenset[Buffer]:
 
 
 def _stacked(parts: Sequence[Map], is_copied: bool) -> list[tuple[str, Size]]:
-    """Return the call that joins the parts of a buffer, and the copy of one that would lie transposed."""
+    """Return the call that joins the parts of a buffer, those that make opposites, and the copy of one that would lie transposed."""
     whole = prod(parts[0].out.buffer.shape)
-    return [("concatenate", whole), *[("ascontiguousarray", whole)] * is_copied]
+    opposites = [("negative", elements(s.out)) for s in parts if is_opposite(s)]
+    return [*opposites, ("concatenate", whole), *[("ascontiguousarray", whole)] * is_copied]
 
 
 def _collected(s: Scatter) -> list[tuple[str, Size]]:

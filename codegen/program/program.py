@@ -53,6 +53,7 @@ class Program:
     joined: frozenset[int] = frozenset()
     written: Program | None = None
     origin: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    turned: dict[int, tuple[bool, ...]] = field(default_factory=dict)
     guarded: bool = False
     wanted: frozenset[str] | None = None
     needs: tuple[Need, ...] = ()
@@ -161,6 +162,7 @@ def renewed(p: Program, g: Graph, new: Mapping[int, int]) -> Program:
         by_round=frozenset(new[id] for id in p.by_round if id in new),
         joined=frozenset(new[id] for id in p.joined if id in new),
         origin={new[id]: olds for id, olds in p.origin.items() if id in new},
+        turned={new[id]: signs for id, signs in p.turned.items() if id in new},
         **names,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symbptt.codegen.loop_ir.joins import joining_axis, source_of
+from symbptt.codegen.loop_ir.joins import is_opposite, joining_axis, source_of
 from symbptt.codegen.loop_ir.nodes import Algebra, Contract, Cumulate, Gather, Map, Reduce, Statement, View
 from symbptt.codegen.loop_ir.operators import is_condition
 from symbptt.codegen.loop_ir.order import in_order, is_turned, ordered
@@ -109,7 +109,8 @@ def join(o: Operands, scope: Scope, parts: Sequence[Map]) -> str:
     assert axis is not None
     sources = [source_of(ordered(s)) for s in parts]
     is_stack = not any(axis in a.of for a in parts[0].out.axes)
-    inside = f"[{', '.join(_materialised(o, scope, x) for x in sources)}]" + (f", {axis}" if axis else "")
+    written = ["-" * is_opposite(s) + _materialised(o, scope, x) for s, x in zip(parts, sources, strict=True)]
+    inside = f"[{', '.join(written)}]" + (f", {axis}" if axis else "")
     call = f"np.{'stack' if is_stack else 'concatenate'}({inside})"
     # NumPy puts transposed weights together into an array that lies transposed, too.
     return f"np.ascontiguousarray({call})" if any(map(is_turned, sources)) else call
