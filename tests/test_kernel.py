@@ -759,6 +759,48 @@ def test_arrays_of_a_workspace_are_used_again() -> None:
     assert len(first) == len(second) > 0 and first[0] == 0 and second[0] > 0
 
 
+def test_a_workspace_serves_batches_of_varying_shapes() -> None:
+    """Arrays of one call are of one size each; those of earlier calls serve what needs somewhat less, and go when nobody asks for
+    their size any more."""
+    mine, random = runtime_workspace.Workspace(), np.random.default_rng(0)
+    made = list[int]()
+
+    def call(steps: int, kind: Any) -> None:
+        held = {id(x) for free in mine.rooms.values() for x in free}
+        rooms = [mine.room((steps + i, 3, 4), kind) for i in range(3)]
+        assert all(
+            x.shape == (steps + i, 3, 4) and x.dtype == kind and x.flags.c_contiguous for i, x in enumerate(rooms)
+        )
+        assert not any(np.shares_memory(a, b) for a in rooms for b in rooms if a is not b)
+        made.append(sum(x.base is None for x in rooms))
+        assert all(id(x.base) in held for x in rooms if x.base is not None)
+        mine.give(rooms)
+
+    for steps in random.integers(50, 101, 300).tolist():
+        call(steps, np.float32)
+    assert made[:2] == [3, 3] and sum(made[250:]) <= 5
+    assert mine.nbytes == sum(x.nbytes for free in mine.rooms.values() for x in free) < 10 * 3 * 101 * 12 * 4
+    for _ in range(runtime_workspace.LATELY + 1):
+        call(20, np.complex128)
+    assert sorted(mine.rooms) == [steps * 12 * 16 for steps in (20, 21, 22)] and mine.nbytes == (20 + 21 + 22) * 12 * 16
+    mine.limit = 22 * 12 * 16
+    mine.give(())
+    assert sorted(mine.rooms) == [22 * 12 * 16]
+
+
+def test_a_call_with_a_new_workspace_makes_an_array_for_each_size() -> None:
+    """So that the plan counts them: a call by itself writes into no part of a larger one."""
+    mine = runtime_workspace.Workspace()
+    mine.give([mine.room((10,), float)])
+    assert mine.room((9,), float).base is None
+    x = mine.room((5, 2), np.float64)
+    assert x.base is not None
+    mine.give([x])
+    for _ in range(runtime_workspace.OLD):
+        mine.give(())
+    assert mine.room((7,), float).base is None and mine.room((9,), float).base is not None
+
+
 @pytest.mark.parametrize(
     "wrong", [3, "mine", {}, object, runtime_workspace.Workspace, SimpleNamespace(room=1, give=2)], ids=repr
 )

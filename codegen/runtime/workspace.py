@@ -7,6 +7,10 @@ import numpy as np
 from symbptt.codegen.runtime.cell import HELD, Array
 from symbptt.codegen.runtime.errors import ArgumentError
 
+LATELY: int = 64  # times that arrays are given back until one of a size that nobody asked for is let go of
+OLD: int = 8  # those until an array also serves what needs less: a call by itself has one array for each size
+ROOMY: float = 1.25  # how many times as large as what is needed such an array may be
+
 
 class Workspace:
     """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
@@ -16,7 +20,10 @@ class Workspace:
         if not (number and limit >= 0):
             raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
         self.limit = limit
-        self.rooms: dict[Any, list[Array]] = {}
+        self.rooms: dict[int, list[Array]] = {}  # by their bytes
+        self.born: dict[int, int] = {}  # when each of these sizes came
+        self.used: dict[int, int] = {}  # when it was given back the last time
+        self.time = 0
 
     def __repr__(self) -> str:
         return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
@@ -27,21 +34,49 @@ class Workspace:
     @property
     def nbytes(self) -> int:
         """The bytes that it holds."""
-        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+        return sum(size * len(free) for size, free in list(self.rooms.items()))
 
     def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array to write into, one that was given back or a new one."""
+        """Return an array to write into: one that was given back, of as many bytes or a part of a larger one, or a new one."""
+        needed = np.dtype(dtype).itemsize
+        for n in shape:
+            needed *= n
+        found = self._taken(needed)
+        if found is None and self.time > OLD:
+            larger = (size for size in list(self.rooms) if needed < size <= ROOMY * needed and self._is_old(size))
+            found = next((x for x in map(self._taken, sorted(larger)) if x is not None), None)
+        return np.empty(shape, dtype) if found is None else np.ndarray(shape, dtype, found)
+
+    def _taken(self, size: int) -> Array | None:
+        """Return an array of so many bytes, if there is one."""
         try:
-            return self.rooms[shape, dtype].pop()
+            return self.rooms[size].pop()
         except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-            return np.empty(shape, dtype)
+            return None
+
+    def _is_old(self, size: int) -> bool:
+        return self.time - self.born.get(size, self.time) > OLD
 
     def give(self, rooms: Any) -> None:
-        """Take back arrays that nothing reads any more."""
+        """Take back arrays that nothing reads any more, and let go of what is too much, and of sizes not used lately."""
+        self.time += 1
         for room in rooms:
-            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+            room = room if room.base is None else room.base
+            if room.nbytes not in self.rooms:
+                self.born[room.nbytes] = self.time
+            self.rooms.setdefault(room.nbytes, []).append(room)
+            self.used[room.nbytes] = self.time
+        for size in list(self.rooms):
+            if self.time - self.used.get(size, self.time) > LATELY:
+                self._let_go(size)
         if self.nbytes > self.limit:
-            self.rooms.clear()
+            for size in sorted(self.rooms, key=lambda size: self.used.get(size, 0)):
+                if self.nbytes > self.limit:
+                    self._let_go(size)
+
+    def _let_go(self, size: int) -> None:
+        for found in (self.rooms, self.born, self.used):
+            found.pop(size, None)
 
 
 # The operating system zeroes each page that a process touches first. A training loop calls with the same sizes again
