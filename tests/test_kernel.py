@@ -782,10 +782,11 @@ def test_a_workspace_serves_batches_of_varying_shapes() -> None:
     assert mine.nbytes == sum(x.nbytes for free in mine.rooms.values() for x in free) < 10 * 3 * 101 * 12 * 4
     for _ in range(runtime_workspace.LATELY + 1):
         call(20, np.complex128)
-    assert sorted(mine.rooms) == [steps * 12 * 16 for steps in (20, 21, 22)] and mine.nbytes == (20 + 21 + 22) * 12 * 16
-    mine.limit = 22 * 12 * 16
+    held, whole = sorted(mine.rooms), [steps * 12 * 16 for steps in (20, 21, 22)]
+    assert all(need <= size <= runtime_workspace.ROOMY * need for size, need in zip(held, whole, strict=True))
+    mine.limit = held[2]
     mine.give(())
-    assert sorted(mine.rooms) == [22 * 12 * 16]
+    assert len(mine.rooms) == 1 and mine.nbytes <= held[2]
 
 
 def test_a_call_with_a_new_workspace_makes_an_array_for_each_size() -> None:
