@@ -20,6 +20,7 @@ from symbptt.zoo import gru, lif, lru, lstm, lstm_peephole, rnn
 from tests.jacobian_page import page_of
 from tests.kernels import kernel_of
 from tests.oracle import one_step
+from tests.test_fixed_point import coupled, equilibrium, once
 from tests.test_jacobians import leaky, several, small
 from tests.test_page import summed
 from tests.test_paths import data_of
@@ -173,6 +174,21 @@ def test_what_is_given_adds_up_to_the_gradients(cell: sb.Cell) -> None:
     for name, parts in given.items():
         if name in equations and len(parts) == 1 and equations[name].startswith("Σ_t "):
             assert equations[name].removeprefix("Σ_t ").strip("()") == parts[0].strip("()")
+
+
+@pytest.mark.parametrize("cell", [equilibrium, coupled, once], ids=lambda cell: cell.name)
+def test_a_fixed_point_is_explained_by_the_equation_of_its_adjoint(cell: sb.Cell) -> None:
+    """The lines of λ are those of the page; all that a parameter is given adds up to its gradient there."""
+    d = sb.derive(cell)
+    given = [x for reason in d.explain().reasons for x in reason.given]
+    page = {e.lhs: e.rhs for e in (*d.backward, *d.gradients)}
+    solved = [x for x in given if x.rule.startswith("implicit function theorem")]
+    assert solved and {x.target: x.formula for x in solved} == {k: v for k, v in page.items() if k.startswith("λ")}
+    assert not [x for x in given if "solved" in x.formula or "point" in x.rule]
+    for name in d.recursion.params:
+        parts = [x.formula for x in given if x.target == f"d{name}"]
+        assert parts and all(part.removeprefix("Σ_t ") in page[f"d{name}"] for part in parts)
+    assert "fixed point" in str(d.explain()).splitlines()[-1] and d.explain().text(ascii=True).isascii()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State
-from symbptt.commands.build import adjoint_flow, build, decay
+from symbptt.commands.build import _names, adjoint_flow, build, decay, summary_markdown
 from symbptt.data.csv_table import bind, hidden_sizes, read_table
 from symbptt.derivations.files import equations_markdown
 from symbptt.equations.page.equations import equation
@@ -185,6 +185,18 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, table_of):
 def test_build_without_data_takes_random_inputs(tmp_path, cell):
     summary = build(cell, None, tmp_path / "out", hidden=2)
     assert summary.passed and dict(summary.rows)["steps"] == "100"
+
+
+def test_a_build_has_no_drawing_of_rounds_that_nobody_knows(tmp_path):
+    @sb.cell
+    def settled(h: State["n"], U: Param["n n"]):
+        return sb.fixed_point(lambda z: 0.4 * np.tanh(U @ z) + 0.1 * h, h)
+
+    names = _names(settled)
+    assert "unrolled" not in names and {*_names(rnn)} - {*names} == {"unrolled"}
+    flow = adjoint_flow(sb.compile(settled), settled.init({"n": 2}, seed=0), {})
+    text = summary_markdown(settled, [], flow, {kind: tmp_path / name for kind, name in names.items()})
+    assert "unrolled" not in text and names["page"] in text
 
 
 def test_adjoint_flow_ends_with_the_cotangent_and_follows_the_recursion():

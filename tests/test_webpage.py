@@ -20,7 +20,7 @@ from symbptt.verification.checks import Verification
 from symbptt.verification.report import Row
 from symbptt.webpage.contents import contents, measured, repeat
 from symbptt.webpage.font import LETTERS
-from symbptt.webpage.links import bare, code_groups, links_of
+from symbptt.webpage.links import bare, code_groups, links_of, links_of_lines
 from symbptt.webpage.page import page_of
 from tests.browser import CHROMIUM, browser
 
@@ -45,7 +45,18 @@ def np_tanh(x):
     return sb.tanh(x)
 
 
-TARGETS = {**zoo.CELLS, "quoted": quoted, "model": sb.model(zoo.gru, squared, at="last", reduction="mean")}
+@sb.cell
+def settled(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    """A state at equilibrium with its input."""
+    return sb.fixed_point(lambda z: 0.5 * sb.tanh(U @ z + W @ x) + 0.1 * h, h)
+
+
+TARGETS = {
+    **zoo.CELLS,
+    "quoted": quoted,
+    "settled": settled,
+    "model": sb.model(zoo.gru, squared, at="last", reduction="mean"),
+}
 
 
 @cache
@@ -95,7 +106,7 @@ def assert_sound(text):
         ET.fromstring(formula)
 
 
-@pytest.mark.parametrize("name", ["lstm", "quoted", "model"])
+@pytest.mark.parametrize("name", ["lstm", "quoted", "settled", "model"])
 def test_page_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 
@@ -137,6 +148,18 @@ def test_lines_that_belong_together_are_in_one_group():
     states = [groups for line, groups in marked.items() if "# c_t = f_t" in line]
     # The sweep has such a line, and the function of a single step.
     assert adjoint == ("f",) and states == [("c",)] * 2
+
+
+def test_lines_of_a_cell_without_a_graph_are_linked_as_those_of_one_with_a_graph():
+    forward, *others = derive(zoo.lstm).page("loop").sections
+    backward = [line for section in others for line in section.lines]
+    known, found = links_of(unroll(zoo.lstm, 1, backward=True)), links_of_lines(forward.lines, backward)
+    for lhs in ("f_t", "df_t", "da_{f,t}", "dWf", "dUf", "dbf", "dc_t", "dx_t"):
+        assert sorted(found.of_line(lhs)) == sorted(known.of_line(lhs)) != [], lhs
+    text = page("settled")
+    assert 'id="graph"' not in text and 'id="jacobian"' in text
+    lines = dict(re.findall(r'<span class="([^"]*)" tabindex="0" title="(\S+) = ', text)[::-1])
+    assert all(classes == "eq k0" for classes in lines) and {"λ_t", "dU"} <= {*re.findall(r'title="(\S+) = ', text)}
 
 
 @pytest.mark.parametrize(

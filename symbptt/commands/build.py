@@ -102,6 +102,8 @@ def build(
 
 
 def _names(cell: Cell) -> dict[str, str]:
+    """Return the files of a build; where nobody knows the rounds of a body before it runs, there are no steps to draw."""
+    drawn = {"unrolled": "unrolled.svg"} if cell.has_numbers_of_rounds else {}
     return {
         "summary": "summary.md",
         "page": "report.html",
@@ -110,7 +112,7 @@ def _names(cell: Cell) -> dict[str, str]:
         "module": f"{cell.name}_bptt.py",
         "verification": "verification.txt",
         "certificate": "certificate.json",
-        "unrolled": "unrolled.svg",
+        **drawn,
         "norms": "adjoint_norm.svg",
         "stability": "stability.txt",
         "stability numbers": "stability.json",
@@ -159,7 +161,8 @@ def _write(
     found.kernel.save(names["module"], certificate=found.report.certificate)
     write_text(names["certificate"], found.report.to_json())
     write_text(names["verification"], f"{MARK} {VERSION}: verification of {cell.name}\n\n{found.report}\n")
-    draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
+    if "unrolled" in names:
+        draw_unrolled(unroll(cell, steps=2, backward=True), names["unrolled"])
     save(_norm_figure(cell, found.flow, table), names["norms"])
     write_text(names["stability"], stability.text)
     write_text(names["stability numbers"], stability.numbers)
@@ -321,7 +324,8 @@ def summary_markdown(cell: Cell, rows: Iterable[tuple[str, str]], flow: Flow, na
         ]
     )
     parts = [f"# {cell.name}", f"Built by symbptt {VERSION}.", table, files]
-    parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
+    if "unrolled" in names:
+        parts += ["## Two steps with their adjoints", f"![two unrolled steps of {cell.name}]({names['unrolled'].name})"]
     parts += ["## Stability", f"![stability of {cell.name}]({names['stability figure'].name})", _stability_links(names)]
     parts += ["## The adjoint against time", f"![norm of the adjoint]({names['norms'].name})", flow.caption]
     return "\n\n".join(parts) + "\n"

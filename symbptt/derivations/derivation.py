@@ -189,8 +189,6 @@ class Derivation(Equations):
         """Return the chain rule of the cell in numbered steps, from its last line to its first: the user's line, what its
         values give to adjoints, and by which rule."""
         self.cell.check_real()
-        if self.cell.tolerances:  # of a fixed point nobody knows the rounds
-            self.cell.check_rounds()
         return explain(self.cell, self if self.looped is None else self.looped)
 
 

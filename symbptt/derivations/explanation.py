@@ -23,6 +23,7 @@ from symbptt.equations.notation.pen import Pen
 from symbptt.equations.notation.signs import columns, padded
 from symbptt.equations.notation.writing import write
 from symbptt.equations.page.equations import Equations
+from symbptt.equations.page.legend import settling
 from symbptt.equations.page.lines import Line, Note
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
@@ -113,6 +114,7 @@ class Explanation:
 
     def _notes(self) -> Iterator[Note]:
         yield from said_of_the_rule(self.page)
+        yield from settling(self.page.lines)
         yield from constants_of(self.page)
 
     def _closing(self, written: Callable[[str], str]) -> Iterator[str]:
@@ -251,9 +253,11 @@ def _by_place(r: Recursion) -> Iterator[tuple[str, list[int]]]:
 
 
 def _one_of_loop(g: Graph, id: int) -> int:
-    """Return a value; of those of one loop inside the step the first."""
+    """Return a value; of those of one loop inside the step, or of one fixed point, the first."""
     node = g[id]
-    return id if node.family != "repeat" else min(x.id for x in g if x.family == "repeat" and x.args == node.args)
+    if node.family not in ("repeat", "point"):
+        return id
+    return min(x.id for x in g if x.family == node.family and x.args == node.args)
 
 
 @dataclass(frozen=True)
@@ -281,6 +285,11 @@ class _Made:
         r = self.recursion
         if r.graph[id].family == "repeat":
             yield from self._behind_last_rounds(r.graph[id])
+            return
+        if r.graph[id].family == "point":
+            for line in self.page.lines.of_point(r.graph[id]):
+                (text, latex) = self._sides(line)
+                yield Given(*text, IMPLICIT, False, " &= ".join(latex))
             return
         leaves = {leaf: name for name, leaf in r.step.leaves.items()}
         by = rule(r.graph[id], formula(r.graph, id, set(r.kept)).expr if r.graph[id].family == "map" else None, r.graph)
@@ -354,6 +363,7 @@ class _Made:
         return None
 
 
+IMPLICIT = "implicit function theorem, at z = f(z): λ = dz + (∂f/∂z)ᵀ λ, and what f reads is given what λ gives"
 BEHIND = "behind the last round: what the loop gives is what it carries there"
 HANDED_ON = "the same value, carried on under another name: it is given the whole adjoint"
 

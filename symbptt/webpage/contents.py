@@ -27,7 +27,7 @@ from symbptt.equations.page.equations import equation
 from symbptt.equations.page.families import members
 from symbptt.equations.page.layout import line_in_mathml, notes_in_html
 from symbptt.equations.page.legend import beside_a_table
-from symbptt.equations.page.lines import ONCE, Line, Section
+from symbptt.equations.page.lines import ONCE, Line, Page, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
 from symbptt.language.cell import Cell
@@ -36,7 +36,7 @@ from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.verification.checks import Verification, verify
 from symbptt.version import VERSION
-from symbptt.webpage.links import links_of
+from symbptt.webpage.links import Links, links_of, links_of_lines
 from symbptt.webpage.page import Block, Contents, Formula, Route, write_page
 
 STEPS, SIZE = 100, 8
@@ -73,10 +73,10 @@ def contents(
     stability: Sequence[tuple[str, str]], again: Sequence[tuple[str, str]], run: Run | None = None,
 ) -> Contents:  # fmt: skip
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
-    # One step shows every line once; links need no more.
-    graph, n = unroll(target, 1, backward=True), mathml_of(derivation.names)
-    page, loop = derivation.page(), derivation.page("loop")
+    n, page, loop = mathml_of(derivation.names), derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
+    # One step shows every line once; links need no more.
+    graph = unroll(target, 1, backward=True) if cell.has_numbers_of_rounds else None
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
@@ -84,8 +84,8 @@ def contents(
         sections=[(s.title, _formulas(derivation, s, n)) for s in page.sections if s.lines],
         loop=[(s.title, _formulas(derivation, s, n)) for s in loop.sections if s.lines],
         notes=notes_in_html(beside_a_table(page), n),
-        links=links_of(graph),
-        drawing=_drawing(graph),
+        links=links_of(graph) if graph is not None else _links(loop),
+        drawing=_drawing(graph) if graph is not None else "",
         jacobian=_jacobian(derivation, cell, n, run),
         plan=str(kernel.plan),
         verification=_table(report),
@@ -131,6 +131,12 @@ def _members(label: Label, family: tuple[str, tuple[str, ...]] | None) -> Iterat
     yield from found or [label]
 
 
+def _links(loop: Page) -> Links:
+    """Return the links of a page whose cell has no graph: nobody knows its rounds before it runs."""
+    forward, *others = loop.sections
+    return links_of_lines(forward.lines, [line for section in others for line in section.lines])
+
+
 def _drawing(graph: Unrolled) -> str:
     """Return the SVG without its XML declaration, as an element of the page."""
     # An XML declaration is an error inside HTML.
@@ -159,6 +165,8 @@ def _line_of(x: Definition, n: Notation) -> str:
 
 def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tuple[str, list[Route], list[Formula]]:
     """Return words about the routes of a block, the routes where there are several, and what they read."""
+    if not d.cell.has_numbers_of_rounds:  # a route goes through each round
+        return "", [], []
     try:
         paths = d.paths(to, of, most=MOST_ROUTES)
     except ArgumentError as error:  # more than can be looked at: how many there are is said

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import networkx as nx
 
+from symbptt.autodiff.labels import Label
 from symbptt.autodiff.unroll import Key
 from symbptt.drawing.names import plain_name
+from symbptt.equations.notation.signs import TEXT
+from symbptt.equations.page.lines import Line
 
 TIMES = ("t", "t-1", "T")
 
@@ -44,6 +47,30 @@ def links_of(graph: nx.DiGraph) -> Links:
             if data["role"] == "adjoint":
                 of.setdefault(bare(data["of"]), of[key])  # an argument of a function, which has no node of its own
     return Links(tuple(values), of)
+
+
+def links_of_lines(forward: Iterable[Line], backward: Iterable[Line]) -> Links:
+    """Return the groups of the lines of a page, of a cell that has no graph: whose rounds nobody knows before it runs."""
+    values = [_name_of(label) for line in forward for label in line.left.labels]
+    read = {_name_of(label): line.right.labels for line in backward for label in line.left.labels}
+
+    def groups(name: str, labels: Iterable[Label], open_: frozenset[str]) -> Iterator[str]:
+        own = [bare(TEXT.symbol(x._replace(adjoint=False, time=None))) for x in labels if _name_of(x) == name]
+        if own and own[0] in values:
+            yield own[0]
+            return
+        for x in read.get(name, ()):
+            inner = _name_of(x)
+            if inner in read and inner not in open_:
+                yield from groups(inner, [x], open_ | {inner})
+
+    of = {name: tuple(dict.fromkeys(groups(name, line.left.labels, frozenset({name}))))
+          for line in backward for name in map(_name_of, line.left.labels)}  # fmt: skip
+    return Links(tuple(dict.fromkeys(values)), {**{name: (name,) for name in values}, **of})
+
+
+def _name_of(label: Label) -> str:
+    return bare(TEXT.symbol(label.at(None)))
 
 
 def _groups(graph: nx.DiGraph, node: Key, values: Iterable[str]) -> Iterable[str]:

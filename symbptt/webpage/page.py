@@ -73,7 +73,7 @@ def page_of(c: Contents) -> str:
     """Return the page as one HTML file that needs nothing else."""
     sections = [
         ("equations", "Equations", _equations(c)),
-        ("graph", "One step and its adjoints", f'<figure class="scroll">{c.drawing}</figure>'),
+        ("graph", "One step and its adjoints", f'<figure class="scroll">{c.drawing}</figure>' if c.drawing else ""),
         ("jacobian", "Jacobian of one step", _jacobian(c)),
         ("plan", "Plan and memory", f'<pre class="plan">{escape(c.plan)}</pre>'),
         ("verification", "Verification", _verification(c)),
@@ -81,7 +81,7 @@ def page_of(c: Contents) -> str:
         ("code", "The generated module", _code(c)),
         ("repeat", "How to repeat", _pairs(c.repeat)),
     ]
-    # Where all blocks are zero there is no Jacobian to show: empty sections are left out.
+    # Where all blocks are zero there is no Jacobian to show, and of rounds that nobody knows no drawing: empty sections are left out.
     sections = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{id}">{escape(title)}</a>' for id, title, _ in sections)
     body = "\n".join(

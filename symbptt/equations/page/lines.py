@@ -218,17 +218,20 @@ class Lines:
         return self._named_by.get(id, id)
 
     def _of_points(self) -> Iterator[Line]:
-        """Yield the equations of the adjoints of fixed points: what comes from outside, and what a round gives back."""
+        for node in loops_of(self.recursion.graph, "point"):
+            yield from self.of_point(node)
+
+    def of_point(self, node: Node) -> Iterator[Line]:
+        """Yield the equations of the adjoints of a fixed point: what comes from outside, and what a round gives back."""
         g, r = self.recursion.graph, self.recursion
-        for node in loops_of(g, "point"):
-            values = {n.attrs.out: n.id for n in g if n.family == "point" and n.args == node.args}
-            for i, (leaf, new) in enumerate(next_values(node)):
-                if new in r.adjoint:
-                    label = self.labels[r.adjoint[new]]
-                    found = (r.adjoint.get(values.get(i, -1)), r.adjoint.get(leaf))
-                    right = plus([(1, self.inside(bar)) for bar in found if bar is not None])
-                    where = BACKWARD if label.time is not None else ONCE
-                    yield Line(self._symbol(label, g.shape(new)), in_normal_form(right), where)
+        values = {n.attrs.out: n.id for n in g if n.family == "point" and n.args == node.args}
+        for i, (leaf, new) in enumerate(next_values(node)):
+            if new in r.adjoint:
+                label = self.labels[r.adjoint[new]]
+                found = (r.adjoint.get(values.get(i, -1)), r.adjoint.get(leaf))
+                right = plus([(1, self.inside(bar)) for bar in found if bar is not None])
+                where = BACKWARD if label.time is not None else ONCE
+                yield Line(self._symbol(label, g.shape(new)), in_normal_form(right), where)
 
     def _handed_on(self, node: Node) -> Iterator[Line]:
         """Yield the adjoints of carried values that are those of other values, under another name."""
