@@ -394,7 +394,7 @@ def test_tests_of_what_may_be_zero_stay() -> None:
 
 
 def test_a_power_with_a_wrong_exponent_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normal, "_short", lambda value: value / 2)
+    monkeypatch.setattr(normal, "in_decimals", lambda value: value / 2)
     with pytest.raises(AssertionError):
         assert_read(fresh(roots), {"m": 2, "n": 3})
 

@@ -107,6 +107,19 @@ def test_two_letters_below_a_weight_are_what_a_gate_takes_from_where() -> None:
     assert "W_{x,k} x_{t}" in d.latex() and "$W_{x,i}$, $W_{x,f}$, $W_{x,c}$" in d.latex()
 
 
+@sb.cell
+def doubled(x: Input["m"], h: State["n"], ll: State["n"], W1: Param["n m"], W2: Param["n m"]):
+    ff1, ff2 = np.tanh(W1 @ x), np.tanh(W2 @ x)
+    return ff1 * h + (1 - ff1) * ff2, ll + ff2
+
+
+def test_a_letter_that_stands_twice_is_a_word_and_its_number_an_index() -> None:
+    latex = sb.derive(doubled).latex()
+    assert r"a_{\mathrm{ff},k,t} &= W_{k} x_{t}" in latex and r"\mathrm{ff}_{1,t} &= \tanh(a_{\mathrm{ff},1,t})" in latex
+    assert r"\mathrm{ll}_{t}" in latex and "f_{f" not in latex and "l_{l" not in latex
+    assert_read(doubled, {"m": 3, "n": 5}, printed=as_latex_textbook)
+
+
 def test_a_sum_over_steps_stands_last_and_needs_no_brackets() -> None:
     """Numbers and arrays that are the same at all steps stand before it, matrices behind it inside."""
     text = sb.derive(masked).text()

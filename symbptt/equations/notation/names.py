@@ -121,12 +121,11 @@ def _is_difference_of_time(parts: Sequence[str]) -> bool:
 
 
 def _below(part: str) -> list[str]:
-    """Return the subscripts that a part of a name gives: a letter and a number are two, as in a name of their own."""
+    """Return the subscripts that a part of a name gives: a letter or a word and a number are two, as in a name of their own."""
     if is_accented(part):
         return _head(part, False)[:1]
     numbered = re.fullmatch(rf"({_LETTER}+)([0-9]+)", part)
-    is_letter = numbered is not None and len(letters_of(_letter(numbered[1]))) == 1
-    return [_letter(numbered[1]), numbered[2]] if numbered is not None and is_letter else [_letter(part)]
+    return [_letter(part)] if numbered is None else [_letter(numbered[1]), numbered[2]]
 
 
 def _with_accents(parts: Sequence[str]) -> list[str]:
@@ -195,8 +194,8 @@ def _head(word: str, leads: bool) -> list[str]:
         return [*_head(numbered[1], leads), numbered[2]]
     first, *rest = letters_of(word)
     last = "".join(rest)
-    # Wz, bf: a second small letter is a subscript, unless the two are a common word such as "in" or "lr".
-    if len(rest) == 1 and last[0].isalpha() and last.islower() and (leads or word not in _PAIRS):
+    # Wz, bf: a second small letter is a subscript, unless the two are a common word such as "in" or "lr", or one letter twice.
+    if len(rest) == 1 and last[0].isalpha() and last.islower() and (leads or (word not in _PAIRS and first != last)):
         return [first, last]
     if first[0].isascii() and first[0].isupper() and (last in _SUBSCRIPTS or (last.islower() and _is_of_matrix(word))):
         return [first, _letter(last)]
