@@ -115,7 +115,9 @@ def doubled(x: Input["m"], h: State["n"], ll: State["n"], W1: Param["n m"], W2: 
 
 def test_a_letter_that_stands_twice_is_a_word_and_its_number_an_index() -> None:
     latex = sb.derive(doubled).latex()
-    assert r"a_{\mathrm{ff},k,t} &= W_{k} x_{t}" in latex and r"\mathrm{ff}_{1,t} &= \tanh(a_{\mathrm{ff},1,t})" in latex
+    assert (
+        r"a_{\mathrm{ff},k,t} &= W_{k} x_{t}" in latex and r"\mathrm{ff}_{1,t} &= \tanh(a_{\mathrm{ff},1,t})" in latex
+    )
     assert r"\mathrm{ll}_{t}" in latex and "f_{f" not in latex and "l_{l" not in latex
     assert_read(doubled, {"m": 3, "n": 5}, printed=as_latex_textbook)
 
