@@ -122,6 +122,21 @@ def test_a_letter_that_stands_twice_is_a_word_and_its_number_an_index() -> None:
     assert_read(doubled, {"m": 3, "n": 5}, printed=as_latex_textbook)
 
 
+@sb.cell
+def by_columns(x: Input["m"], S: State["a k v"], w: Param["a m"], K: Param["a k"], V: Param["a v"]):
+    beta = sb.sigmoid(w @ x)[:, None]
+    return 0.5 * S + np.einsum("hk,hv->hkv", K, beta * (V - np.einsum("hkv,hk->hv", S, K)))
+
+
+def test_a_column_has_the_name_of_the_vector_that_it_is() -> None:
+    d = sb.derive(by_columns)
+    lines = d.text().partition("Backward")[0].splitlines()
+    assert [line.split(" = ")[1] for line in lines if line.split()[:1] == ["β_t"]] == ["σ(u_t)"]
+    assert_read(by_columns, {"m": 3, "a": 4, "k": 5, "v": 6})
+    unrolled = sb.unroll(by_columns, 1, backward=True)
+    assert {name for name, t in unrolled if t == 1 and not unrolled.out_degree((name, t))} == {"dx"}
+
+
 def test_a_sum_over_steps_stands_last_and_needs_no_brackets() -> None:
     """Numbers and arrays that are the same at all steps stand before it, matrices behind it inside."""
     text = sb.derive(masked).text()

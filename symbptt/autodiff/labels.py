@@ -15,7 +15,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.naming import beside, free_letters, next_number, unique
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.rounds import changing, loops_of, next_values
-from symbptt.ir.shape import names_in
+from symbptt.ir.shape import Shape, names_in
 from symbptt.ir.step import Argument
 
 NEXT, LAST, FIRST, START = 1, 2, 3, 4
@@ -45,11 +45,14 @@ class Label(NamedTuple):
         return self._replace(time=time)
 
 
-def labels(r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = ()) -> dict[int, Label]:
+def labels(
+    r: Recursion, taken: Iterable[str] = (), beside: Iterable[str] = (), *, on_page: bool = False
+) -> dict[int, Label]:
     """Return the labels of all values that have a name; values that have none of their own get none that is `taken`.
-    Names of what stands on the same page, `beside`, have a say in the mark of adjoints."""
+    Names of what stands on the same page, `beside`, have a say in the mark of adjoints. `on_page`, where a matrix of one column is a
+    vector, the name of one is that of the vector it is made of."""
     g = r.graph
-    found = _of_points(r, _in_rounds(r.graph, _forward(r, taken)))
+    found = _of_points(r, _in_rounds(r.graph, _forward(r, taken, on_page)))
     varying = per_sample(g, range(len(g)))
     mark = mark_of({label.name for label in found.values()} | set(beside))
     for name, id in (r.carry | r.cotangent).items():
@@ -184,7 +187,7 @@ def names_of(r: Recursion) -> set[str]:
     return {label.name for label in _forward(r, ()).values()}
 
 
-def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
+def _forward(r: Recursion, taken: Iterable[str], on_page: bool = False) -> dict[int, Label]:
     g, step = r.graph, r.step
     varying = per_sample(g, range(len(g)))
     used = {a.name for a in step.arguments} | set(step.outputs) | set(taken)
@@ -197,13 +200,32 @@ def _forward(r: Recursion, taken: Iterable[str]) -> dict[int, Label]:
         if id not in found and id in r.kept:
             name = next_number(name, used)
             used.add(name)
-            found[id] = Label(name, 0 if id in varying else None, is_identity=is_eye(g, id))
+            found[_vector_of(r, id, found) if on_page else id] = Label(
+                name, 0 if id in varying else None, is_identity=is_eye(g, id)
+            )
     letters = [*islice(free_letters(LETTERS, used | _names_and_sizes(r, found)), len(LETTERS))]
     for id, name in _preactivations(r, found).items():
         name = _apart(name, letters, used)
         used.add(name)
         found[id] = Label(name, 0 if id in varying else None, given=False)
     return found
+
+
+def _vector_of(r: Recursion, id: int, found: Mapping[int, Label]) -> int:
+    """Return the vector without a name that a matrix of one column is made of, as sigmoid(a)[:, None] is; another value as it is."""
+    g = r.graph
+    node = g[id]
+    if node.family != "view" or node.attrs.kind != "reshape":
+        return id
+    arg = node.args[0]
+    is_free = arg in r.kept and arg not in found and arg not in g.names and g[arg].family not in ("leaf", "number")
+    return arg if is_free and _as_vector(g.shape(arg)) == _as_vector(node.shape) else id
+
+
+def _as_vector(shape: Shape) -> Shape:
+    while 0 < len(shape) <= 2 and isinstance(shape[-1], int) and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 LETTERS = "auzwrpqsvg"

@@ -56,7 +56,7 @@ class Equations:
                  beside: Iterable[str] = (), setting: Setting = PLAIN) -> None:  # fmt: skip
         self.recursion, self.loss, self.setting = recursion, loss, setting
         beside = {*beside, *(names_of(loss.recursion) if loss is not None else ())}
-        self._every_label = labels(recursion, tuple(taken), tuple(beside))
+        self._every_label = labels(recursion, tuple(taken), tuple(beside), on_page=True)
         self.labels = labelled(recursion, self._every_label)
         self.mark = mark_of(beside | {label.name for label in self.labels.values() if not label.adjoint})
 
