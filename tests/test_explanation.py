@@ -12,11 +12,12 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Index, Input, Param, State, zoo
+from symbptt import Index, Input, Param, State, Target, zoo
 from symbptt.autodiff import rules
 from symbptt.autodiff.whole import ADJOINTS
 from symbptt.derivations import sympy_form
 from symbptt.zoo import gru, lif, lru, lstm, lstm_peephole, rnn
+from tests import brute
 from tests.jacobian_page import page_of
 from tests.kernels import kernel_of
 from tests.oracle import one_step
@@ -322,6 +323,44 @@ def _sum_of_lines(text: str, head: str, values: dict[str, Any], used: dict[int, 
                 row = row @ (used[int(step[1])] if step else values[factor])
             total = total + row
     return total
+
+
+@pytest.mark.parametrize("at, reduction, said", [
+    ("every", "sum", "ℓ_t = loss_t"),
+    ("every", "mean", "ℓ_t = loss_t / N"),
+    ("last", "sum", "ℓ_T = loss_T, and ℓ_t = 0 for t < T"),
+])  # fmt: skip
+def test_closed_form_of_a_model_says_what_its_losses_are(at: str, reduction: str, said: str) -> None:
+    """The terms are the gradients of the model with ℓ_t as it is said there."""
+    model, T = sb.model(rnn, squared, at=at, reduction=reduction), 3
+    d, data = sb.derive(model), brute.data_of(model, T, 1, {"m": 2, "n": 3})
+    assert said in d.unrolled().text().splitlines() and said in d.unrolled(T).text().splitlines()
+    _, grads = kernel_of(model).value_and_grad(data.params, data.inputs, data.targets, data.state)
+    run = kernel_of(rnn).forward(data.params, data.inputs, data.state)
+    before = [data.state["h"][0], *run.states["h"][:, 0]]
+    given = [({"x": data.inputs["x"][t, 0]}, {"h": before[t]}) for t in range(T)]
+    values = {f"J_{t + 1}": d.jacobian("h", "h").evaluate(data.params, *given[t]) for t in range(T)}
+    for t in range(T) if at == "every" else [T - 1]:
+        target = data.targets["y"][t, 0] if at == "every" else data.targets["y"][0]
+        values[f"ℓ_{t + 1}"] = (before[t + 1] - target) / (T if reduction == "mean" else 1)
+    used = {t + 1: d.jacobian("h", "U").evaluate(data.params, *given[t]).reshape(3, -1) for t in range(T)}
+    for head, wanted in (("∂L/∂θ", grads.params["U"]), ("∂L/∂h_0", grads.state["h"])):
+        found = _sum_of_lines(d.unrolled(T).text(), head, values, used)
+        np.testing.assert_allclose(found, np.ravel(wanted), rtol=1e-9, atol=1e-12)
+
+
+@sb.loss
+def squared(h: State["n"], y: Target["n"]):
+    return sb.sum((h - y) ** 2) / 2
+
+
+@sb.cell
+def ell_of(x: Input["n"], ell: State["n"]):
+    return sb.tanh(ell + x)
+
+
+def test_closed_form_calls_a_loss_otherwise_where_a_value_is_called_so() -> None:
+    assert sb.derive(ell_of).unrolled().text().splitlines()[0].startswith("∂L/∂θ = Σ_t Σ_{k ≤ t} (∂cost_t/∂ℓ_t) J_t")
 
 
 def test_closed_form_has_the_latest_factor_first() -> None:

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import LAST, Label
 from symbptt.checks import check_count
 from symbptt.derivations.jacobians import StateJacobian
 from symbptt.derivations.paths import Paths
 from symbptt.derivations.tables import gathered, said, said_in_latex, ungathered
 from symbptt.derivations.under_setting import end_of_chunk
+from symbptt.equations.algebra.expressions import Expr, Over, Symbol, Word
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.equations import Equations
-from symbptt.equations.page.lines import Note
+from symbptt.equations.page.legend import mean_of
+from symbptt.equations.page.lines import Loss, Note
 from symbptt.equations.page.masks import Setting
 from symbptt.errors import ArgumentError
 from symbptt.ir.naming import free_letters
@@ -49,10 +51,12 @@ class Unrolled:
         name, s = self._state(pen), _Signs(self._letters, True)
         lines = [*map(pen.words, self._sums(s, name)), *self._step(ascii)]
         if self.T is None:
-            k, w = self._letters.step, self._letters.window
-            ys = [pen.symbol(Label(y, 0)) for y in self.cell.closed.outputs]
-            outputs = [f"a loss of an output {y} acts on {s.at(name, 't-1')} by (∂ℓ_t/∂{y}) (∂{y}/∂{s.at(name, 't-1')}), and on "
-                       f"{self._letters.parameter} by (∂ℓ_t/∂{y}) (∂⁺{y}/∂{self._letters.parameter})"
+            k, w, part = self._letters.step, self._letters.window, s.part
+            loss = self.page.loss
+            read = [y for y in self.cell.closed.outputs if loss is None or y in loss.recursion.step.leaves]
+            ys = [pen.symbol(Label(y, 0)) for y in read]
+            outputs = [f"a loss of an output {y} acts on {s.at(name, 't-1')} by (∂{part}_t/∂{y}) (∂{y}/∂{s.at(name, 't-1')}), and on "
+                       f"{self._letters.parameter} by (∂{part}_t/∂{y}) (∂⁺{y}/∂{self._letters.parameter})"
                        for y in ys]  # fmt: skip
             lines[2:2] = map(pen.words, outputs)
             lines += [
@@ -64,11 +68,16 @@ class Unrolled:
             lines.append(
                 pen.words(f"for {k} = t the product is the identity; ∂⁺ is of the parameter at that step alone{kept}")
             )
-            lines += said(self._notes(), pen)
+        lines += said(self._notes(), pen)
         return "\n".join(lines)
 
     def _notes(self) -> Iterator[Note]:
-        """Yield notes on a truncation in chunks, and on the steps of a sample with an end; the Jacobian has the others."""
+        """Yield notes on the loss of a model, on a truncation in chunks, and on the steps of a sample with an end; the Jacobian has
+        the others."""
+        if self.page.loss is not None:
+            yield from _said_of(self.page.loss, self._letters.part)
+        if self.T is not None:
+            return
         if isinstance(self.page.setting.truncation, Chunked):
             yield end_of_chunk(self.page)
         if self.page.setting.lengths:
@@ -80,7 +89,8 @@ class Unrolled:
         setting = self.page.setting
         if self.T is None:
             return _closed(s, name, setting)
-        return _written_out(s, name, self.T, setting)
+        last = self.page.loss is not None and self.page.loss.at == "last"
+        return _written_out(s, name, self.T, setting, last)
 
     def _step(self, ascii: bool) -> list[str]:
         """Return the Jacobian of a step: of one state its line, of several the matrix of blocks."""
@@ -106,6 +116,7 @@ class Unrolled:
         begun = names | {name.partition("_")[0] for name in names}
         begun |= {letter for letter, spelt in GREEK.items() if spelt in begun}
         own = [next(free_letters(choice, begun)) for choice in CHOICES]
+        own.append(next(letter for letter in PARTS if letter not in begun))
         setting = self.page.setting
         return _Letters(*own, *(() if setting.is_plain else (self.page.letters.reset, self.page.letters.window)))
 
@@ -121,6 +132,17 @@ class Unrolled:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _said_of(loss: Loss, part: str) -> Iterator[Note]:
+    """Yield what the `part` ℓ_t of a step is in L = Σ_t ℓ_t, and that it is zero before the last step where the loss of that alone
+    counts."""
+    time = 0 if loss.at == "every" else LAST
+    whole: Expr = Symbol(Label("loss", time))
+    right = whole if loss.reduction == "sum" else Over(whole, Word(loss.count))
+    zero: Note = () if time == 0 else (", and ", Symbol(Label(part, 0)), " = 0 for t < T")
+    yield (Symbol(Label(part, time)), " = ", right, *zero)
+    yield from mean_of(loss)
 
 
 def _alone(route: Paths, pen: Pen) -> str:
@@ -142,6 +164,8 @@ CHOICES = (
 )
 """Names for the Jacobian of a step, the step at which a parameter is used, the whole loss, the parameter and the length
 of a window are called: the first of each that is free. Python reads ℓ and ℒ in a name as l and L, so that no value has these."""
+PARTS = ("ell", "cost", "e", "q")
+"""What the loss of a step is called: ℓ, unless something on the page is."""
 GREEK = {"θ": "theta", "φ": "phi", "ψ": "psi", "ω": "omega"}
 
 
@@ -154,6 +178,7 @@ class _Letters:
     loss: str
     parameter: str
     window: str
+    part: str
     reset: str = ""
     end: str = ""
 
@@ -204,7 +229,14 @@ class _Signs:
 
     def loss(self, name: str, step: int | str) -> str:
         """Return the derivative of a step's loss by the state of the step."""
-        return self._bracketed(self.quotient(self.at("ℓ" if self.is_text else r"\ell", step), self.at(name, step)))
+        return self._bracketed(self.quotient(self.at(self.part, step), self.at(name, step)))
+
+    @property
+    def part(self) -> str:
+        own = self.letters.part
+        if self.is_text:
+            return "ℓ" if own == "ell" else own
+        return r"\ell" if own == "ell" else own if len(own) == 1 else rf"\mathrm{{{own}}}"
 
     def entered(self, name: str, step: int | str) -> str:
         """Return the derivative of the state of a step in the state that enters it where states may be reset."""
@@ -256,8 +288,8 @@ def _closed(s: _Signs, name: str, setting: Setting) -> Iterator[str]:
         yield f"{s.initial(name)} = {s.sum(_to_the_start(s, setting))}{last} {s.at(J, 1)}"
 
 
-def _written_out(s: _Signs, name: str, T: int, setting: Setting) -> Iterator[str]:
-    """Yield the terms of T steps: what each loss says of the states at its step, and these of the steps before."""
+def _written_out(s: _Signs, name: str, T: int, setting: Setting, last: bool) -> Iterator[str]:
+    """Yield the terms of T steps: what each loss, or the `last` alone, says of the states at its step, and these of the steps before."""
     jacobian = [s.at(s.letters.jacobian, t) for t in range(T + 1)]
 
     def used(t: int) -> list[str]:
@@ -270,7 +302,7 @@ def _written_out(s: _Signs, name: str, T: int, setting: Setting) -> Iterator[str
                 for k in range(t, 0, -1) if setting.acts(t, k, T)]  # fmt: skip
 
     for head, parts in ((s.gradient, used), (s.initial(name), start)):
-        found = [(t, terms) for t in range(1, T + 1) if (terms := parts(t))]
+        found = [(t, terms) for t in range(T if last else 1, T + 1) if t and (terms := parts(t))]
         if not found:
             yield f"{head} = 0"
         # One line for each loss, with its derivative in front of all that it acts on.
