@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 import symbptt as sb
-from symbptt import Input, Param, State, Target, zoo
+from symbptt import Index, Input, Param, State, Target, zoo
 from symbptt.codegen.kernel import Kernel
 from symbptt.verification import oracle
 from symbptt.verification.objective import value_of
@@ -28,12 +28,12 @@ from symbptt.verification.rounding.measure import (
     OPERATIONS,
     STEPS,
     _affordable,
-    _gradients,
     _operations,
     _sizes,
     rounding_of,
 )
 from symbptt.verification.rounding.results import Rounding
+from symbptt.verification.rounding.runs import gradients_by
 from symbptt.verification.rounding.text import of_fifty_digits
 from tests.units_lost import kernel_of, worst
 
@@ -206,7 +206,7 @@ def test_text_of_a_module_at_50_digits_is_the_derivative_to_40(target: Any, opti
     point = draw(target, REGIMES[3], Size(5, 4), 0) if not options else draw(target, REGIMES[0], Size(4, 2), 0)
     sent = oracle.cotangents(target, point, 1) if isinstance(target, sb.Cell) else {}
     with fifty_digits():
-        found = _gradients(of_fifty_digits(kernel), exact_point(point), exact_arrays(sent))
+        found = gradients_by(of_fifty_digits(kernel), exact_point(point), exact_arrays(sent))
         wanted = gradients_of(target, point, sent, kernel.truncation, Tape())
         for place, array in wanted.items():
             off = max(map(abs, np.ravel(values_of(found[place]) - array)), default=0)
@@ -223,7 +223,7 @@ def test_verify_measures_rounding_in_every_regime_and_both_types(monkeypatch: py
     report = sb.verify(zoo.min_gru)
     assert report.passed and not report.rounding.wrong
     assert {line.dtype for line in report.rounding.lines} == {"float64", "float32"}
-    assert {line.regime for line in report.rounding.lines} == {regime.name for regime in REGIMES}
+    assert {line.regime for line in report.rounding.lines} == {*(regime.name for regime in REGIMES), measure.FORMS}
     assert {block.name.split("[")[0] for line in report.rounding.lines for block in line.blocks} == {
         f"d{name}" for name in zoo.min_gru.init({"m": 1, "n": 1})} | {"dh_0", "dx"}  # fmt: skip
     text = str(report)
@@ -275,9 +275,56 @@ def test_slopes_that_are_taken_from_the_value_are_caught(name: str) -> None:
     found = rounding_of(changed(sb.compile(getattr(zoo, name)), FROM_VALUE), steps=6)
     assert found.wrong, shown(found)
     for line in found.lines:
-        assert not line.wrong or line.regime in ("saturated", "extreme inputs", "exact"), str(line)
+        assert not line.wrong or line.regime in ("saturated", "extreme inputs", "exact", measure.FORMS), str(line)
     dtypes = {line.dtype for line in found.lines if line.wrong}
     assert dtypes == {"float64", "float32"} and "WRONG" in str(found)
+
+
+@sb.cell
+def squashed(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"], b: Param["n"]):
+    """tanh of a state without a bias, as in an LSTM, beside a gate."""
+    f = sb.sigmoid(W @ x + b)
+    c = f * c + x[0]
+    return {"h": np.tanh(c) + 0.1 * h, "c": c}
+
+
+@sb.cell
+def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"], U: Param["n n"]):
+    z = sb.sigmoid(F[i] + U @ h)
+    return z * h + (1 - z) * np.tanh(E[i])
+
+
+@pytest.mark.parametrize(
+    "target", [squashed, sb.model(squashed, squared), by_tokens, zoo.gru], ids=["cell", "model", "tokens", "gru"]
+)
+@pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
+@pytest.mark.thinned(5, 2)
+def test_each_accurate_form_that_is_dropped_is_caught(target: Any, options: dict[str, Any]) -> None:
+    """The planted mistakes: one of the accurate forms is left out, as an edit of the file may do. No bias drives tanh(c)."""
+    kernel = sb.compile(target, **options)
+    saturated = tuple(regime for regime in REGIMES if regime.name == "saturated")
+    whole = rounding_of(kernel, steps=2, regimes=saturated)
+    assert not whole.wrong and len(whole.forms) > 1 and not whole.idle, f"{whole}\n{shown(whole)}"
+    lines = [line for line in kernel.source.splitlines() if line.lstrip().startswith("_sharpened(")]
+    for line in lines:
+        dropped = changed(kernel, (line, line.replace("_sharpened(", "(lambda *_: None)(", 1)))
+        found = rounding_of(dropped, steps=2, regimes=saturated)
+        assert found.wrong and found.forms == whole.forms, f"{line}\n{found}"
+    assert len(lines) == len(whole.forms) and f"{len(lines)} of {len(lines)} measured" in str(whole)
+
+
+def test_forms_that_decide_nowhere_are_named() -> None:
+    @sb.cell
+    def hidden(x: Input["n"], h: State["n"], b: Param["n"]):
+        return np.tanh(0.1 * np.sin(h + b)) + x
+
+    found = rounding_of(sb.compile(hidden), steps=2)
+    assert (
+        not found.wrong
+        and not found.forms
+        and len(found.idle) == 1
+        and f"decides nowhere that was tried: {found.idle[0]}" in str(found)
+    )
 
 
 @sb.cell

@@ -556,24 +556,6 @@ def test_module_that_loses_digits_where_gates_saturate_is_caught(cell: sb.Cell) 
     assert not is_caught(compiled(cell)) and is_caught(_blunt(cell))
 
 
-@sb.cell
-def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"], U: Param["n n"]):
-    z = sb.sigmoid(F[i] + U @ h)
-    return z * h + (1 - z) * np.tanh(E[i])
-
-
-@pytest.mark.long
-@pytest.mark.proof  # for its rounding, which alone tells of some
-@pytest.mark.parametrize("number", range(3))
-@pytest.mark.parametrize("cell", [gru, by_tokens], ids=lambda cell: cell.name)
-def test_each_form_that_keeps_digits_is_missed_where_it_is_not_there(cell: sb.Cell, number: int) -> None:
-    call = "        _sharpened("
-    parts = compiled(cell).source.split(call)
-    number = min(number, len(parts) - 2)
-    source = f"{call.join(parts[: number + 1])}        (lambda *_: None)({call.join(parts[number + 1 :])}"
-    assert not sb.verify(Kernel(cell, compiled(cell).program, source)).passed
-
-
 @pytest.mark.parametrize("bias", [20.0, -20.0])
 @pytest.mark.thinned(2)
 def test_module_that_loses_digits_at_biases_that_are_given_is_caught(bias: float) -> None:

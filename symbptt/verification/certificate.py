@@ -119,6 +119,7 @@ def _field(proof: Proof) -> Level:
 def _rounding(rounding: Rounding) -> Level:
     measured = [line for line in rounding.lines if line.worst is not None]
     open = tuple(f"{line.regime}, {line.dtype}: {line.note}" for line in rounding.lines if line.worst is None)
+    open += tuple(f"an accurate form that decides nowhere that was tried: {name}" for name in rounding.idle)
     paths = tuple(f"{line.regime}, {line.dtype}, {line.size}" for line in measured)
     compared = sum(not block.note for line in measured for block in line.blocks)
     return Level(

@@ -92,7 +92,12 @@ def run(cell: Cell, point: Point) -> tuple[Arrays, Arrays]:
 
 def arrays_of(point: Point) -> list[Any]:
     """Return the parameters, inputs and initial states of a point."""
-    return [v for group in (point.params, point.inputs, point.state) for v in group.values()]
+    return [*arrays_by_name(point).values()]
+
+
+def arrays_by_name(point: Point) -> Arrays:
+    """Return the parameters, inputs and initial states of a point by name."""
+    return {**point.params, **point.inputs, **point.state}
 
 
 def holding(function: Callable[..., Any], arrays: Sequence[Any]) -> AbstractContextManager[None]:

@@ -11,28 +11,33 @@ that slope by one unit of it, so that an error of 10¹⁶ units is not explained
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.results import Grads
 from symbptt.errors import one_line
 from symbptt.language.model import Model
 from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle
-from symbptt.verification.domains import in_single
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
+from symbptt.verification.rounding.accurate import driven
 from symbptt.verification.rounding.arrays import values_of
 from symbptt.verification.rounding.exact import Tape, fifty_digits
 from symbptt.verification.rounding.gradients import Group, exact_arrays, exact_point, gradients_of
 from symbptt.verification.rounding.results import Block, Line, Rounding
+from symbptt.verification.rounding.runs import gradients_by, in_type, narrow, single
 from symbptt.verification.rounding.text import of_fifty_digits
 
+SATURATED = next(regime for regime in REGIMES if regime.name == "saturated")
+FORMS = "accurate forms"
+"""What the report calls the regime in which each accurate form of a module decides."""
 STEPS = 20
 """Steps of a run, so many that an LSTM takes two seconds in all regimes."""
 OPERATIONS = 6_000
@@ -77,16 +82,26 @@ ITS_RANGE = "the user's function itself is wrong in this type, beyond its range"
 def rounding_of(
     kernel: Kernel, seed: int = 0, asked: Asked = NOTHING, steps: int = STEPS, regimes: tuple[Regime, ...] = REGIMES
 ) -> Rounding:
-    """Return the errors of a kernel in every regime, in both types."""
+    """Return the errors of a kernel in every regime, in both types, and where one saturates at each accurate form."""
     longest = _affordable(kernel, steps, seed, asked)
-    return Rounding(
-        tuple(
-            line
-            for number, regime in enumerate(regimes)
-            for size in _sizes(regime, longest)
-            for line in _lines(kernel, regime, size, seed + number, asked)
-        )
-    )
+    lines = [
+        line
+        for number, regime in enumerate(regimes)
+        for size in _sizes(regime, longest)
+        for line in _lines(kernel, regime, size, seed + number, asked)
+    ]
+    if SATURATED not in regimes:
+        return Rounding(tuple(lines))
+    with np.errstate(all="ignore"):
+        found, idle = driven(kernel, seed, asked, partial(_is_wrong, seed=seed))
+    for one in found:
+        lines += _measured(kernel, one.near, partial(dict, one.sent), (FORMS, one.moved), seed)
+    return Rounding(tuple(lines), tuple(name for one in found for name in one.names), idle)
+
+
+def _is_wrong(kernel: Kernel, near: Point, sent: Arrays, seed: int) -> bool:
+    """Answer whether a kernel that lacks a form is judged to be wrong at some arguments."""
+    return any(line.wrong for line in _measured(kernel, near, partial(dict, sent), (FORMS, ""), seed))
 
 
 def _affordable(kernel: Kernel, steps: int, seed: int, asked: Asked) -> Size:
@@ -105,7 +120,7 @@ def _operations(kernel: Kernel, size: Size, seed: int, asked: Asked) -> int:
     if drawn is None:
         return 0
     tape = Tape()
-    near = exact_point(_single(drawn, asked), tape)
+    near = exact_point(single(drawn, asked), tape)
     with np.errstate(all="ignore"), fifty_digits():
         try:
             oracle.run(kernel.cell, near)
@@ -127,13 +142,21 @@ def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) 
     drawn = point(kernel.target, regime, size, seed, asked)
     if drawn is None:
         return []
-    near = _single(drawn, asked)
+    near, target = single(drawn, asked), kernel.target
+
+    def sent() -> Arrays:
+        return {} if isinstance(target, Model) else oracle.cotangents(target, near, seed + 1000, size.last)
+
+    return _measured(kernel, near, sent, (regime.name, size.label), seed)
+
+
+def _measured(kernel: Kernel, near: Point, draw: Callable[[], Arrays], label: tuple[str, str], seed: int) -> list[Line]:
+    """Return the errors at arguments of single precision, with the cotangents that are drawn, in both types."""
+    regime, size = label
     # No generator: the 50 digits would go on while it waits.
     with np.errstate(all="ignore"), fifty_digits():
         try:
-            target = kernel.target
-            sent = {} if isinstance(target, Model) else oracle.cotangents(target, near, seed + 1000, size.last)
-            sent = _narrow(sent, np.float32)
+            sent = narrow(draw(), np.float32)
             sides = _sides(kernel, near, sent)
             blocks = [_blocks(kernel, near, sent, sides, kind, seed) for kind in TYPES]
         except Exception as error:
@@ -141,20 +164,8 @@ def _lines(kernel: Kernel, regime: Regime, size: Size, seed: int, asked: Asked) 
             if not is_of_code(error):
                 raise
             note = f"not measured: {type(error).__name__}: {one_line(error)[:120]}"
-            return [Line(regime.name, kind.name, size.label, note=note) for kind in TYPES]
-    return [Line(regime.name, kind.name, size.label, found) for kind, found in zip(TYPES, blocks, strict=True)]
-
-
-def _single(drawn: Point, asked: Asked) -> Point:
-    """Return a point in float32, where no argument has left its domain by that."""
-    near = _in_type(drawn, np.float32)
-
-    def inside(arrays: Arrays) -> Arrays:
-        return {k: in_single(asked.domain.get(k), v) for k, v in arrays.items()}
-
-    groups = (near.params, near.inputs, near.state, near.targets)
-    params, inputs, state, targets = map(inside, groups)
-    return replace(near, params=params, inputs=inputs, state=state, targets=targets)
+            return [Line(regime, kind.name, size, note=note) for kind in TYPES]
+    return [Line(regime, kind.name, size, found) for kind, found in zip(TYPES, blocks, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -166,26 +177,15 @@ class _Sides:
 
 
 def _sides(kernel: Kernel, near: Point, sent: Arrays) -> _Sides:
-    found = _gradients(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
+    found = gradients_by(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
     wanted = gradients_of(kernel.target, near, sent, kernel.truncation, Tape())
     return _Sides({place: values_of(found[place]) for place in wanted}, wanted)
-
-
-def _gradients(kernel: Kernel, near: Point, sent: Arrays) -> dict[Group, Any]:
-    common: dict[str, Any] = {"steps": near.steps, **near.masks}
-    found: Grads
-    if isinstance(kernel.target, Model):
-        _, found = kernel.value_and_grad(near.params, near.inputs, near.targets, near.state, **common)
-    else:
-        found = kernel.backward(kernel.forward(near.params, near.inputs, near.state, **common), sent)
-    groups = (("params", found.params), ("inputs", found.inputs), ("state", found.state))
-    return {(group, name): v for group, arrays in groups for name, v in arrays.items()}
 
 
 def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> tuple[Block, ...]:
     """Return the error of each block in a type."""
     floats = np.dtype(kind.name)
-    given = _gradients(kernel, _in_type(near, floats), _narrow(sent, floats))
+    given = gradients_by(kernel, in_type(near, floats), narrow(sent, floats))
     tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
     largest = max((top for top in tops if top.is_finite()), default=Decimal(0))
     places = oracle.blocks(near, oracle.differentiable(kernel.target))
@@ -217,7 +217,7 @@ def _leaves_range(kernel: Kernel, near: Point, kind: Type) -> bool:
     """Answer whether the values of the user's own function are wrong in a type: what overflows in the middle is no matter of gradients."""
     wanted, given = (
         {k: v for group in oracle.run(kernel.cell, point) for k, v in group.items()}
-        for point in (exact_point(near), _in_type(near, np.dtype(kind.name)))
+        for point in (exact_point(near), in_type(near, np.dtype(kind.name)))
     )
 
     def is_off(name: str) -> bool:
@@ -250,13 +250,3 @@ def _top(array: Any) -> Decimal:
     """Return the largest size of decimals; of a NaN a NaN."""
     found = [abs(x) for x in np.ravel(np.asarray(array, object))]
     return next((x for x in found if x.is_nan()), max(found, default=Decimal(0)))
-
-
-def _in_type(near: Point, dtype: Any) -> Point:
-    groups = (near.params, near.inputs, near.state, near.targets)
-    params, inputs, state, targets = (_narrow(arrays, dtype) for arrays in groups)
-    return replace(near, params=params, inputs=inputs, state=state, targets=targets)
-
-
-def _narrow(arrays: Arrays, dtype: Any) -> Arrays:
-    return {k: np.asarray(v, dtype if np.asarray(v).dtype.kind == "f" else None) for k, v in arrays.items()}

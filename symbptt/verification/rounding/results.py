@@ -62,9 +62,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Rounding:
-    """The errors of a module in floats, against its text and the user's function in numbers of 50 digits."""
+    """The errors of a module in floats, against its text and the user's function in numbers of 50 digits; `forms` are the accurate forms
+    that were measured where each alone decides, `idle` those for which no such arguments were found."""
 
     lines: tuple[Line, ...]
+    forms: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
     @property
     def wrong(self) -> tuple[str, ...]:
@@ -77,6 +80,9 @@ class Rounding:
             text = _summed([line for line in self.lines if line.dtype == dtype])
             texts += textwrap.wrap(f"{dtype}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")
         texts += [f"  {line}" for line in self.lines if line.wrong or not line.worst]
+        count = len(self.forms) + len(self.idle)
+        texts += [f"  accurate forms: {len(self.forms)} of {count} measured where each alone decides"] * bool(count)
+        texts += [f"    not verified, it decides nowhere that was tried: {name}" for name in self.idle]
         return "\n".join(texts)
 
 
