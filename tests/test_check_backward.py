@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,63 @@ def test_several_mistakes_are_told_apart(name: str, wrong: tuple[str, ...], word
     assert all(part in str(report) for part in words), str(report)
     assert all(finding.kind != "unexplained" for finding in report.findings)
     assert len(report.findings) == len(wrong)
+
+
+@sb.cell
+def two_gates(x: Input["n"], c: State["n"], F: Param["n n"], I: Param["n n"]):
+    f = sb.sigmoid(F @ x)
+    i = sb.sigmoid(I @ x + c)
+    return f * c + i * np.tanh(x)
+
+
+SLIPS = {
+    "f, i": "f_t and i_t are exchanged",
+    "da": "da_{i,t} and da_{f,t} are exchanged",
+    "sign": "da_{f,t} has the term df_t ⊙ f_t ⊙ (1 - f_t) with the wrong sign",
+    "no slope": "da_{i,t} has di_t as it is",
+    "carry": "dc_{t-1} lacks the term dc_t ⊙ f_t",
+}
+
+
+def two_gates_backward(params: Any, inputs: Any, state: Any, cotangents: Any, slip: str = "", where: str = "") -> Any:
+    """Written so that a slip may be made at the last step alone, or at the first."""
+    F, I = params["F"], params["I"]
+    x, c, T = inputs["x"], [state["c"]], len(inputs["x"])
+    gates = []
+    for t in range(T):
+        gates.append((1 / (1 + np.exp(-x[t] @ F.T)), 1 / (1 + np.exp(-x[t] @ I.T - c[t]))))
+        c.append(gates[t][0] * c[t] + gates[t][1] * np.tanh(x[t]))
+    sent, dx, dF, dI = cotangents["c"], np.zeros_like(x), np.zeros_like(F), np.zeros_like(I)
+    dc = np.zeros_like(c[0]) if T or sent.ndim == 3 else sent
+    for t in reversed(range(T)):
+        is_here = t == {"last": T - 1, "first": 0}.get(where, t)
+        here = slip if is_here else ""
+        dc = dc + (sent[t] if sent.ndim == 3 else sent * (t == T - 1))
+        f, i = gates[t][::-1] if here == "f, i" else gates[t]
+        da_f = dc * c[t] * f * (1 - f) * (-1 if here == "sign" else 1)
+        da_i = dc * np.tanh(x[t]) * (1 if here == "no slope" else i * (1 - i))
+        if here == "da":
+            da_f, da_i = da_i, da_f
+        dF, dI = dF + da_f.T @ x[t], dI + da_i.T @ x[t]
+        dx[t] = da_f @ F + da_i @ I + dc * i * (1 - np.tanh(x[t]) ** 2)
+        dc = da_i + (0 if here == "carry" else dc * f)
+    return {"x": dx, "c": dc, "F": dF, "I": dI}
+
+
+@pytest.mark.parametrize("where", ["last", "", "first"])
+@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.thinned(7, 2)
+def test_mistakes_of_one_step_alone_are_named(slip: str, where: str) -> None:
+    """What is wrong is told with where: at all steps, at the last alone, or at the first."""
+    report = sb.check_backward(two_gates, partial(two_gates_backward, slip=slip, where=where))
+    (finding,) = report.findings
+    told = (finding.text, *finding.others)
+    at = f"at the {where} step alone, " * bool(where)
+    assert any(text.startswith(at + SLIPS[slip]) for text in told), str(report)
+
+
+def test_the_backward_pass_of_two_gates_is_right_without_a_slip() -> None:
+    assert sb.check_backward(two_gates, two_gates_backward).passed
 
 
 @sb.cell

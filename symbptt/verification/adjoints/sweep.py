@@ -24,7 +24,7 @@ Arrays = dict[str, Any]
 class EdgeFault:
     """A mistake on an edge: a factor, nodes in the place of those with the same id, values that are read in the place of those of
     the forward pass, by node; with `passes` the cotangent is handed on as it is; `takes` is the value whose cotangent is taken, `weights`
-    those of steps and samples, (T, B)."""
+    those of steps and samples, (T, B); `steps` (T,) those at which the mistake is made, all where there are none."""
 
     scale: float = 1.0
     nodes: Mapping[int, Node] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class EdgeFault:
     passes: bool = False
     takes: int | None = None
     weights: Any = None
+    steps: Any = None
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,29 @@ def pulled(
         bars[value], known = bar, {edges[0].bar: bar}
         for edge in edges:
             fault = plan.edges.get(edge.number)
-            other = None if fault is None else fault.takes
-            if other is not None and other not in bars:
+            if fault is not None and fault.takes is not None and fault.takes not in bars:
                 late.append(edge)
                 continue
-            used = known if other is None else {edge.bar: bars[other]}
-            given = contribution(tape, edge, used, at, fault)
+            given = contribution(tape, edge, known, at) if fault is None else _faulty(tape, edge, bars, at, fault)
             if record is not None:
                 record(edge, bar, given)
             pending[edge.target] = given if edge.target not in pending else pending[edge.target] + given
     for edge in late:
         fault = plan.edges[edge.number]
         if fault.takes in bars:
-            given = contribution(tape, edge, {edge.bar: bars[fault.takes]}, at, fault)
+            given = _faulty(tape, edge, bars, at, fault)
             pending[edge.target] = given if edge.target not in pending else pending[edge.target] + given
     return pending
+
+
+def _faulty(tape: Tape, edge: Edge, bars: Mapping[int, Any], at: slice, fault: EdgeFault) -> Any:
+    """Return what an edge gives with a mistake, at other steps than those of the mistake without it."""
+    used = bars[edge.value if fault.takes is None else fault.takes]
+    given = contribution(tape, edge, {edge.bar: used}, at, fault)
+    if fault.steps is None:
+        return given
+    right = contribution(tape, edge, {edge.bar: bars[edge.value]}, at)
+    return np.where(fault.steps[at].reshape(-1, *(1,) * (given.ndim - 1)), given, right)
 
 
 def contribution(tape: Tape, edge: Edge, known: dict[int, Any], at: slice, fault: EdgeFault | None = None) -> Any:

@@ -19,6 +19,7 @@ from symbptt.verification.mistakes.chains import chain_mistakes
 from symbptt.verification.mistakes.clipping import recursion_limits
 from symbptt.verification.mistakes.draws import Asker, Draw, is_finite, labels_of, ordered
 from symbptt.verification.mistakes.edges import edge_mistakes
+from symbptt.verification.mistakes.exchanges import exchanged_cotangents, exchanged_values
 from symbptt.verification.mistakes.mistake import Mistake
 from symbptt.verification.mistakes.multiples import multiple_mistakes
 from symbptt.verification.mistakes.part import Part, reaches_of, reaches_of_loss
@@ -33,6 +34,8 @@ from symbptt.verification.mistakes.reads import (
 )
 from symbptt.verification.mistakes.search import (
     Explained,
+    explains,
+    fits,
     likelier,
     nested,
     of_several_steps,
@@ -42,6 +45,7 @@ from symbptt.verification.mistakes.search import (
     told,
 )
 from symbptt.verification.mistakes.shapes import misshapen
+from symbptt.verification.mistakes.where import at_one_step
 from symbptt.verification.mistakes.whole import (
     carry_mistakes,
     cotangent_mistakes,
@@ -170,9 +174,11 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
         found = single(draws, recursion_limits(asker, draws, Words(asker.page, asker.page.cell)))
     if not found:
         # Values that are read in the place of others are the most numerous candidates, and the last ones.
-        parts = _parts(asker, draws[0])
-        found = single(draws, [m for part in parts for m in (*misread_mistakes(part), *taken_mistakes(part))])
-        found = found or single(draws, [m for part in parts for m in multiple_mistakes(part, _of_one_step(asker))])
+        parts, ones = _parts(asker, draws[0]), _of_one_step(asker)
+        others = [m for part in parts for m in _taken_for_others(part)]
+        found = single(draws, others)
+        found = found or single(draws, at_one_step(_of_one(ones, [*candidates, *others])))
+        found = found or single(draws, [m for part in parts for m in multiple_mistakes(part, ones)])
     first = draws[0]
     wrong = [*dict.fromkeys(b[:2] for b in ordered(first.wrong, first.right))]
     if found:
@@ -191,6 +197,19 @@ def _of_one_step(asker: Asker) -> list[Draw]:
     """Return the draws of one step of which all is finite."""
     drawn = [asker.draw(REGIMES[0], size, 10 + shift) for shift, size in enumerate(ONE)]
     return [one for one in drawn if one is not None and is_finite(one)]
+
+
+def _taken_for_others(part: Part) -> Iterator[Mistake]:
+    for kinds in (misread_mistakes, taken_mistakes, exchanged_values, exchanged_cotangents):
+        yield from kinds(part)
+
+
+def _of_one(ones: Sequence[Draw], candidates: Sequence[Mistake]) -> list[Mistake]:
+    """Return the mistakes that explain draws of one step, which is the last and the first; all where nothing is wrong there."""
+    if not any(one.wrong for one in ones):
+        return [*candidates]
+    fitting = [m for m in candidates if m.reach is None or fits(ones, m.reach, is_all=True)]
+    return [mistake for mistake in fitting if explains(ones, (mistake,))]
 
 
 def _together(asker: Asker, draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:

@@ -28,7 +28,7 @@ def shifted_mistakes(part: Part) -> Iterator[Mistake]:
     for edge in part.tape.edges:
         own = {node.id for node in edge.nodes} | {edge.bar}
         read = dict.fromkeys(arg for node in edge.nodes for arg in node.args if arg not in own and arg in varying)
-        for id, inner, inside in _made_of(part, read, varying):
+        for id, inner, inside in made_of(part, read, varying):
             for by, border, first in _places(part, inner):
                 words = partial(_of_step, part, edge, inner, by, border, first)
                 apply = partial(_shift, part.name, edge, id, inner, inside, by, border, first)
@@ -39,7 +39,7 @@ def shifted_mistakes(part: Part) -> Iterator[Mistake]:
                 yield Mistake(kind, words, apply, part.words.place(edge.value), BORDERS.index(border), reach)
 
 
-def _made_of(part: Part, read: Iterable[int], varying: Collection[int]) -> Iterator[tuple[int, int, frozenset[int]]]:
+def made_of(part: Part, read: Iterable[int], varying: Collection[int]) -> Iterator[tuple[int, int, frozenset[int]]]:
     """Yield each value that is read, what it is made of where it has no name: that is written again in a backward pass; and the values
     without a name that lie between.
 
@@ -141,7 +141,7 @@ def misread_mistakes(part: Part) -> Iterator[Mistake]:
         read = dict.fromkeys(
             arg for node in edge.nodes for arg in node.args if arg not in own and arg in part.recursion.forward_ids
         )
-        for id, inner, inside in _made_of(part, read, varying):
+        for id, inner, inside in made_of(part, read, varying):
             for other in sorted(known - {inner}):
                 alike = g.shape(other) == g.shape(inner) and (other in varying) == (inner in varying)
                 if alike and g[other].family != "number" and getattr(g[other].attrs, "role", "") != "index":

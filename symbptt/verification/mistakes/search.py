@@ -60,11 +60,11 @@ def explains(draws: Sequence[Draw], mistakes: tuple[Mistake, ...]) -> bool:
 
 def single(draws: Sequence[Draw], candidates: Iterable[Mistake]) -> tuple[Mistake, ...]:
     """Return the mistakes of which each alone explains all that came, those told first in front."""
-    fitting = [m for m in candidates if m.reach is None or _fits(draws, m.reach, is_all=True)]
+    fitting = [m for m in candidates if m.reach is None or fits(draws, m.reach, is_all=True)]
     return told([mistake for mistake in fitting if explains(draws, (mistake,))])
 
 
-def _fits(draws: Sequence[Draw], reach: Reach, is_all: bool) -> bool:
+def fits(draws: Sequence[Draw], reach: Reach, is_all: bool) -> bool:
     """Answer whether a mistake changes no gradient that is right in all draws, and with `is_all` may change all that are wrong."""
     wrong = frozenset(block[:2] for one in draws for block in one.wrong)
     came = frozenset(draws[0].given)
@@ -93,7 +93,7 @@ def several(draws: Sequence[Draw], candidates: Sequence[Mistake], base: Explaine
     """
     # A mistake changes what lies behind it: one that does not reach a wrong block, or reaches right ones only, is not
     # tried.
-    candidates = [m for m in candidates if m.reach is None or _fits(draws, m.reach, is_all=False)]
+    candidates = [m for m in candidates if m.reach is None or fits(draws, m.reach, is_all=False)]
     found = Explained(base.mistakes, matched_in_all(draws, base.firsts))
     while len(found.matched) < len(draws[0].given) and len(found.mistakes) < MOST:
         more = _better(draws, candidates, found, place)
@@ -130,7 +130,7 @@ def pair(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
     """Return two mistakes that explain all of draws of one step together, where neither explains a gradient alone: two wrong terms
     of the same cotangent. Their differences from the derivation add up there, unless one lies behind the other."""
     one = draws[0]
-    candidates = [m for m in candidates if m.reach is None or _fits(draws, m.reach, is_all=False)]
+    candidates = [m for m in candidates if m.reach is None or fits(draws, m.reach, is_all=False)]
     random = np.random.default_rng(0)
     weights = {block: random.standard_normal(np.shape(value)) for block, value in one.right.items()}
 
@@ -157,7 +157,7 @@ def pair(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
 def nested(draws: Sequence[Draw], candidates: Sequence[Mistake]) -> Explained:
     """Return two mistakes that explain all of draws of one step together, where one lies behind the other: a term that is missing in the
     cotangent of a gate, and its slope. Their differences do not add up, so that pairs are tried one by one, of the simplest kinds."""
-    simple = [m for m in candidates if m.kind in SIMPLE and m.reach is not None and _fits(draws, m.reach, is_all=False)]
+    simple = [m for m in candidates if m.kind in SIMPLE and m.reach is not None and fits(draws, m.reach, is_all=False)]
     pairs = ((a, b) for i, a in enumerate(simple) for b in simple[:i])
     wrong = frozenset(block[:2] for one in draws for block in one.wrong)
     for both in islice((p for p in pairs if _reached(p) >= wrong), PAIRS):
