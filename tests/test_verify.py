@@ -18,7 +18,7 @@ from symbptt.ir import build
 from symbptt.ir.node import placeholder
 from symbptt.verification import oracle, screen
 from symbptt.verification.checks import Verification
-from symbptt.verification.comparison import FAIR
+from symbptt.verification.comparison import FAIR, with_noise
 from symbptt.verification.objective import slopes_of_samples, value_of
 from symbptt.verification.regimes import REGIMES, Size
 from symbptt.verification.regimes import point as draw
@@ -118,6 +118,19 @@ def test_further_directions_see_a_fault_in_one_element() -> None:
         wrong = gradient.copy()
         wrong.flat[-1] += 1e-10 * np.max(np.abs(gradient))
         assert not is_within({**right, place: wrong})
+
+
+@pytest.mark.parametrize(("noise", "looks"), [(1.0, 1), (1e-12, 1), (2e-9, 4)])
+def test_error_is_looked_at_again_only_where_more_noise_would_explain_it(noise: float, looks: int) -> None:
+    """An error of 1e-7 of a block of one; moves only add to the noise, and 1e3 times what was seen is beyond any of them."""
+    wanted, given, asked = np.ones(2), np.ones(2) + 1e-7, []
+
+    def moved(names: list[str], seed: int) -> list[Any]:
+        asked.append(seed)
+        return [dict.fromkeys(names, (wanted + noise, given))]
+
+    found = with_noise({"dU": (wanted, given)}, {"dU": 1.0}, "complex step", moved, {"dU": 0.0})
+    assert asked == [*range(looks)] and found["dU"].noise == pytest.approx(noise, rel=1e-3)
 
 
 def test_same_seed_gives_the_same_report() -> None:

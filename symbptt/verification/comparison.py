@@ -286,7 +286,8 @@ def with_noise(
     """Return the pairs; those that are not within their tolerance with their noise, at least `least`, for which `moved` is
     asked for them alone: a block costs two runs of the cell an element and a move.
 
-    One move, there and back, is enough where it explains what is off, and where no more of them could.
+    One move, there and back, is enough where it explains what is off, for more moves only add to the noise, and where no
+    more of them could.
     """
     pairs = {k: Pair(*sides[k], scales[k]) for k in sides}
     # `not <=` and not `>`: an error that is NaN is off as well.
@@ -304,7 +305,7 @@ def with_noise(
 
 
 def _is_explained(pair: Pair) -> bool:
-    return pair.difference <= SLACK * pair.noise and pair.noise <= STEADY * pair.scale
+    return pair.difference <= SLACK * pair.noise
 
 
 def noisy(pairs: dict[str, Pair], others: list[Any], least: dict[str, float]) -> dict[str, Pair]:
