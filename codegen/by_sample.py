@@ -23,10 +23,14 @@ def sample(
     # A slice and no number, so that the axis of samples stays.
     one = slice(b, b + 1)
     at_every, known = model.at == "every", {a.name for a in model.targets}
+    # A context without an axis of samples is that of each.
+    contexts = {a.name: len(a.shape) for a in model.arguments if a.role == "context"}
+    once = {k: np.asarray(inputs[k]) for k in contexts}
     # A target that is not known has no axis of samples to take; the module refuses it by name.
     own = {k: np.asarray(v) for k, v in targets.items() if k in known}
     return {
-        "inputs": {k: np.asarray(v)[:, one] for k, v in inputs.items()},
+        "inputs": {k: np.asarray(v)[:, one] for k, v in inputs.items() if k not in once}
+        | {k: v if v.ndim == contexts[k] else v[one] for k, v in once.items()},
         "targets": {**targets, **{k: v[:, one] if at_every else v[one] for k, v in own.items()}},
         "state": {k: np.asarray(v)[one] for k, v in state.items()},
         "lengths": None if active is None else active[:, one].sum(0),

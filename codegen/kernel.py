@@ -152,7 +152,8 @@ class Kernel:
     ) -> Run:
         """Return a run: `.states` and `.outputs` by name, after every step.
 
-        Shapes: params as annotated; inputs (T, B, ...) or (T, ...); state (B, ...) or (...), zero where omitted.
+        Shapes: params as annotated; inputs (T, B, ...) or (T, ...), contexts among them (B, ...), or (...) for all samples; state
+        (B, ...) or (...), zero where omitted.
         `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the
         initial one before that step. A cell without inputs takes `steps`. The run refers to params, inputs and state, it
         holds no copies: `backward` reads them, so they must not change in place before it is done.
@@ -173,7 +174,7 @@ class Kernel:
         return run
 
     def backward(self, run: Run, cotangents: Mapping[str, Any], *, monitor: bool = False) -> Grads:
-        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.state` by name, `.flow` with monitor.
+        """Return the gradients of sum(cotangent * value): `.params`, `.inputs`, `.contexts`, `.state` by name, `.flow` with monitor.
 
         `.flow` has the norm of the adjoint of each state after every step, (T,): of what all losses that reach it, as a truncation
         says, send back to it together; of a reversed run in the order in which it took its steps. The sum is over all steps, with the
@@ -209,7 +210,7 @@ class Kernel:
         reverse: bool = False,
         wrt: Any = None,
     ) -> tuple[np.floating[Any], LossGrads]:
-        """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.state`, `.flow`.
+        """Return the loss of a model and its gradients: `.params` (of cell and loss), `.inputs`, `.contexts`, `.state`, `.flow`.
 
         With `wrt`, "params" or a tuple of names, gradients of these parameters and inputs alone, and of the states: the call is one of
         `sb.compile(model, wrt=wrt)`, which is made at the first such call and kept.
@@ -333,17 +334,20 @@ class Kernel:
             turned["mask"] = order.turned(mask) if mask.shape == order.lead else mask
         return call | turned | {"reset": order.resets(reset)}, order
 
-    def stepper(self, params: Mapping[str, Any]) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    def stepper(
+        self, params: Mapping[str, Any], contexts: Mapping[str, Any] | None = None
+    ) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
         """Return what runs the cell one step at a time: `state, outputs = stepper(inputs, state)`, for generation and control.
 
-        Weights are packed and turned once, here: the stepper holds a copy of the parameters, so make a new one when they change.
+        Weights are packed and turned once: the stepper holds a copy of the parameters, so make a new one when they change. A cell that
+        has contexts is given them here, once for all steps: a new sequence has a new stepper.
         Among the outputs is what the loss of a model returns beside its value. Each call has arrays of its own.
 
         Shapes: inputs (B, ...) or (...); state likewise, what it begins with where omitted.
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        step = self._checked(self.module.stepper, self._named(params))
+        step = self._checked(self.module.stepper, self._named(params), self._named(contexts))
 
         def stepper(
             inputs: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None
@@ -517,7 +521,8 @@ class Kernel:
         # Cheap first: the plan takes long, and few calls are large.
         inputs: Any = call["inputs"]
         steps: int | None = call["steps"]
-        lead = [getattr(v, "shape", ())[:2] for v in inputs.values()] if isinstance(inputs, Mapping) else []
+        timed = [v for k, v in inputs.items() if k in self._over_steps] if isinstance(inputs, Mapping) else []
+        lead = [getattr(v, "shape", ())[:2] for v in timed]
         said = steps if isinstance(steps, int | np.integer) else 0
         if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
             return

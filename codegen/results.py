@@ -15,11 +15,12 @@ class Run(Protocol):
 
 
 class Grads(Protocol):
-    """Gradients by name, each of the shape of its argument; with monitor=True `flow` has the norm of the adjoint of each state at every
-    step, (T,), by name, else it is None."""
+    """Gradients by name, each of the shape of its argument, that of a context summed over steps; with monitor=True `flow` has the norm of
+    the adjoint of each state at every step, (T,), by name, else it is None."""
 
     params: dict[str, NDArray[Any]]
     inputs: dict[str, NDArray[Any]]
+    contexts: dict[str, NDArray[Any]]
     state: dict[str, NDArray[Any]]
     flow: Any
 

@@ -13,7 +13,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 
 Wanted: TypeAlias = frozenset[str] | None
-"""The names of parameters and inputs whose gradients are computed; None: of all."""
+"""The names of parameters, contexts and inputs whose gradients are computed; None: of all."""
 
 
 def wanted(target: Cell | Model, wrt: Any) -> Wanted:
@@ -23,7 +23,7 @@ def wanted(target: Cell | Model, wrt: Any) -> Wanted:
     """
     if wrt is None:
         return None
-    roles = {a.name: a.role for a in target.arguments if a.role in ("param", "input", "state")}
+    roles = {a.name: a.role for a in target.arguments if a.role in ("param", "context", "input", "state")}
     params = frozenset(name for name, role in roles.items() if role == "param")
     if isinstance(wrt, str) and wrt == "params":
         return params

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from collections.abc import Callable
     from typing import Any
     from typing import Any as Const
+    from typing import Any as Context
     from typing import Any as Index
     from typing import Any as Input
     from typing import Any as Output
@@ -150,7 +151,7 @@ __version__ = _VERSION
 
 __all__ = [
     "Adam", "ArgumentError", "Bidirectional", "CSource", "Cell", "CellComparison", "CellError", "Chunked",
-    "Comparison", "Const", "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grads", "Grid",
+    "Comparison", "Const", "Context", "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grads", "Grid",
     "Index", "Initialisation", "Input", "Kernel", "Loss", "LossGrads", "Model", "Output", "Param", "Run",
     "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError",
     "TheoremError", "Watch", "Window", "analyze", "arange", "arctan", "bidirectional", "c_source", "cell",
@@ -190,7 +191,7 @@ _HOME = {
         "symbptt.language.loops": "fixed_point repeat",
         "symbptt.language.model": "Loss Model loss model",
         "symbptt.language.pairs": "real_pairs",
-        "symbptt.language.roles": "Const Index Input Output Param State Target",
+        "symbptt.language.roles": "Const Context Index Input Output Param State Target",
         "symbptt.stability.runs.gain": "recurrent_weights with_gain",
         "symbptt.stability.proofs.certified": "certified_rate",
         "symbptt.stability.spectra.covariant": "covariant_vectors",

@@ -48,7 +48,7 @@ from symbptt.ir.scalar import indices
 from symbptt.ir.shape import Shape, Size, symbols, without
 
 GIVEN = (
-    "param", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
+    "param", "context", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
     "start", "given",
 )  # fmt: skip
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry", "final", "resets")

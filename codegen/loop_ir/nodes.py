@@ -349,7 +349,7 @@ class Constant:
 class Port:
     """An argument or a result: its group, its name for the caller, and its view.
 
-    Groups of arguments are "param", "input", "index", "const", "state" (before the first step), "cotangent" (of a state
+    Groups of arguments are "param", "context", "input", "index", "const", "state" (before the first step), "cotangent" (of a state
     or an output, at all steps) and "residual"; of a loss also "target" and "output" (what it reads of the cell). With
     masks also "flag" (whether there are "lengths", a "reset", a "monitor"), "mask" (which samples are "active", and
     which "reset", at each step) and "held" (the states of ended samples before the first step). Where cotangents may be

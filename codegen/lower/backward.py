@@ -127,10 +127,11 @@ def _aside(w: Sweep, id: int) -> View:
 
 
 def gradients(w: Sweep, results: list[Port]) -> None:
-    """Write the gradients of parameters and inputs, zero for those that the cell does not use, and add them to results."""
+    """Write the gradients of parameters, contexts and inputs, zero for those that the cell does not use, and add them to results."""
     p = w.module.program
-    for group, role, ids in (("params", "param", p.params), ("inputs", "input", p.inputs)):
-        for a in filter(lambda a: p.wants(a.name), p.of_role(role)):
+    # That of a context is a sum over steps as that of a parameter is, of each sample by itself.
+    for group, roles, ids in (("params", ("param", "context"), p.params), ("inputs", ("input",), p.inputs)):
+        for a in filter(lambda a: p.wants(a.name), p.of_role(*roles)):
             shape, name = w.storage.given[a.name].shape, w.module.gradients.get(a.name, f"d{a.name}")
             results.append(Port(group, a.name, w.result(ids.get(a.name), name, shape, results)))
 

@@ -55,14 +55,15 @@ class Lowering:
     """A sweep during lowering.
 
     `stored` are the views of values that have a place of their own; `static` values are numbers in formulas; `varying`
-    ones differ between samples or steps. `frame` is where statements stand now, and `known` are the views there of
-    values that have no place of their own. `parts` are values that are computed in place in another one; those in
-    `front` have a gate-major layout, those in `by_round` one round by round. An error of the forward sweep tells its step: others go
-    over pieces, and do not know theirs.
+    ones differ between samples or steps, `timed` ones between steps. `frame` is where statements stand now, and `known`
+    are the views there of values that have no place of their own. `parts` are values that are computed in place in another
+    one; those in `front` have a gate-major layout, those in `by_round` one round by round. An error of the forward sweep
+    tells its step: others go over pieces, and do not know theirs.
     """
 
     graph: Graph
     varying: frozenset[int]
+    timed: frozenset[int]
     static: frozenset[int]
     symbols: Mapping[str, sp.Symbol]
     builder: Builder
@@ -87,8 +88,13 @@ class Lowering:
             self.frame, self.known = outer, known
 
     def lead(self, id: int) -> Shape:
-        """Return the axes that a value has before its own in this frame."""
-        return self.frame.lead if id in self.varying else ()
+        """Return the axes that a value has before its own in this frame: what is the same at all steps has that of samples alone."""
+        return self.frame.lead if id in self.timed else self.frame.lead[-1:] if id in self.varying else ()
+
+    def lead_labels(self, lead: Shape) -> tuple[int, ...]:
+        """Return the labels of axes of steps and samples in products."""
+        number = len(self.frame.lead)
+        return tuple(range(LEAD_LABEL + number - len(lead), LEAD_LABEL + number))
 
     def type_of(self, id: int) -> str:
         """Return the type of the numbers of a value."""
@@ -217,7 +223,7 @@ def _argument(s: Lowering, id: int, of: Node, shape: Shape, args: list[Operand],
         if node.family == "leaf" and node.attrs.role == "size":
             return _refer(Extent(_size(s, node)), args)
         # A broadcast formula, or one that is read twice, would be computed again for every element or every reference.
-        alike = node.shape == of.shape and (id in s.varying) == (of.id in s.varying) and count == 1
+        alike = node.shape == of.shape and s.lead(id) == s.lead(of.id) and count == 1
         if node.family == "map" and not is_remainder(node) and (alike or id in s.static):
             return _inner(s, node, of, shape, args)
     found = operand(s, id)
@@ -255,25 +261,25 @@ def _remainder(s: Lowering, node: Node, out: View) -> None:
 
 
 def _contract(s: Lowering, node: Node, out: View) -> None:
-    _product(s, node, out, len(s.lead(node.id)), (node.id,))
+    _product(s, node, out, s.lead(node.id), (node.id,))
 
 
-def _product(s: Lowering, node: Node, out: View, kept: int, origin: tuple[int, ...], add: bool = False) -> None:
-    """Write a product; `kept` of the axes of steps and samples stay, others are summed over."""
+def _product(s: Lowering, node: Node, out: View, kept: Shape, origin: tuple[int, ...], add: bool = False) -> None:
+    """Write a product; the axes of steps and samples that are `kept` stay, others are summed over."""
     # Axes of steps and samples become labels like all others: kept they are axes of the result, left out they are
     # summed over. One rule gives the product of a step, of a block, and the gradient summed over both.
     sides, labels = [], []
     for arg, part in zip(node.args, (node.attrs.a, node.attrs.b), strict=True):
         sides.append(operand(s, arg))
-        labels.append((*range(LEAD_LABEL, LEAD_LABEL + len(s.lead(arg))), *part))
-    lead = tuple(range(LEAD_LABEL, LEAD_LABEL + kept))
-    if not kept:  # an axis of steps or samples that one side alone has is summed before
-        # Σ_t a_t b = (Σ_t a_t) b: the law of Contract wants each summed label in both operands.
-        for i, other in ((0, 1), (1, 0)):
-            alone = [j for j, x in enumerate(labels[i]) if x >= LEAD_LABEL and x not in labels[other]]
-            if alone:
-                sides[i] = _summed(s, sides[i], tuple(alone), origin)
-                labels[i] = tuple(x for j, x in enumerate(labels[i]) if j not in alone)
+        labels.append((*s.lead_labels(s.lead(arg)), *part))
+    lead = s.lead_labels(kept)
+    # An axis of steps or samples that is summed over and that one side alone has is summed before: Σ_t a_t b = (Σ_t a_t) b, for the
+    # law of Contract wants each summed label in both operands.
+    for i, other in ((0, 1), (1, 0)):
+        alone = [j for j, x in enumerate(labels[i]) if x >= LEAD_LABEL and x not in (*labels[other], *lead)]
+        if alone:
+            sides[i] = _summed(s, sides[i], tuple(alone), origin)
+            labels[i] = tuple(x for j, x in enumerate(labels[i]) if j not in alone)
     result = (*lead, *node.attrs.out)
     # Labels are numbered anew, so that equal products have equal labels whatever their axes were called.
     order = {label: i for i, label in enumerate(dict.fromkeys((*result, *labels[0])))}
@@ -301,8 +307,8 @@ def _gather(s: Lowering, node: Node, out: View) -> None:
     lead = len(out.axes) - len(node.shape)
     if node.attrs.kind == "gather":
         table, places = operand(s, first), s.graph.shape(at)
-        if first not in s.varying:
-            table = repeated(table, (*out.shape[:lead], *table.shape))
+        if len(s.lead(first)) < lead:
+            table = repeated(table, (*out.shape[:lead], *s.graph.shape(first)))
         # Each of several integers reads the same table: it repeats along their axes, which stand in front of its own.
         table = replace(table, axes=(*table.axes[:lead], *map(Axis, places), *table.axes[lead:]))
         index = repeated(_places(s, at, node.shape), out.shape)
@@ -357,23 +363,23 @@ def _total(s: Lowering, node: Node, out: View) -> None:
 
 
 def total(s: Lowering, node: Node, out: View, add: bool) -> None:
-    """Write the sum of a value over the steps and samples of this frame, or add it."""
+    """Write the sum of a value over the steps and samples of this frame, over one of these, or add it."""
     (x,) = node.args
-    inner, origin = s.graph[x], (node.id,)
-    free = x not in s.stored and x not in s.known
+    inner, origin, over = s.graph[x], (node.id,), node.attrs.over
+    lead, kept = s.frame.lead[-1:] if over == "samples" else s.frame.lead, s.lead(node.id)
+    free = x not in s.stored and x not in s.known and s.lead(x) == lead
     # Σ_t Σ_b da hᵀ is one product over all steps and samples; the products of single samples are never stored.
-    if free and inner.family == "contract" and x in s.varying:
-        _product(s, inner, out, 0, origin, add)
+    if free and inner.family == "contract":
+        _product(s, inner, out, kept, origin, add)
         return
     # The sum of scattered tables is one table: repeated axes of the output add what is scattered.
-    if free and inner.family == "gather" and inner.attrs.kind == "scatter" and x in s.varying:
+    if free and inner.family == "gather" and inner.attrs.kind == "scatter" and lead == s.frame.lead:
         if not add:
             s.builder.fill(out, ZERO, origin)
-        lead = tuple(Axis(n) for n in s.frame.lead)
-        scatter(s, inner, replace(out, axes=(*lead, *out.axes)), origin)
+        scatter(s, inner, replace(out, axes=(*map(Axis, lead[: len(lead) - len(kept)]), *out.axes)), origin)
         return
-    view = repeated(operand(s, x), (*s.frame.lead, *inner.shape))
-    s.builder.add(Reduce(out, "sum", view, tuple(range(len(s.frame.lead))), add, origin))
+    view = repeated(aligned(operand(s, x), len(s.lead(x)), inner.shape), (*lead, *inner.shape))
+    s.builder.add(Reduce(out, "sum", view, tuple(range(len(lead) - len(kept))), add, origin))
 
 
 # Numbers and views.

@@ -45,7 +45,12 @@ def lower_loss(p: Program, of_all_steps: bool, reserved: Collection[str] = ()) -
 
 
 def _shape(m: Named, a: Argument, lead: Shape) -> Shape:
-    return (*lead, *a.shape) if m.program.leaves[a.name] in m.varying else a.shape
+    return (*_lead(m, m.program.leaves[a.name], lead), *a.shape)
+
+
+def _lead(m: Named, id: int, lead: Shape) -> Shape:
+    """Return the axes of steps and samples that a value has where others have `lead`."""
+    return lead if id in m.timed else lead[-1:] if id in m.varying else ()
 
 
 def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str] = ()) -> Function:
@@ -55,7 +60,7 @@ def lower_values(p: Program, values: Mapping[str, int], reserved: Collection[str
     w, given = written_at_once(p, lead, False, reserved)
     results: list[Port] = []
     for name, id in values.items():
-        shape = (*(lead if id in w.module.varying else ()), *p.graph.shape(id))
+        shape = (*_lead(w.module, id, lead), *p.graph.shape(id))
         results.append(Port("outputs", name, w.result(id, "value", shape, results)))
     return w.function(given, results)
 
@@ -112,7 +117,7 @@ def storage_at_once(m: Named, lead: Shape) -> tuple[Storage, list[Port]]:
             space = "result" if id in own else "temporary"
             view = arranged(
                 m.variables[id],
-                lead if id in m.varying else (),
+                _lead(m, id, lead),
                 p.graph.shape(id),
                 id in p.front,
                 space,

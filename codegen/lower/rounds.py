@@ -10,7 +10,7 @@ Example of z = repeat(lambda z: tanh(U z + x), h, 4), of which all rounds are ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -45,7 +45,8 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     inside = replace(
         s,
         graph=own,
-        varying=varying_in(s, own, first),
+        varying=varying_in(s.varying, own, first),
+        timed=varying_in(s.timed, own, first),
         static=static_in(own),
         frame=Frame(lead, lambda stored: stored.view),
         stored=_leaves(s, first, kept, number),
@@ -61,10 +62,10 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     s.builder.add(Loop(number, 0, loop.count, tuple(nameless(body)), loop.reverse, origin=origin))
 
 
-def varying_in(s: Lowering, own: Graph, node: Node) -> frozenset[int]:
-    """Return the values of a body that differ between samples or steps: what is carried does where anything does."""
-    found = {i for i, arg in enumerate(node.args) if arg in s.varying}
-    found |= set(range(node.attrs.carried)) if node.id in s.varying else set()
+def varying_in(varying: Container[int], own: Graph, node: Node) -> frozenset[int]:
+    """Return the values of a body that differ between samples or steps as those around do: what is carried does where anything does."""
+    found = {i for i, arg in enumerate(node.args) if arg in varying}
+    found |= set(range(node.attrs.carried)) if node.id in varying else set()
     for inner in own:
         if any(arg in found for arg in inner.args):
             found.add(inner.id)

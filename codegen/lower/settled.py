@@ -40,7 +40,8 @@ def write_point(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     inside = replace(
         s,
         graph=own,
-        varying=varying_in(s, own, first),
+        varying=varying_in(s.varying, own, first),
+        timed=varying_in(s.timed, own, first),
         static=static_in(own),
         frame=Frame(lead, lambda stored: stored.view),
         stored={i: Stored(view, "none") for i, view in enumerate(leaves)},

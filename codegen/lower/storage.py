@@ -22,8 +22,8 @@ from symbptt.ir.node import WITHOUT_COPY, Node
 from symbptt.ir.shape import Shape, size
 from symbptt.ir.step import Argument
 
-STEPPED = ("input", "index", "output", "target")
-"""Roles of arguments that have axes of steps and samples."""
+LEADS: dict[str, Shape] = dict.fromkeys(("input", "index", "output", "target"), (STEPS, BATCH)) | {"context": (BATCH,)}
+"""The axes of steps and samples of arguments, by role; the others have none."""
 
 
 @dataclass
@@ -167,9 +167,9 @@ def _argument(m: Named, found: Storage, a: Argument, in_pieces: bool) -> None:
         found.stored[leaf] = Stored(span(whole(buffer), 0, int(found.masks is not None), STEPS), "all")
         return
     else:
-        lead = (STEPS, BATCH) if a.role in STEPPED else ()
+        lead = LEADS.get(a.role, ())
         buffer = found.given[a.name] = Buffer(name, (*lead, *a.shape), "argument", kind)
-    found.stored[leaf] = Stored(whole(buffer), "all" if a.role in STEPPED else "none")
+    found.stored[leaf] = Stored(whole(buffer), "all" if STEPS in LEADS.get(a.role, ()) else "none")
 
 
 def _carry(m: Named, found: Storage, name: str, leaf: int, absent: bool, in_pieces: bool) -> None:
@@ -251,7 +251,7 @@ def _values(m: Named, found: Storage, pulled: bool) -> None:
             # Nothing else reads the incoming cotangent, so that the total one overwrites it.
             found.stored[id] = found.stored[carried[m.variables[id]]]
         elif id not in found.stored and not is_looked_at(m, id):
-            at_once = pulled and sweep == "backward" and id in m.varying
+            at_once = pulled and sweep == "backward" and id in m.timed
             lead = (STEPS, BATCH) if at_once else _lead(m, id, region)
             kept = id in read and sweep == "forward"
             space = "result" if id in results else "residual" if kept else _space(m, id, lead)
@@ -284,8 +284,8 @@ def _parts(m: Named, found: Storage, id: int) -> None:
 
 def _lead(m: Named, id: int, region: str) -> Shape:
     """Return the axes of steps and samples with which a value is stored."""
-    if id not in m.varying:
-        return ()
+    if id not in m.timed:
+        return (BATCH,) if id in m.varying else ()
     # The axes decide between three lives: all steps, for what another block or the caller reads; a block, for what
     # its prologue makes or its epilogue reads; one step, overwritten by the next.
     if id in m.stored or region not in NEAR:

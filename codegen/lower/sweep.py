@@ -160,8 +160,8 @@ def sweep_of(m: Named, storage: Storage, name: str) -> Sweep:
     symbols = {text: named_size(text) for text in size_names(p)}
     builder = Builder(set(storage.taken))
     lowering = Lowering(
-        p.graph, frozenset(m.varying), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts, p.front,
-        name == "forward", p.by_round,
+        p.graph, frozenset(m.varying), frozenset(m.timed), frozenset(m.static), symbols, builder, FRAMES[ONCE], storage.stored, {}, parts,
+        p.front, name == "forward", p.by_round,
     )  # fmt: skip
     return Sweep(name, m, storage, lowering)
 

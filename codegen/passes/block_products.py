@@ -152,7 +152,7 @@ def _rewrite(made: _Spreading, g: Graph, node: Node, args: tuple[int, ...]) -> i
         case "contract":
             return _product(made, g, node, args)
         case "total":
-            return _total(g, args[0])
+            return _total(g, args[0], node.attrs.over)
         case "view" if node.attrs.kind == "slice":
             return _marked(made, g, node, part_of(g, args[0], node.attrs.data))
         case "view" if node.attrs.kind in ("concatenate", "pad"):
@@ -407,12 +407,12 @@ def _rows(made: _Spreading, g: Graph, adjoint: int, value: int) -> int:
     return build.concatenate(g, rows, 0)
 
 
-def _total(g: Graph, x: int) -> int:
-    """Return a sum over steps and samples, taken of each block."""
+def _total(g: Graph, x: int, over: str) -> int:
+    """Return a sum over steps, samples or both, taken of each block."""
     node = g[x]
     # The sum over steps commutes with concatenation and transposition, which leaves each block a product of its own.
     if node.family == "view" and node.attrs.kind == "concatenate":
-        return build.concatenate(g, [_total(g, arg) for arg in node.args], node.attrs.data[0])
+        return build.concatenate(g, [_total(g, arg, over) for arg in node.args], node.attrs.data[0])
     if node.family == "view" and node.attrs.kind == "transpose":
-        return build.transpose(g, _total(g, node.args[0]), node.attrs.data)
-    return build.total(g, x)
+        return build.transpose(g, _total(g, node.args[0], over), node.attrs.data)
+    return build.total(g, x, over)

@@ -96,12 +96,12 @@ def _barred(p: Program) -> set[int]:
 
 def _chosen(p: Program, limit: float, barred: set[int]) -> _Choice:
     """Return the values that the backward sweep reads and that cost no more than the limit, arguments first."""
-    g, varying = p.graph, p.varying
+    g, timed = p.graph, p.timed
     forward = g.ancestors(p.forward_roots)
     read = _read_back(p, forward)
-    # States are results and inputs are the caller's, so that they are there whatever is chosen; parameters have no
-    # axis of steps.
-    there = {id for id in forward if id not in varying or g[id].family == "leaf" or id in p.next.values()}
+    # States are results and inputs are the caller's, so that they are there whatever is chosen; parameters and contexts have
+    # no axis of steps.
+    there = {id for id in forward if id not in timed or g[id].family == "leaf" or id in p.next.values()}
     costs: dict[int, float] = {}
     inner: set[int] = set()
     for id in forward:

@@ -167,7 +167,7 @@ def _outer(p: Program, lanes: list[int]) -> dict[int, tuple[int, list[int]]]:
     readers = g.consumers(g.ancestors(p.needed))
     groups: dict[int, dict[int, int]] = {}
     for node in g:
-        if node.family != "total" or node.id not in readers:
+        if node.family != "total" or node.attrs.over != "all" or node.id not in readers:
             continue
         inner = g[node.args[0]]
         if inner.id in lanes:

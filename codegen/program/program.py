@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from symbptt.autodiff.bptt import Recursion, per_sample
+from symbptt.autodiff.bptt import Recursion, per_sample, per_step
 from symbptt.autodiff.labels import Label, labels
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need
@@ -93,6 +93,11 @@ class Program:
     def varying(self) -> set[int]:
         """The values that differ between samples or steps."""
         return per_sample(self.graph, range(len(self.graph)))
+
+    @property
+    def timed(self) -> set[int]:
+        """The values that differ between steps: those of contexts alone differ between samples, and are the same at all steps."""
+        return per_step(self.graph, range(len(self.graph)))
 
 
 def program_of(r: Recursion) -> Program:

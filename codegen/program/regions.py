@@ -16,7 +16,7 @@ from symbptt.ir.graph import Graph
 from symbptt.ir.rounds import loop_of
 
 ONCE, ALL, BLOCK, LOOP, TAIL, AFTER = "once", "all", "block", "loop", "tail", "after"
-"""Regions: before the loop and free of samples; before it over all steps (backward only); in the prologue of each block
+"""Regions: before the loop and the same at all steps; before it over all steps (backward only); in the prologue of each block
 of steps; in the loop; in the epilogue of each block; after the loop."""
 ORDER = tuple((sweep, region) for sweep in ("forward", "backward") for region in (ONCE, ALL, BLOCK, LOOP, TAIL, AFTER))
 """Sweeps and their regions in the order in which they are run."""
@@ -26,18 +26,18 @@ NEAR = (BLOCK, LOOP, TAIL)
 
 def place(p: Program) -> Program:
     """Return the program with a place for each value it needs, such as `forward loop` or `backward after`."""
-    g, varying = p.graph, p.varying
+    g, timed = p.graph, p.timed
     states = [p.leaves[a.name] for a in p.of_role("state")]
     forward = g.ancestors(p.forward_roots)
-    places = _regions(g, forward, "forward", varying, states, list(p.next.values()))
+    places = _regions(g, forward, "forward", timed, states, list(p.next.values()))
     places |= _of_loops(g, places)
     backward = [id for id in g.ancestors(p.backward_roots) if id not in places]
     # Both sweeps obey one rule: what reads a value that goes on from step to step is in the loop, what such a value
     # needs is before it, and the rest after it. Forward these values are states, backward they are the carries of
     # adjoints.
-    places |= _regions(g, backward, "backward", varying, list(p.carry.values()), list(p.recurrent.values()))
+    places |= _regions(g, backward, "backward", timed, list(p.carry.values()), list(p.recurrent.values()))
     laid = dict.fromkeys(p.joined, f"backward {LOOP}")  # its parts are written in it
-    places |= _in_tails(p, places, varying)
+    places |= _in_tails(p, places, timed)
     places |= _in_blocks(p, places) | laid
     places |= _of_loops(g, places)
     return replace(p, places=places, front=frozenset(id for id in p.front if not _is_kept_apart(p, places, id)))
@@ -71,7 +71,7 @@ def is_near(places: Mapping[int, str], sweep: str, id: int) -> bool:
     return places[id] in {f"{sweep} {region}" for region in NEAR}
 
 
-def _in_tails(p: Program, places: Mapping[int, str], varying: set[int]) -> dict[int, str]:
+def _in_tails(p: Program, places: Mapping[int, str], timed: set[int]) -> dict[int, str]:
     """Return the places of values that no later step needs and that move into the epilogue of each block.
 
     There what they read is still in the cache, and sums over steps are accumulated block by block. A table that is
@@ -90,7 +90,7 @@ def _in_tails(p: Program, places: Mapping[int, str], varying: set[int]) -> dict[
     return {
         id: f"{places[id].split()[0]} {TAIL}"
         for id in late
-        if id not in apart and (id in varying or (g[id].family == "total" and g[id].args[0] in varying))
+        if id not in apart and (id in timed or (g[id].family == "total" and g[id].args[0] in timed))
     }
 
 
@@ -118,18 +118,18 @@ def _in_blocks(p: Program, places: Mapping[int, str]) -> dict[int, str]:
 
 
 def _regions(
-    g: Graph, ids: Iterable[int], sweep: str, varying: set[int], carry: list[int], roots: list[int]
+    g: Graph, ids: Iterable[int], sweep: str, timed: set[int], carry: list[int], roots: list[int]
 ) -> dict[int, str]:
     ids = list(ids)
     moving = g.descendants(carry)
     needed = set(g.ancestors(roots))  # by the loop
     totals = [id for id in ids if g[id].family == "total"]  # they need all steps
     # A value after the loop drags along what reads it, though that itself may need no state.
-    late = g.descendants([*(id for id in ids if id in varying and id not in needed), *moving, *totals])
+    late = g.descendants([*(id for id in ids if id in timed and id not in needed), *moving, *totals])
 
     def region(id: int) -> str:
         if id in needed:
-            return LOOP if id in moving else (BLOCK if sweep == "forward" else ALL) if id in varying else ONCE
-        return AFTER if id in late or id in varying or g[id].family == "total" else ONCE
+            return LOOP if id in moving else (BLOCK if sweep == "forward" else ALL) if id in timed else ONCE
+        return AFTER if id in late or id in timed or g[id].family == "total" else ONCE
 
     return {id: f"{sweep} {region(id)}" for id in ids}

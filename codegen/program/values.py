@@ -45,7 +45,7 @@ class Values:
 
     `stored` values are there for all steps, `held` ones for those of a block. `collected` are the carries that are read
     after the loop: their arrays have all steps, those of the others a block. `static` values are numbers that are known
-    before any array; `varying` ones differ between samples or steps. `parts` lie in another value.
+    before any array; `varying` ones differ between samples or steps, `timed` ones between steps. `parts` lie in another value.
     """
 
     program: Program
@@ -55,6 +55,7 @@ class Values:
     collected: frozenset[int]
     static: frozenset[int]
     varying: frozenset[int]
+    timed: frozenset[int]
     parts: Mapping[int, Part]
 
     def place(self, id: int) -> str:
@@ -90,6 +91,7 @@ def values_of(p: Program) -> Values:
         frozenset(leaf for leaf in p.carry.values() if _is_read_after(p, leaf)),
         frozenset(_static(p)),
         frozenset(p.varying),
+        frozenset(p.timed),
         parts,
     )
 

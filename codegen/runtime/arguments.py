@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.cell import (
+    CONTEXTS,
     INDICES,
     INPUTS,
     LEAD,
@@ -21,10 +22,14 @@ from symbptt.codegen.runtime.cell import (
     _shapes,
     _sizes,
 )
+from symbptt.codegen.runtime.contexts import _share
 from symbptt.codegen.runtime.errors import ArgumentError
 from symbptt.codegen.runtime.masks import _after_end, _held, _kept
 from symbptt.codegen.runtime.starts import _begin, _spare_start
 from symbptt.codegen.runtime.types import _is_complex, _type_of
+
+OUTSIDE: tuple[str, ...] = (*INPUTS, *CONTEXTS)
+"""What a call is given beside parameters, states and targets: at each step, and once a sequence."""
 
 
 def _plain(name: str, value: Any) -> Array:
@@ -142,7 +147,7 @@ def _given(params: Any, inputs: Any, state: Any, targets: Any) -> tuple[dict[str
     params = {} if params is None and not PARAMS else params
     inputs, state = ({} if v is None else v for v in (inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
-    _names("input", inputs, INPUTS, INPUTS)
+    _names("input", inputs, OUTSIDE, OUTSIDE)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
@@ -223,6 +228,7 @@ def _arguments(
     """Return the arguments as arrays of one type, with a batch axis, the sizes, and whether there was a batch axis."""
     given, weak = _given(params, inputs, state, targets)
     arrays = {k: _array(k, v, len(SHAPES[k].split()), LEAD.get(k, 0)) for k, v in given.items()}
+    _share(arrays)
     dtype, batched = _dtype(arrays, weak), _batched(arrays)
     if not batched:
         arrays = {k: np.expand_dims(a, LEAD[k] - 1) if k in LEAD else a for k, a in arrays.items()}

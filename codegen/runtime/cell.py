@@ -23,6 +23,7 @@ Mask: TypeAlias = Any
 
 PARAMS: tuple[str, ...] = ("w", "v")
 INPUTS: tuple[str, ...] = ("x",)
+CONTEXTS: tuple[str, ...] = ()
 STATES: tuple[str, ...] = ("h",)
 TARGETS: tuple[str, ...] = ("goal",)
 ARGUMENTS: tuple[str, ...] = ("x", "h", "w")

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.codegen.runtime.arguments import OUTSIDE
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import INPUTS, LEAD, PARAMS, SHAPES, STATES, TARGETS, Arrays
+from symbptt.codegen.runtime.cell import LEAD, PARAMS, SHAPES, STATES, TARGETS, Arrays
 from symbptt.codegen.runtime.driver import value_and_grad
 from symbptt.codegen.runtime.every import _counted
 from symbptt.codegen.runtime.losses import _weights
@@ -17,7 +18,7 @@ from symbptt.codegen.runtime.sweeps import _loss
 def _of_loss(draw: _Draw) -> Any:
     """Return the gradients of the loss, the arguments that have one, the score of some steps, and where norms are compared the
     cotangents that the loss sends."""
-    groups = map(draw.of, (PARAMS, INPUTS, TARGETS, STATES))
+    groups = map(draw.of, (PARAMS, OUTSIDE, TARGETS, STATES))
     found = value_and_grad(*groups, steps=draw.T, monitor=draw.monitor, **draw.masks)[1]
     return found, SHAPES, _loss_score, _loss_sent(draw) if draw.monitor else {}
 

@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.codegen.runtime.arguments import _arguments, _check_monitor, _cotangents, _masks
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Number
+from symbptt.codegen.runtime.contexts import _note_shared, _part_contexts, _shared
 from symbptt.codegen.runtime.evaluation import _evaluated
 from symbptt.codegen.runtime.labelled import _label
 from symbptt.codegen.runtime.results import Grads, Run, _frozen, _grads
@@ -32,10 +33,11 @@ def forward(
 ) -> Run:
     """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
 
-    inputs (T, B, ...), state (B, ...), or both without B for one sample; a state that is not given is what it begins with, zero as a
-    rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a sample keeps its last state and its outputs are zero. Where
-    `reset`, (T, B) bool, is true, the state is the initial one again before that step. The run refers to what it was given: change
-    arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
+    inputs (T, B, ...), state (B, ...), or both without B for one sample, a context among the inputs (B, ...), or without B for all; a
+    state that is not given is what it begins with, zero as a rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a
+    sample keeps its last state and its outputs are zero. Where `reset`, (T, B) bool, is true, the state is the initial one again before
+    that step. The run refers to what it was given: change arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes),
+    keeps memory between calls; the module has its own.
     """
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
@@ -51,6 +53,7 @@ def forward(
         tape[-1],
     )
     _note_start(run, state)
+    _note_shared(run, inputs)
     return run
 
 
@@ -61,8 +64,8 @@ def backward(
     monitor: bool = False,
     workspace: Workspace | None = None,
 ) -> Grads:
-    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.state`, each by name and
-    of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
+    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.contexts`, `.state`, each
+    by name and of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
 
     cotangents (T, B, ...), or (B, ...) of the last step alone; what is not named has none. From the length of a sample on its states
     are those of its last step, and its outputs are zero.
@@ -75,6 +78,7 @@ def backward(
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
     found = _flowed_back(call, tape, full, last, flow)
     grads = _grads(*found, flow, run.batched, empty=not T)
+    _part_contexts(grads, vars(run)["shared"], run.batched)
     _add_starts(grads, vars(run)["begun"], run.batched)
     return grads
 
@@ -93,8 +97,8 @@ def value_and_grad(
     monitor: bool = False,
     workspace: Workspace | None = None,
 ) -> tuple[Number, Grads]:
-    """Return the loss and its gradients: `.params`, of cell and loss, `.inputs`, `.state`, `.flow` with `monitor`, and `.final`, the
-    states after the last step of each sample, with which the next part of a stream begins.
+    """Return the loss and its gradients: `.params`, of cell and loss, `.inputs`, `.contexts`, `.state`, `.flow` with `monitor`, and
+    `.final`, the states after the last step of each sample, with which the next part of a stream begins.
 
     targets (T, B, ...) or (T, ...) of a loss at every step, (B, ...) or (...) of one at the last; all else as for `forward`. Steps from
     the length of a sample on do not count, nor do those where `mask` (T, B), or (B,), is false or a label is `ignore_index`.
@@ -107,6 +111,7 @@ def value_and_grad(
     flow = {k: np.zeros(call.T, call.dtype) for k in STATES} if monitor else None
     value, found, final = _trained(call, plan, flow)
     grads = _grads(*found, flow, batched, final, not call.T)
+    _part_contexts(grads, _shared(inputs), batched)
     _add_starts(grads, _by_param(state), batched)
     return value, grads
 

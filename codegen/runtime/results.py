@@ -39,8 +39,8 @@ class Run:
 
 
 class Grads:
-    """Gradients by name: `params`, `inputs` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints of states
-    at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
+    """Gradients by name: `params`, `inputs`, `contexts` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints
+    of states at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Grads:
         final: Arrays | None = None,
     ) -> None:
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+        self.contexts: Arrays = {}
 
     def __repr__(self) -> str:
         return f"<gradients: {_listed(**self.__dict__)}>"

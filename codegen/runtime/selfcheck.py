@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.arguments import _masks
+from symbptt.codegen.runtime.arguments import OUTSIDE, _masks
 from symbptt.codegen.runtime.call import _Call, _cut
 from symbptt.codegen.runtime.cell import (
     ARGUMENTS,
+    CONTEXTS,
     DECLARED,
     FIXED,
     INDICES,
@@ -64,7 +65,7 @@ class _Draw:
         reset = random.random((T, B)) < 0.4 if "reset" in case else None
         self.masks: dict[str, Any] = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
         self.whole = "lengths" not in case and reset is None
-        self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
+        self.run = forward(*map(self.of, (PARAMS, OUTSIDE, STATES)), steps=T, **self.masks)
         self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
         for v in self.sent.values() if self.last else ():
             v[:-1] = 0
@@ -79,7 +80,7 @@ class _Draw:
         found = object.__new__(_Draw)
         found.__dict__ |= self.__dict__
         found.a = {k: v.take(0, LEAD[k] - 1) if k in LEAD else v for k, v in self.a.items()}
-        found.run = forward(*map(found.of, (PARAMS, INPUTS, STATES)), steps=self.T)
+        found.run = forward(*map(found.of, (PARAMS, OUTSIDE, STATES)), steps=self.T)
         found.sent, found.ends = {k: v[:, 0] for k, v in self.sent.items()}, np.zeros(0, int)
         return found
 
@@ -165,6 +166,7 @@ def _other_forms(draw: _Draw, found: Any, sent: Arrays, what: Callable[..., Any]
         pairs = {k: (told[k], v[:, 0]) for k, v in (draw.run.states | draw.run.outputs).items()}
         pairs |= {f"d{k}": (one.params[k], v) for k, v in found.params.items()}
         pairs |= {f"d{k}": (one.inputs[k], v[:, 0]) for k, v in found.inputs.items()}
+        pairs |= {f"d{k}": (one.contexts[k], v[0]) for k, v in found.contexts.items()}
         pairs |= {f"d{k}_0": (one.state[k], v[0]) for k, v in found.state.items()}
         wrong |= {k: "one sample without an axis of samples" for k, pair in pairs.items() if not _is_same(*pair)}
     return {k: (np.inf, words) for k, words in wrong.items()}
@@ -187,7 +189,7 @@ def _wrong_norms(draw: _Draw, given: Arrays, all_sent: Arrays) -> list[str]:
 
 def _wrong_steps(draw: _Draw) -> list[str]:
     """Return the states and outputs that a stepper gives wrong."""
-    step, state, rows = stepper(draw.of(PARAMS)), draw.of(STATES), []
+    step, state, rows = stepper(draw.of(PARAMS), draw.of(CONTEXTS)), draw.of(STATES), []
     for t in range(draw.T):
         state, outputs = step({k: draw.a[k][t] for k in INPUTS}, state)
         rows.append(state | outputs)
@@ -211,7 +213,7 @@ def _errors(
 ) -> dict[str, tuple[float, str]]:
     """Return the error of each block along a random direction, and how that was found; none where the forward pass has no
     finite value or derivative."""
-    given: Arrays = found.params | found.inputs | found.state
+    given: Arrays = found.params | found.inputs | found.contexts | found.state
     signs = {
         k: draw.random.choice([-1, 1], v.shape) * draw.random.uniform(0.5, 1.5, v.shape) for k, v in draw.a.items()
     }

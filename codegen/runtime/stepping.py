@@ -5,19 +5,22 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.runtime.arguments import _arguments, _array, _check_data, _names
-from symbptt.codegen.runtime.cell import INDICES, INPUTS, PARAMS, SHAPES, STATES, Array, Arrays, _shapes
+from symbptt.codegen.runtime.cell import CONTEXTS, INDICES, INPUTS, PARAMS, SHAPES, STATES, Array, Arrays, _shapes
 from symbptt.codegen.runtime.sweeps import _once, _step
 from symbptt.codegen.runtime.told_every import _tell
 
 
 class Stepper:
-    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds a copy of the parameters: what they alone
+    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds copies of parameters and contexts: what they alone
     determine, packed and turned weights among it, is made once."""
 
-    def __init__(self, params: Any) -> None:
+    def __init__(self, params: Any, contexts: Any) -> None:
         params = {} if params is None and not PARAMS else params
         _names("parameter", params, PARAMS, PARAMS)
         self.params = {k: _own(k, params[k]) for k in PARAMS}
+        contexts = {} if contexts is None else contexts
+        _names("context", contexts, CONTEXTS, CONTEXTS)
+        self.contexts = {k: _array(k, contexts[k], len(SHAPES[k].split()), 1).copy() for k in CONTEXTS}
         self.forms: list[Any] | None = None
         self.left: Any = None
         self.known: Any = None
@@ -61,7 +64,7 @@ class Stepper:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
         _names("input", inputs, INPUTS, INPUTS)
         one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
-        a, sizes, _, B, dtype, batched = _arguments(self.params, one, state, None if INPUTS else 1)
+        a, sizes, _, B, dtype, batched = _arguments(self.params, one | self.contexts, state, None if INPUTS else 1)
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):
             self.a, self.sizes, self.B, self.dtype, self.known = a, sizes, B, dtype, (sizes, B, dtype)
@@ -79,9 +82,9 @@ class Stepper:
         return _shapes(**self.sizes)[size][0] if size else np.inf
 
 
-def stepper(params: Arrays) -> Stepper:
-    """Return what runs the cell with these parameters one step at a time: `state, outputs = stepper(inputs, state)`."""
-    return Stepper(params)
+def stepper(params: Arrays, contexts: Arrays | None = None) -> Stepper:
+    """Return what runs the cell with these parameters and contexts step by step: `state, outputs = stepper(inputs, state)`."""
+    return Stepper(params, contexts)
 
 
 def _own(name: str, value: Any) -> Any:

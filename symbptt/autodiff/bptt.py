@@ -11,7 +11,7 @@ Example: h_next = tanh(W h + x). With dh for the total cotangent of h_next, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,8 +29,10 @@ from symbptt.ir.range import Hazards
 from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.step import Step
 
-PER_SAMPLE = ("input", "index", "state", "output", "target", "adjoint", "carried", "solved")
-"""Roles of the leaves that differ between samples or steps."""
+PER_STEP = ("input", "index", "state", "output", "target", "adjoint", "carried", "solved")
+"""Roles of the leaves that differ between steps."""
+PER_SAMPLE = (*PER_STEP, "context")
+"""Roles of the leaves that differ between samples or steps: a context is given once a sequence."""
 NEVER: frozenset[int] = frozenset()
 """The leaves of bodies on which what stands outside of all loops depends."""
 
@@ -41,7 +43,7 @@ class Recursion:
 
     `carry[s]` is the leaf of the incoming cotangent of the next state s, from the loss and from later steps;
     `cotangent[y]` that of an output; `adjoint[v]` the total cotangent of a value v; `recurrent[s]` the outgoing cotangent
-    of the state before the step; `inputs` and `params` the gradients by name (of parameters: summed over time).
+    of the state before the step; `inputs` and `params` the gradients by name (of parameters and contexts: summed over time).
     A name is absent where its cotangent is zero. `guarded`: some branch that is not taken, or some derivative that meets
     a zero cotangent, may be infinite or NaN. `given`: the contributions from the last value to the first, as triples
     (value, argument, contribution to the cotangent of the argument). `flows`: what is known of the outgoing cotangents of states.
@@ -84,6 +86,16 @@ class Recursion:
 
 def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
     """Return which of the nodes (given with all that they are computed from) differ between samples or steps."""
+    return _differing(g, ids, PER_SAMPLE, ("all", "samples"))
+
+
+def per_step(g: Graph, ids: Iterable[int]) -> set[int]:
+    """Return which of the nodes (given with all that they are computed from) differ between steps."""
+    return _differing(g, ids, PER_STEP, ("all", "samples", "steps"))
+
+
+def _differing(g: Graph, ids: Iterable[int], roles: tuple[str, ...], ending: tuple[str, ...]) -> set[int]:
+    """Return which nodes differ as leaves of some roles do; sums over `ending` do not."""
     ids = sorted(ids)
     # On a page what goes through the rounds of a loop inside a step is said to be of a step, also where it is the same in all.
     repeats = [g[id] for id in ids if g[id].family == "repeat"]
@@ -94,12 +106,11 @@ def per_sample(g: Graph, ids: Iterable[int]) -> set[int]:
     for id in ids:
         node = g[id]
         if node.family == "leaf":
-            varies = node.attrs.role in PER_SAMPLE
+            varies = node.attrs.role in roles
         else:
-            # A total sums over steps and samples, so that its value no longer depends on either; a fixed point does not depend on where
-            # its rounds begin.
+            # A total over steps and samples no longer depends on either; a fixed point does not depend on where its rounds begin.
             read = node.args[node.attrs.carried :] if node.family == "point" else node.args
-            varies = node.family != "total" and any(arg in found for arg in read)
+            varies = any(arg in found for arg in read) if node.family != "total" else node.attrs.over not in ending
         if varies or id in rounded:
             found.add(id)
     return found
@@ -114,7 +125,7 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     step = replace(step, graph=g)
     roots = [*step.next.values(), *step.outputs.values()]
     forward = g.ancestors(roots)
-    trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param")]
+    trained = [step.leaves[a.name] for a in step.of_role("state", "output", "input", "param", "context")]
     # What goes round in a loop inside the step has an adjoint on pages, whatever it starts with.
     trained += [node.id for role in ("carried", "solved", "solved once") for node in g.leaves(role)]
     guards = Guards(g)
@@ -128,7 +139,7 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     seeds = [(step.next[name], leaf) for name, leaf in carry.items()]
     seeds += [(step.outputs[name], leaf) for name, leaf in cotangent.items()]
     given: list[tuple[int, int, int]] = []
-    adjoint = sweep(context, forward, per_sample(g, forward), seeds, given, incoming)
+    adjoint = sweep(context, forward, per_sample(g, forward), per_step(g, forward), seeds, given, incoming)
     guarded = bool(context.guarded) or context.guards.has_open_branch(forward)
     leaves = step.leaves
     of = {
@@ -138,7 +149,7 @@ def derive(step: Step, incoming: Flow = FREE, hazards: Mapping[str, Hazards] | N
     }
     recurrent, inputs, params = (
         {a.name: of[a.name] for a in step.of_role(*roles) if a.name in of}
-        for roles in (("state",), ("input", "output"), ("param",))
+        for roles in (("state",), ("input", "output"), ("param", "context"))
     )
     flows = {a.name: context.flows[step.leaves[a.name]] for a in step.of_role("state") if a.name in of}
     return Recursion(
@@ -182,7 +193,15 @@ def _rounds_around(g: Graph, forward: list[int]) -> tuple[dict[int, frozenset[in
     return depends, count_of
 
 
-def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[tuple[int, int]],
+def summed(timed: Container[int], varying: Container[int], id: int, arg: int) -> str:
+    """Return over what the cotangent of an argument is a sum where a value reads it, "" where over nothing: what is one value for many
+    steps or samples is read at each. `timed` are the values that differ between steps, `varying` those that do between either."""
+    if id in timed:
+        return "" if arg in timed else "steps" if arg in varying else "all"
+    return "samples" if id in varying and arg not in varying else ""
+
+
+def sweep(context: Context, forward: list[int], varying: set[int], timed: set[int], seeds: list[tuple[int, int]],
            record: list[tuple[int, int, int]], incoming: Flow = FREE) -> dict[int, int]:  # fmt: skip
     """Visit values from last to first; contributions are summed in the order in which the values are read, and recorded.
     `incoming` is what is known of the seeds."""
@@ -193,7 +212,8 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
     pending: dict[int, list[int]] = {}
     for target, leaf in seeds:
         # A result that is the same at all steps receives one cotangent a step: its total cotangent is their sum.
-        pending.setdefault(target, []).append(leaf if target in varying else build.total(g, leaf))
+        over = summed({leaf}, varying, leaf, target) if target not in timed else ""
+        pending.setdefault(target, []).append(build.total(g, leaf, over) if over else leaf)
     adjoint: dict[int, int] = {}
     late: dict[int, list[int]] = {}
     flows: dict[int, list[Flow]] = {target: [incoming] for target in pending}
@@ -223,8 +243,8 @@ def sweep(context: Context, forward: list[int], varying: set[int], seeds: list[t
                 given = g.add("over", (given,), g.shape(given), Over(count_of[min(depends[id])]))
             record.append((id, arg, given))
             # A parameter is one value read at every step: its cotangent sums over steps, where conditions of one step mean nothing.
-            over_time = id in varying and arg not in varying
-            late.setdefault(arg, []).append(build.total(g, given) if over_time else given)
+            over = summed(timed, varying, id, arg)
+            late.setdefault(arg, []).append(build.total(g, given, over) if over else given)
             flow = passed_on(context, g[id], arg)
-            flows.setdefault(arg, []).append(flow.elsewhere() if over_time else flow)
+            flows.setdefault(arg, []).append(flow.elsewhere() if over else flow)
     return adjoint

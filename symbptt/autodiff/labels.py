@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from symbptt import ops
-from symbptt.autodiff.bptt import Recursion, per_sample
+from symbptt.autodiff.bptt import Recursion, per_step
 from symbptt.autodiff.subexpressions import is_function
 from symbptt.ir.algebra import is_eye
 from symbptt.ir.graph import Graph
@@ -53,7 +53,7 @@ def labels(
     vector, the name of one is that of the vector it is made of."""
     g = r.graph
     found = _of_points(r, _in_rounds(r.graph, _forward(r, taken, on_page)))
-    varying = per_sample(g, range(len(g)))
+    varying = per_step(g, range(len(g)))
     mark = mark_of({label.name for label in found.values()} | set(beside))
     for name, id in (r.carry | r.cotangent).items():
         found[id] = Label(name, 0, adjoint=True, mark=mark)
@@ -116,7 +116,7 @@ def _of_points(r: Recursion, found: dict[int, Label]) -> dict[int, Label]:
     if not points:
         return found
     found, used = dict(found), {label.name for label in found.values()}
-    varying = per_sample(g, range(len(g)))
+    varying = per_step(g, range(len(g)))
     for args in dict.fromkeys(args for args, _ in points):
         first = next(node for (own, _), node in points.items() if own == args)
         _, leaves, following = first.attrs.parts(args)
@@ -189,7 +189,7 @@ def names_of(r: Recursion) -> set[str]:
 
 def _forward(r: Recursion, taken: Iterable[str], on_page: bool = False) -> dict[int, Label]:
     g, step = r.graph, r.step
-    varying = per_sample(g, range(len(g)))
+    varying = per_step(g, range(len(g)))
     used = {a.name for a in step.arguments} | set(step.outputs) | set(taken)
     found = {id: Label(name, _time(step.arguments, name, id in varying)) for name, id in step.leaves.items()}
     for name, id in (step.next | step.outputs).items():

@@ -22,5 +22,5 @@ def gradient_of(g: Graph, value: int, leaves: Collection[int]) -> dict[int, int]
     forward = g.ancestors([value])
     context = Context(g, values(g, [value]), reached(g, forward, leaves), Guards(g))
     # Without steps every value is one of this step: nothing is summed over time.
-    adjoint = sweep(context, forward, set(forward), [(value, build.number(g, 1.0))], [])
+    adjoint = sweep(context, forward, set(forward), set(forward), [(value, build.number(g, 1.0))], [])
     return {id: adjoint[id] for id in leaves if id in adjoint}

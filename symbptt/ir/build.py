@@ -266,9 +266,9 @@ def cumulate(g: Graph, x: int, axis: int, reverse: bool = False) -> int:
     return g.add("cumulate", (x,), g.shape(x), Cumulation(axis, reverse))
 
 
-def total(g: Graph, x: int) -> int:
-    """Return the sum of x over all steps and samples."""
-    return g.add("total", (x,), g.shape(x), Total())
+def total(g: Graph, x: int, over: str = "all") -> int:
+    """Return the sum of x over all steps and samples, over the "steps" of each sample, or over the "samples" of one step."""
+    return g.add("total", (x,), g.shape(x), Total(over))
 
 
 def whole(g: Graph, name: str, args: Sequence[int], axes: Sequence[int], stays: bool = True) -> int:

@@ -115,7 +115,9 @@ class Algebra:
 
 @dataclass(frozen=True)
 class Total:
-    """The sum over all steps and samples."""
+    """The sum over all steps and samples, over the "steps" of each sample, or over the "samples" of what is the same at all steps."""
+
+    over: str = "all"
 
 
 @dataclass(frozen=True)

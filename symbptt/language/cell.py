@@ -42,7 +42,7 @@ from symbptt.language.user_frames import user_place
 from symbptt.syntax import as_read
 
 assert NUMPY_FUNCTIONS  # a trace needs what symbptt.language.functions says of NumPy's functions
-CELL_ROLES = ("input", "state", "param", "const", "index")
+CELL_ROLES = ("input", "state", "context", "param", "const", "index")
 
 
 class Cell:
@@ -115,7 +115,9 @@ class Cell:
         written_out(self.looped)
 
     def check_real(self) -> None:
-        """Raises: CellError where a value is complex: Jacobians, routes, proofs, analyses and C are of real numbers."""
+        """Raises: CellError where a value is complex, or an argument is a context: Jacobians, routes, analyses and C are of real numbers,
+        and of what each step is given anew."""
+        self.check_contexts()
         g = self.looped.graph
         made = next((node for node in g if g.is_complex(node.id)), None)
         if made is not None:
@@ -123,6 +125,16 @@ class Cell:
             raise CellError(
                 f"{self.name} has complex numbers, and what is asked for is known of real ones{place}\n"
                 f"  give it sb.real_pairs({self.name}), the same cell in their real and imaginary parts"
+            )
+
+    def check_contexts(self) -> None:
+        """Raises: CellError where an argument is a context."""
+        found = next((a for a in self.arguments if a.role == "context"), None)
+        if found is not None:
+            dims = " ".join(map(size_text, found.shape))
+            raise CellError(
+                f"{self.name} has the context {found.name!r}, and what is asked for knows none{place_of(self.function)}\n"
+                f'  annotate it as Input["{dims}"], which each step is given anew: np.broadcast_to(value, (T, *value.shape))'
             )
 
     @functools.cached_property

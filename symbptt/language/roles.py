@@ -74,6 +74,12 @@ class State(Role):
     role = "state"
 
 
+class Context(Role):
+    """An argument that a sequence is given once and each step reads: (B, ...), or one without a batch axis for all samples."""
+
+    role = "context"
+
+
 class Param(Role):
     """An argument that is trained and shared by all steps."""
 
@@ -114,7 +120,9 @@ class Target(Role):
     role = "target"
 
 
-ROLES: dict[str, type[Role]] = {cls.__name__: cls for cls in (Input, State, Param, Const, Index, Output, Target)}
+ROLES: dict[str, type[Role]] = {
+    cls.__name__: cls for cls in (Input, State, Param, Const, Index, Context, Output, Target)
+}
 
 
 def annotation_of(text_or_object: Any, scope: dict[str, Any]) -> Annotation | None:

@@ -96,9 +96,9 @@ class PairedKernel(Kernel):
         """Return what a loss returns beside its value, complex numbers as their parts."""
         return self._predictions(super().predict(*map(self.whole, (params, inputs, state)), **options))
 
-    def stepper(self, params: Any) -> Callable[..., tuple[Arrays, Arrays]]:
+    def stepper(self, params: Any, contexts: Any = None) -> Callable[..., tuple[Arrays, Arrays]]:
         """Return what runs the cell one step at a time, with complex numbers as their parts."""
-        step = super().stepper(self.whole(params))
+        step = super().stepper(*map(self.whole, (params, contexts)))
 
         def stepped(inputs: Any, state: Any) -> tuple[Arrays, Arrays]:
             states, outputs = map(self.parts, step(*map(self.whole, (inputs, state))))

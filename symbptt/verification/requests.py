@@ -48,6 +48,7 @@ def asked_of(target: Cell | Model, inputs: Any, params: Any, domain: Any) -> Ask
 
     Raises: ArgumentError for what is no dict by name, a name that is not known, another shape, or no domain.
     """
+    (target if isinstance(target, Cell) else target.cell).check_contexts()
     given: dict[str, dict[str, Any]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for group, value, roles, lead in (

@@ -51,7 +51,7 @@ class Sweeps:
         """What the backward sweep reads of the forward sweep and of its arguments."""
         used = {view.buffer for s in walk(self.back.body) for view in views(s)}
         used |= {port.view.buffer for port in self.back.results}
-        groups = ("residual", "param", "input", "index", "const")
+        groups = ("residual", "param", "context", "input", "index", "const")
         found = {p.view.buffer for p in self.back.arguments if p.group in groups and p.view.buffer in used}
         return sorted(found, key=lambda b: b.name)
 

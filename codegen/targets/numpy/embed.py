@@ -23,6 +23,7 @@ from symbptt.codegen.runtime import (
     checked_reach,
     checkpoints,
     chunked,
+    contexts,
     driver,
     errors,
     evaluation,
@@ -67,7 +68,7 @@ from symbptt.codegen.targets.python.copied import FILE, Definition, Source, join
 RUNTIME: tuple[ModuleType, ...] = (
     initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, labelled, every,
     last, losses, parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch,
-    watch_chunk, norms, arguments, starts, types, real_types, results, workspace, errors, full, selfcheck, forms, checked_loss,
+    watch_chunk, norms, arguments, starts, contexts, types, real_types, results, workspace, errors, full, selfcheck, forms, checked_loss,
     checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

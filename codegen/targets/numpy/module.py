@@ -17,6 +17,7 @@ from symbptt.codegen.runtime import (
     checked_loss,
     checked_reach,
     chunked,
+    contexts,
     every,
     forms,
     full,
@@ -181,7 +182,7 @@ def _files(
 
 def _absent(p: Program, head: Head | None, is_accurate: bool) -> frozenset[str]:
     """Return the functions of the runtime that have nothing to do in a module: it has no state that begins with something else than
-    zero, no index, no accurate form, or no loss that predicts."""
+    zero, no context, no index, no accurate form, or no loss that predicts."""
     every = arguments_of(p, head)
     begins, counts = (
         any(x is not None for x in found) for found in zip(*[(a.start, a.limit) for a in every], strict=True)
@@ -189,6 +190,7 @@ def _absent(p: Program, head: Head | None, is_accurate: bool) -> frozenset[str]:
     predicts = head is not None and head.predicted is not None
     return frozenset(
         [*names_of(starts)] * (not begins)
+        + [*names_of(contexts)] * (not any(a.role == "context" for a in every))
         + ["_check_indices"] * (not counts)
         + [*names_of(forms)] * (not is_accurate)
         + ["_tell"] * (not predicts)

@@ -17,7 +17,7 @@ from symbptt.codegen.targets.python.text import dict_text, listed, tuple_text
 
 ONCE = "def _once(a, sizes, B, dtype):"
 STEP = "def _step(tape, given, sizes, B, dtype):"
-FIXED, MOVING = ("param", "const"), (("input", "index"), ("state",))
+FIXED, MOVING = ("param", "const", "context"), (("input", "index"), ("state",))
 """The roles of what stays over all steps, and of what each step is given, in order."""
 
 

@@ -54,14 +54,18 @@ def elements(o: Operands, scope: Scope, s: Scatter) -> str:
     while lead < len(s.index.axes) and s.index.axes[lead].of:
         lead += 1
     assert not any(axis.of for axis in s.index.axes[lead:]), s
-    index = o.text(scope, replace(s.index, axes=s.index.axes[:lead]))
+    # What each sample has of its own stands before what is added up in its table: several integers, or its steps.
+    order = sorted(range(lead), key=lambda i: not s.out.axes[i].of)
+    index = o.text(scope, permuted(replace(s.index, axes=s.index.axes[:lead]), order))
     plain = tuple((i,) for i in range(len(s.x.axes)))
-    x, axis = o.text(scope, s.x, plain), s.axis - lead
+    x, axis = o.text(scope, permuted(s.x, [*order, *range(lead, len(s.x.axes))]), plain), s.axis - lead
     own = sum(bool(a.of) for a in s.out.axes[:lead])
     if lead and not own:
         return f"_collected({x}, {index}, {axis}, {o.names.shape(s.out.shape[lead:])})"
-    if own < lead:  # several integers of each sample
-        return f"_rows_added({x}, {index}, {o.names.shape((*s.out.shape[:own], *s.out.shape[lead:]))})"
+    if own < lead:
+        samples, table = [s.out.shape[i] for i in order[:own]], [*s.out.shape[lead:]]
+        rows = f"_rows_added({x}, {index}, {o.names.shape((*samples, table.pop(axis), *table))})"
+        return f"np.moveaxis({rows}, {own}, {own + axis})" if axis else rows
     return f"_scattered({x}, {index}, {axis}, {o.names.shape(s.out.shape)})"
 
 

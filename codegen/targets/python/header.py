@@ -28,8 +28,14 @@ from symbptt.ir.step import Argument
 
 UNVERIFIED = f"{CERTIFICATE} not verified: symbptt verify FILE compares this file with its cell, python FILE --selfcheck with itself"
 """The line in the head of a module that nothing has verified."""
-TABLES = {"PARAMS": ("param", "const"), "INPUTS": ("input", "index"), "STATES": ("state",), "TARGETS": ("target",)}
-RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "target": 2, "state": 4}
+TABLES = {
+    "PARAMS": ("param", "const"),
+    "INPUTS": ("input", "index"),
+    "CONTEXTS": ("context",),
+    "STATES": ("state",),
+    "TARGETS": ("target",),
+}
+RANK = {"param": 0, "const": 0, "input": 1, "index": 1, "context": 1, "target": 2, "state": 4}
 """The order in which the roles are asked for a size."""
 BAKED = 3
 """The rank of constants of the module: their shapes tell sizes that otherwise only a state would."""
@@ -88,9 +94,13 @@ def tables(p: Program, head: Head | None, constants: Mapping[str, float], read: 
     every = [a for a in arguments_of(p, head) if not is_baked(a)]
     baked = [a for a in arguments_of(p, head) if is_baked(a)]
     # The numbers of sample axes: 2 for steps and samples, 1 for samples.
-    lead = {"input": 2, "index": 2, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
+    lead = {"input": 2, "index": 2, "context": 1, "state": 1, "target": 2 if head is None or head.at == "every" else 1}
     limits = {a.name: f'"{a.name} limit"' if _is_limited(every, a) else "None" for a in every if a.limit is not None}
-    lines = [f"{table} = {name_tuple(a.name for a in every if a.role in roles)}" for table, roles in TABLES.items()]
+    lines = [
+        f"{table} = {name_tuple(a.name for a in every if a.role in roles)}"
+        for table, roles in TABLES.items()
+        if table != "CONTEXTS" or table in read
+    ]
     lines += [
         f"ARGUMENTS = {name_tuple(a.name for a in p.arguments if not is_baked(a))}",
         f"LEAD = {dict_text({a.name: str(lead[a.role]) for a in every if a.role in lead})}",

@@ -340,7 +340,8 @@ class EntryMaker:
         return by_entries(node, self.value(x, inner), [self.value(number, ()) for number in numbers], along, own)
 
     def _total(self, node: Node, at: Sequence[Expr]) -> Expr:
-        return Total(self.value(node.args[0], at))
+        inner = self.value(node.args[0], at)
+        return inner if node.attrs.over == "samples" else Total(inner)  # pages are of one sample
 
 
 @dataclass(frozen=True)

@@ -542,7 +542,8 @@ def _convolution(w: Lowering, node: Node) -> Expr:
 
 
 def _total(w: Lowering, node: Node) -> Expr:
-    return Total(w.value(node.args[0]))
+    inner = w.value(node.args[0])
+    return inner if node.attrs.over == "samples" else Total(inner)  # pages are of one sample
 
 
 def _repeat(w: Lowering, node: Node) -> Expr:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from symbptt.autodiff.bptt import per_sample
+from symbptt.autodiff.bptt import per_step
 from symbptt.autodiff.chain import Chain
 from symbptt.autodiff.labels import TIMES, Label, letter_of_rounds, without_time
 from symbptt.autodiff.term import Entry
@@ -352,7 +352,7 @@ def _round_of(g: Graph, id: int) -> str:
 
 
 def _varies(chain: Chain, id: int) -> bool:
-    return id in per_sample(chain.calculus.graph, chain.calculus.graph.ancestors([id]))
+    return id in per_step(chain.calculus.graph, chain.calculus.graph.ancestors([id]))
 
 
 def fresh_labels(labels: Mapping[int, Label], others: Sequence[Label], letter: str) -> Iterator[Label]:

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
-from symbptt.autodiff.bptt import Recursion, per_sample
+from symbptt.autodiff.bptt import Recursion, per_step
 from symbptt.autodiff.labels import Label, labels, mark_of, names_of
 from symbptt.equations.notation.ascii import in_ascii
 from symbptt.equations.notation.mathml import mathml_of
@@ -19,7 +19,17 @@ from symbptt.equations.notation.writing import write
 from symbptt.equations.page.definitions import functions
 from symbptt.equations.page.layout import RELATIONS, WIDTHS, behind, display, document, mathml_page, noted
 from symbptt.equations.page.legend import legend, mean_of, named_constants, needed, received, settling, unread
-from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Page, Section, labelled, with_arguments
+from symbptt.equations.page.lines import (
+    GRADIENTS,
+    Line,
+    Lines,
+    Loss,
+    LossLines,
+    Page,
+    Section,
+    labelled,
+    with_arguments,
+)
 from symbptt.equations.page.masks import PLAIN, Setting, as_set, entering, letters
 from symbptt.equations.page.masks import Names as Letters
 from symbptt.equations.page.page import names_of_constants, textbook
@@ -102,7 +112,7 @@ class Equations:
         """The names of the page, and of values that have a name but no line on it, as on routes."""
         whole = (self, self.head) if self.head is not None else (self,)
         graph = self.recursion.step.graph
-        moving = per_sample(graph, range(len(graph)))
+        moving = per_step(graph, range(len(graph)))
         others = {label.name: "once" if label.time is None else "value"
                   for each in whole for label in each.labels.values()}  # fmt: skip
         others |= {name: "value" if id in moving else "once" for id, name in graph.names.items()}
@@ -144,7 +154,7 @@ class Equations:
     @cached_property
     def gradients(self) -> tuple[Equation, ...]:
         """The gradients of the parameters, and of what is computed from parameters alone, as sums over time."""
-        return self._equations(self._set(self.lines.gradients, "Gradients of the parameters"))
+        return self._equations(self._set(self.lines.gradients, GRADIENTS))
 
     @cached_property
     def input_gradients(self) -> tuple[Equation, ...]:
@@ -261,7 +271,7 @@ class Equations:
             Section("Forward, t = 1, …, T", lines.forward()),
             *loss,
             Section("Backward, t = T, …, 1", lines.backward()),
-            Section("Gradients of the parameters", lines.gradients()),
+            Section(lines.gradients_title, lines.gradients()),
             Section("Gradients of the inputs", lines.input_gradients()),
         ]
 

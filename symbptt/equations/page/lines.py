@@ -45,6 +45,7 @@ from symbptt.ir.shape import Shape, Size, size_text
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 """The ranges of steps at which lines hold."""
+GRADIENTS = "Gradients of the parameters"
 
 
 class Line(NamedTuple):
@@ -278,7 +279,12 @@ class Lines:
         lines = [self._line(label, id, ONCE) for label, id in inner]
         lines = _before_readers(lines, [line for line in self._of_points() if line.where == ONCE])
         lines += [self._gradient(label, id, by_rows) for label, id in own]
-        return (*lines, *self._without(r.params, "param", None))
+        return (*lines, *self._without(r.params, "param", None), *self._without(r.params, "context", None))
+
+    @property
+    def gradients_title(self) -> str:
+        """The title of the gradients that are sums over time."""
+        return f"{GRADIENTS} and contexts" if self.recursion.step.of_role("context") else GRADIENTS
 
     def _gradient(self, label: Label, id: int, by_rows: bool) -> Line:
         line = (self._row_of_a_table(label, id) if by_rows else None) or self._line(label, id, ONCE, inside=True)

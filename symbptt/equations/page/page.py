@@ -59,9 +59,9 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
     sections[0] = as_written(inlined(sections), lines.spelt())
     # What is computed once from parameters has an adjoint, but is none.
-    once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param")})
+    once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param", "context")})
     sections[2:3] = [once, own_gradients]
-    titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of what is computed once", "Gradients of the parameters",
+    titles = ["Forward, t = 1, …, T", BACKWARD, "Gradients of what is computed once", lines.gradients_title,
               "Gradients of the inputs", "Gradients of the initial state"]  # fmt: skip
     named = as_families(
         [(title, x, title in titles[:2]) for title, x in zip(titles, sections, strict=True)],

@@ -1,0 +1,309 @@
+"""Contexts: arguments that a sequence is given once, read at every step, with gradients that are sums over the steps of each sample."""
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symbptt as sb
+from symbptt import Context, Index, Input, Output, Param, State, Target
+from symbptt.autodiff import bptt
+from tests.kernels import kernel_of, own_kernel_of
+
+Arrays = dict[str, Any]
+SIZES = {"m": 2, "n": 3, "k": 4, "s": 5, "v": 5}
+STEP = 1e-30
+
+
+@sb.cell
+def attend(
+    x: Input["m"],
+    h: State["n"],
+    memory: Context["s k"],
+    W: Param["n m"],
+    U: Param["n n"],
+    Wk: Param["n k"],
+    C: Param["n k"],
+):
+    keys = memory @ Wk.T
+    read = sb.softmax(keys @ h) @ memory
+    return {"h": np.tanh(W @ x + U @ h + C @ read), "read": read}
+
+
+@sb.cell
+def scaled(h: State["n"], c: State["n"], gain: Context["n"], rate: Context, w: Param["n"]):
+    # States that are a context, or made of contexts alone; products of contexts and parameters; a number.
+    drive = np.tanh(gain * w)
+    return np.tanh(rate * h + drive + c), gain
+
+
+@sb.cell
+def looked_up(i: Index["v"], h: State["n"], table: Context["v n"], turned: Context["n v"], U: Param["n n"]):
+    return np.tanh(U @ h + table[i] + turned[:, i] + sb.mean(table, 0))
+
+
+@sb.loss
+def error(h: State["n"], read: Output["k"], y: Target["n"], V: Param["n k"]):
+    e = h + V @ read - y
+    return {"loss": sb.sum(e * e) / 2, "guess": h + V @ read}
+
+
+MODEL = sb.model(attend, error, reduction="mean")
+CELLS = (attend, scaled, looked_up)
+
+
+def _data(
+    target: Any, T: int, B: int, dtype: Any = float, sizes: dict[str, int] = SIZES
+) -> tuple[Arrays, Arrays, Arrays]:
+    random = np.random.default_rng(T + 10 * B)
+    lead = {"input": (T, B), "index": (T, B), "context": (B,), "state": (B,), "param": (), "target": (T, B)}
+
+    def drawn(*roles: str) -> Arrays:
+        chosen = [a for a in target.arguments if a.role in roles]
+        return {a.name: random.integers(0, sizes["v"], lead[a.role]) if a.role == "index"
+                else random.standard_normal((*lead[a.role], *(sizes[str(n)] for n in a.shape))).astype(dtype)
+                for a in chosen}  # fmt: skip
+
+    return drawn("param"), drawn("input", "index", "context"), drawn("state")
+
+
+def _run(cell: sb.Cell, params: Arrays, inputs: Arrays, state: Arrays, T: int, masks: Arrays) -> Arrays:
+    """The states and outputs by the user's function, sample by sample; outputs are zero behind the end of a sample."""
+    contexts = [a.name for a in cell.arguments if a.role == "context"]
+    names, B = list(state), len(next(iter(state.values())))
+    lengths, reset = masks.get("lengths", np.full(B, T)), masks.get("reset", np.zeros((T, B), bool))
+    found: dict[str, list[Any]] = {}
+    for b in range(B):
+        now = first = {k: v[b] for k, v in state.items()}
+        for t in range(T):
+            given = {k: v[b] if k in contexts else v[t, b] for k, v in inputs.items()}
+            result: Any = cell.function(**params, **given, **(first if reset[t, b] else now))
+            values = (
+                result
+                if isinstance(result, dict)
+                else dict(zip(names, result if isinstance(result, tuple) else (result,), strict=True))
+            )
+            if t < lengths[b]:
+                now = {k: values[k] for k in names}
+            for k, v in values.items():
+                found.setdefault(k, []).append(now[k] if k in names else v * (t < lengths[b]))
+    return {k: np.reshape(v, (B, T, *np.shape(v[0]))).swapaxes(0, 1) for k, v in found.items()}
+
+
+def _slope(objective: Callable[..., Any], groups: tuple[Arrays, ...], place: tuple[int, str], along: Any) -> float:
+    """The derivative along a direction of one argument, by a complex step."""
+    moved = [dict(group) for group in groups]
+    moved[place[0]][place[1]] = moved[place[0]][place[1]] + 1j * STEP * along
+    return float(np.imag(objective(*moved)) / STEP)
+
+
+def _check(cell: sb.Cell, kernel: sb.Kernel, T: int, B: int, **masks: Any) -> None:
+    groups = _data(cell, T, B)
+    params, inputs, state = groups
+    steps = {} if any(a.role in ("input", "index") for a in cell.arguments) else {"steps": T}
+    run = kernel.forward(params, inputs, state, **steps, **masks)
+    wanted = _run(cell, *groups, T, masks)
+    random = np.random.default_rng(1)
+    sent = {k: random.standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
+    for k, v in wanted.items():
+        np.testing.assert_allclose((run.states | run.outputs)[k], v, rtol=1e-12, atol=1e-12)
+    grads: Any = kernel.backward(run, sent)
+
+    def objective(*arguments: Arrays) -> Any:
+        values = _run(cell, *arguments, T, masks)
+        return sum(np.sum(sent[k] * v) for k, v in values.items())
+
+    named = {a.name: a.role for a in cell.arguments}
+    own = {
+        "param": (0, grads.params),
+        "input": (1, grads.inputs),
+        "context": (1, grads.contexts),
+        "state": (2, grads.state),
+    }
+    assert {*grads.contexts} == {k for k, role in named.items() if role == "context"}
+    for name, role in named.items():
+        if role in own:
+            group, found = own[role]
+            along = random.standard_normal(groups[group][name].shape)
+            assert found[name].shape == along.shape
+            slope = _slope(objective, groups, (group, name), along)
+            assert np.sum(found[name] * along) == pytest.approx(slope, rel=1e-10, abs=1e-12), name
+
+
+@pytest.mark.parametrize("size", [(0, 2), (1, 1), (2, 3), (5, 2)], ids=str)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_gradients_match_the_complex_step(cell: sb.Cell, size: tuple[int, int]) -> None:
+    _check(cell, kernel_of(cell), *size)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_masks_blocks_and_pieces_change_nothing(cell: sb.Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = {"lengths": np.array([5, 0, 3]), "reset": np.random.default_rng(0).random((5, 3)) < 0.4}
+    kernel = own_kernel_of(cell)
+    if hasattr(kernel.module, "_steps"):
+        monkeypatch.setattr(kernel.module, "_steps", lambda T, *rest: max(min(T, 2), 1))
+    _check(cell, kernel, 5, 3, **masks)
+    _check(cell, kernel_of(cell, memory="sqrt"), 5, 3, **masks)
+
+
+@pytest.mark.parametrize("truncation", [sb.Window(2), sb.Chunked(2, 3), sb.Window(9), sb.Chunked(2, 9)], ids=str)
+def test_truncated_gradients_count_what_the_steps_within_reach_read(truncation: Any) -> None:
+    T, B = 5, 2
+    groups = _data(attend, T, B)
+    kernel = kernel_of(attend, truncation=truncation)
+    run = kernel.forward(*groups)
+    sent = {k: np.random.default_rng(2).standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
+    found: Any = kernel.backward(run, sent).contexts["memory"]
+
+    def reached(t: int) -> int:
+        if isinstance(truncation, sb.Window):
+            return max(t + 1 - truncation.k, 0)
+        end = min((t // truncation.k1 + 1) * truncation.k1, T)
+        return max(end - truncation.k2, 0)
+
+    def objective(params: Arrays, inputs: Arrays, state: Arrays) -> Any:
+        total = 0.0
+        for t in range(T):
+            first = reached(t)
+            start = {k: v[first - 1] for k, v in run.states.items()} if first else state
+            given = {"x": inputs["x"][first : t + 1], "memory": inputs["memory"]}
+            values = _run(attend, params, given, start, t + 1 - first, {})
+            total = total + sum(np.sum(sent[k][t] * v[-1]) for k, v in values.items())
+        return total
+
+    along = np.random.default_rng(3).standard_normal(found.shape)
+    assert np.sum(found * along) == pytest.approx(_slope(objective, groups, (1, "memory"), along), rel=1e-10)
+
+
+def test_one_context_of_all_samples_and_one_sample_without_an_axis() -> None:
+    params, inputs, state = _data(attend, 4, 3)
+    kernel = kernel_of(attend)
+    alone = inputs["memory"][0]
+    whole = inputs | {"memory": np.stack([alone] * 3)}
+    sent = {"h": np.random.default_rng(0).standard_normal((4, 3, SIZES["n"]))}
+    shared: Any = kernel.backward(kernel.forward(params, inputs | {"memory": alone}, state), sent)
+    each: Any = kernel.backward(kernel.forward(params, whole, state), sent)
+    np.testing.assert_allclose(shared.contexts["memory"], each.contexts["memory"].sum(0), rtol=1e-13)
+    for name, value in each.params.items():
+        np.testing.assert_array_equal(shared.params[name], value)
+    one: Any = kernel.backward(
+        kernel.forward(params, {"x": inputs["x"][:, 0], "memory": alone}, {"h": state["h"][0]}), {"h": sent["h"][:, 0]}
+    )
+    np.testing.assert_allclose(one.contexts["memory"], each.contexts["memory"][0], rtol=1e-13)
+
+
+def test_a_loss_its_value_and_what_it_predicts() -> None:
+    params, inputs, state = _data(MODEL, 4, 3)
+    targets = {"y": np.random.default_rng(5).standard_normal((4, 3, SIZES["n"]))}
+
+    def objective(params: Arrays, inputs: Arrays, state: Arrays) -> Any:
+        values = _run(attend, {k: v for k, v in params.items() if k != "V"}, inputs, state, 4, {})
+        e = values["h"] + values["read"] @ params["V"].T - targets["y"]
+        return np.sum(e * e) / 2 / 12
+
+    for options in ({}, {"memory": "sqrt"}, {"truncation": sb.Chunked(2, 9)}):
+        loss, grads = kernel_of(MODEL, **options).value_and_grad(params, inputs, targets, state)
+        assert loss == pytest.approx(objective(params, inputs, state), rel=1e-12)
+        for place, found in (((1, "memory"), grads.contexts), ((0, "Wk"), grads.params), ((2, "h"), grads.state)):
+            along = np.random.default_rng(7).standard_normal(found[place[1]].shape)
+            slope = _slope(objective, (params, inputs, state), place, along)
+            assert np.sum(found[place[1]] * along) == pytest.approx(slope, rel=1e-10)
+    kernel = kernel_of(MODEL)
+    assert kernel.value(params, inputs, targets, state) == pytest.approx(loss, rel=1e-12)
+    values = _run(attend, {k: v for k, v in params.items() if k != "V"}, inputs, state, 4, {})
+    guess = kernel.predict(params, inputs, state)["guess"]
+    np.testing.assert_allclose(guess, values["h"] + values["read"] @ params["V"].T, rtol=1e-12)
+    by_sample = kernel.grad_per_sample(params, inputs, targets, state)
+    np.testing.assert_allclose(
+        by_sample["Wk"].sum(0), kernel.value_and_grad(params, inputs, targets, state)[1].params["Wk"], rtol=1e-11
+    )
+    only = kernel.value_and_grad(params, inputs, targets, state, wrt=("memory",))[1]
+    np.testing.assert_allclose(only.contexts["memory"], grads.contexts["memory"], rtol=1e-11)
+    assert not only.params and not only.inputs
+
+
+def test_steps_that_run_one_by_one_hold_the_context() -> None:
+    params, inputs, state = _data(attend, 3, 2)
+    kernel = kernel_of(attend)
+    run, step = kernel.forward(params, inputs, state), kernel.stepper(params, {"memory": inputs["memory"]})
+    now = state
+    for t in range(3):
+        now, outputs = step({"x": inputs["x"][t]}, now)
+        np.testing.assert_allclose(now["h"], run.states["h"][t], rtol=1e-13)
+        np.testing.assert_allclose(outputs["read"], run.outputs["read"][t], rtol=1e-13)
+
+
+def test_single_precision_stays() -> None:
+    double = _data(attend, 4, 2)
+    single = _data(attend, 4, 2, np.float32)
+    kernel, sent = kernel_of(attend), np.ones((4, 2, SIZES["n"]))
+    wide: Any = kernel.backward(kernel.forward(*double), {"h": sent})
+    narrow: Any = kernel.backward(kernel.forward(*single), {"h": sent.astype(np.float32)})
+    assert narrow.contexts["memory"].dtype == np.float32
+    np.testing.assert_allclose(narrow.contexts["memory"], wide.contexts["memory"], atol=1e-4)
+
+
+def test_a_context_is_held_once_and_its_products_leave_the_loop() -> None:
+    sizes = {"m": 2, "n": 8, "k": 32, "s": 200}
+    params, inputs, state = _data(attend, 40, 4, sizes=sizes)
+    kernel = own_kernel_of(attend)
+    text = kernel.source
+    body = text[text.index("def _forward") :]
+    assert body.index("Wk.T") < body.index("for lo in range")
+    assert kernel.module is not None  # loaded before memory is counted
+    tracemalloc.start()
+    kernel.backward(kernel.forward(params, inputs, state), {"h": np.ones((40, 4, 8))})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (
+        peak < 12 * inputs["memory"].nbytes
+    )  # forty times as much if steps had one each, and as much again for its gradients
+    assert kernel.plan.peak(40, 4, **sizes) == pytest.approx(peak, rel=0.1)
+
+
+def test_pages_say_what_is_computed_once() -> None:
+    text = sb.derive(attend).text()
+    for line in ("keys       = memory Wkᵀ", "dkeys = Σ_t", "dWk     = dkeysᵀ memory", "dmemory = dkeys Wk + Σ_t"):
+        assert line in text, text
+    assert "Gradients of the parameters and contexts" in text
+
+
+def test_a_sum_over_all_samples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake: the gradient of what is made of a context is one for all samples."""
+    before = bptt.summed
+    monkeypatch.setattr(
+        bptt, "summed", lambda *given: {"steps": "", "samples": "samples"}.get(over := before(*given), over)
+    )
+    with pytest.raises(Exception):  # noqa: B017
+        _check(attend, sb.compile(attend), 3, 2)
+
+
+def test_errors_say_what_to_write() -> None:
+    params, inputs, state = _data(attend, 3, 2)
+    kernel = kernel_of(attend)
+    with pytest.raises(sb.ArgumentError, match="input 'memory' is missing"):
+        kernel.forward(params, {"x": inputs["x"]}, state)
+    with pytest.raises(sb.ArgumentError, match=r"memory: \(B, s, k\) is expected"):
+        kernel.forward(params, inputs | {"memory": inputs["memory"][None]}, state)
+    with pytest.raises(sb.ArgumentError, match=r"memory: .* is expected"):
+        kernel.forward(params, inputs | {"memory": inputs["memory"][:1]}, state)
+    with pytest.raises(sb.ArgumentError, match="context 'memory' is missing"):
+        kernel.stepper(params)
+    for asked in (
+        sb.c_source,
+        lambda cell: sb.derive(cell).jacobian("h", "h"),
+        lambda cell: sb.unroll(cell, 2),
+        sb.torch_source,
+        sb.verify,
+    ):
+        with pytest.raises(
+            sb.CellError, match=r"has the context 'memory'[\s\S]*test_contexts.py[\s\S]*Input\[\"s k\"\]"
+        ):
+            asked(attend)
+    with pytest.raises(sb.CellError, match="Context is a role of cells"):
+
+        @sb.loss
+        def wrong(h: State["n"], memory: Context["s k"]):
+            return sb.sum(h) + sb.sum(memory)
