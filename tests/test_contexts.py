@@ -10,6 +10,8 @@ import pytest
 import symbptt as sb
 from symbptt import Context, Index, Input, Output, Param, State, Target
 from symbptt.autodiff import bptt
+from symbptt.codegen.lower import sweep
+from symbptt.codegen.lower.families import total
 from tests.kernels import kernel_of, own_kernel_of
 
 Arrays = dict[str, Any]
@@ -280,6 +282,25 @@ def test_a_sum_over_all_samples_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
         _check(attend, sb.compile(attend), 3, 2)
 
 
+def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = sb.verify(scaled)
+    assert report.passed
+    assert "as states that stay" in str(report)
+    with pytest.raises(sb.ArgumentError, match="without truncation"):
+        sb.verify(kernel_of(attend, truncation=sb.Window(2)))
+    monkeypatch.setattr(sweep, "total", lambda s, node, out, add: total(s, node, out, False))
+    assert {"dgain_0", "dw"} <= {*sb.verify(scaled).wrong}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", [attend, looked_up, MODEL], ids=lambda target: target.name)
+def test_verify_proves_contexts(target: Any) -> None:
+    report = sb.verify(target, proof=True)
+    assert report.passed
+    assert report.proof is not None
+    assert {line.note for line in report.proof.lines} == {""}
+
+
 def test_errors_say_what_to_write() -> None:
     params, inputs, state = _data(attend, 3, 2)
     kernel = kernel_of(attend)
@@ -296,7 +317,7 @@ def test_errors_say_what_to_write() -> None:
         lambda cell: sb.derive(cell).jacobian("h", "h"),
         lambda cell: sb.unroll(cell, 2),
         sb.torch_source,
-        sb.verify,
+        lambda cell: sb.check_backward(cell, lambda params, inputs, state, sent: {}),
     ):
         with pytest.raises(
             sb.CellError, match=r"has the context 'memory'[\s\S]*test_contexts.py[\s\S]*Input\[\"s k\"\]"

@@ -19,6 +19,7 @@ from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.results import Grads
 from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.language.cell import Cell
+from symbptt.language.held import contexts_of
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
 from symbptt.notebook import preformatted
@@ -30,6 +31,7 @@ from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.forms import NOWHERE, form_rows, settled_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
+from symbptt.verification.held import HeldKernel
 from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of, predictions_of
@@ -44,6 +46,10 @@ from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
 from symbptt.verification.undefined import undefined
 
+OF_CONTEXTS = (
+    "contexts are compared, and proved, as states that stay as they are: of a context c, dc_0 is the gradient; "
+    "not compared: norms of monitor=True; not proved: truncation, the loops behind each pass, and losses of a cell alone"
+)
 OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
     "not measured: rounding; not proved: the loops behind each pass, and losses of a cell alone"
@@ -150,6 +156,9 @@ def verify(
     if is_pairs:
         kernel = PairedKernel(compile_cell(own) if kernel is None else kernel)
         inputs, params = given_parts(own, inputs), given_parts(own, params)
+    elif contexts_of(own):
+        kernel = HeldKernel(compile_cell(own) if kernel is None else kernel)
+        own = kernel.target
     asked = asked_of(own if kernel is None else kernel.target, inputs, params, domain)
     kernel = compile_cell(own) if kernel is None else kernel
     if kernel.clip_adjoint is not None:
@@ -168,13 +177,13 @@ def verify(
         seed=seed,
         given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
         settings=settings_of(kernel.target, asked),
-        remarks=(OF_PAIRS,) * (is_pairs and bool(proof)),
+        remarks=(OF_PAIRS,) * (is_pairs and bool(proof)) + (OF_CONTEXTS,) * isinstance(kernel, HeldKernel),
     )
     if not proof:
         return found
-    if is_pairs:
-        return replace(found, proof=proof_of(kernel if isinstance(target, Kernel) else kernel.target, seed, asked))
-    return replace(found, proof=proof_of(target, seed, asked), rounding=rounding_of(kernel, seed, asked))
+    proof_target = kernel if isinstance(target, Kernel) else kernel.target
+    rounding = None if is_pairs else rounding_of(kernel, seed, asked)
+    return replace(found, proof=proof_of(proof_target, seed, asked), rounding=rounding)
 
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:

@@ -22,6 +22,7 @@ from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.verification import oracle
 from symbptt.verification.comparison import FLOOR, Verdict, attempt, failed
+from symbptt.verification.held import HeldKernel
 from symbptt.verification.objective import cotangents_of_loss, cotangents_of_span, spans
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.pairs import PairedKernel
@@ -122,7 +123,7 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     if point.batch == 1:
         yield "without a batch axis", partial(_single, kernel, point, sent), partial(_first, base), SAME
     if _is_told(kernel) and point.inputs:  # which tell the number of samples
-        nothing = replace(point, state={})
+        nothing = replace(point, state=_needed(kernel, point))
         yield "without a state", partial(_called, kernel, nothing, sent), partial(_begun, kernel, point, sent), SAME
     if sent:
         last = {k: v[-1] for k, v in sent.items()}
@@ -144,7 +145,7 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     if not point.masks and hasattr(kernel.module, "stepper"):  # which a module of an older file lacks
         yield "one step at a time", partial(_stepped, kernel, point), partial(_run, kernel, point), NORMS
         if point.batch == 1:
-            begun = replace(point, state={}) if _is_told(kernel) and point.inputs else point
+            begun = replace(point, state=_needed(kernel, point)) if _is_told(kernel) and point.inputs else point
             wanted = partial(_run, kernel, begun)
             yield (
                 "one step of one sample",
@@ -162,11 +163,16 @@ def _forms(kernel: Kernel, point: Point, sent: Arrays, base: Results, is_complex
     yield "monitor=True", partial(run, monitor=True), lambda: base, SAME
     if isinstance(kernel.target, Cell):
         yield "a second backward pass of a run", partial(run, again=True), lambda: base, SAME
-    # The loops of complex numbers have no interpreter of pairs.
-    if not isinstance(kernel, PairedKernel) and (is_complex or isinstance(kernel.target, Cell)):
+    # The loops of complex numbers have no interpreter of pairs, and those of contexts none of states.
+    if not isinstance(kernel, PairedKernel | HeldKernel) and (is_complex or isinstance(kernel.target, Cell)):
         yield "monitor=True", partial(_norms, kernel, point, sent), partial(_norms_of_loops, kernel, point, sent), NORMS
     if isinstance(kernel.target, Model):
         yield "states at the end", partial(_ends, kernel, point), partial(_last_states, kernel.target, point), NORMS
+
+
+def _needed(kernel: Kernel, point: Point) -> Arrays:
+    """Return the states that a call cannot leave out: contexts, which begin with nothing."""
+    return {k: v for k, v in point.state.items() if isinstance(kernel, HeldKernel) and k in kernel.held}
 
 
 def _first_values(of: Any, point: Point) -> Results:
@@ -222,6 +228,7 @@ def _begun(kernel: Kernel, point: Point, sent: Arrays) -> Results:
     begun = {a.name: a.start for a in kernel.target.arguments if a.role == "state"}
     numbers = {k: point.params[start] if isinstance(start, str) else start for k, start in begun.items()}
     state = {k: np.zeros_like(v) + (0 if numbers[k] is None else numbers[k]) for k, v in point.state.items()}
+    state |= _needed(kernel, point)
     found = _called(kernel, replace(point, state=state), sent)
     added = {start: found["state"][k].sum(0) for k, start in begun.items() if isinstance(start, str)}
     return {**found, "params": {k: v + added.get(k, 0) for k, v in found["params"].items()}}

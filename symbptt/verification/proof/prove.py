@@ -12,6 +12,7 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel
 from symbptt.errors import one_line
 from symbptt.language.cell import Cell
+from symbptt.language.held import HeldCell
 from symbptt.language.model import Model
 from symbptt.language.pairs import PairedCell
 from symbptt.verification import oracle
@@ -48,7 +49,7 @@ def proof_of(target: Cell | Model | Kernel, seed: int, asked: Asked = NOTHING) -
     steps = [stepped.looped, *([cell.loss.step] if isinstance(cell, Model) else [])]
     functions = functions_in(steps)
     # Letters are real numbers, of which a function of a complex one is made in no polynomial way.
-    is_plain = not isinstance(target, Kernel) and not isinstance(stepped, PairedCell)
+    is_plain = not isinstance(target, Kernel) and not isinstance(stepped, PairedCell | HeldCell)
     proved = str(symbolic(stepped, asked, SECONDS)) if is_plain else ""
     return Proof(
         tuple(names), tuple(lines), _chance(stepped, cases), proved, line_of_rules(functions), wrong_rules(functions)
@@ -140,8 +141,13 @@ def _differing(subject: Subject, setting: Setting, case: Case, given: Found, nam
 
 
 def _is_monitored(subject: Subject, setting: Setting) -> bool:
-    """Answer whether norms are compared: loops are run without."""
-    return isinstance(subject.target, Cell) and not subject.words.startswith(LOOPS_OF) and setting.monitor
+    """Answer whether norms are compared: loops are run without, and a module has none of contexts."""
+    return (
+        isinstance(subject.target, Cell)
+        and not isinstance(subject.target, HeldCell)
+        and not subject.words.startswith(LOOPS_OF)
+        and setting.monitor
+    )
 
 
 def _same(wanted: Any, given: Any) -> bool:

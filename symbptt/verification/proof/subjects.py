@@ -17,10 +17,12 @@ from symbptt.codegen.program.program import program_of
 from symbptt.codegen.program.regions import place
 from symbptt.codegen.results import Grads
 from symbptt.language.cell import Cell
+from symbptt.language.held import HeldCell, HeldModel
 from symbptt.language.model import Model
 from symbptt.language.pairs import PairedCell, PairedModel
 from symbptt.language.truncation import Chunked, Window
 from symbptt.verification.blocks import Trusting, in_blocks
+from symbptt.verification.held import HeldKernel
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.pairs import PairedKernel
 from symbptt.verification.proof.general_loss import general_loss
@@ -54,7 +56,7 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         # Pieces by the bytes that a caller allows would be one piece of all few steps.
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
         yield of_kernel("this module", target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
-        if isinstance(target.target, Model) and not isinstance(target, PairedKernel):
+        if isinstance(target.target, Model) and not isinstance(target, PairedKernel | HeldKernel):
             # A loss calls the sweeps alone: what a caller gets of forward and backward is another path of the file.
             yield (
                 of_kernel("its forward and backward", of_cell(target), options),
@@ -63,10 +65,12 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         return
     shared = Shared()
     yield of_kernel("module", _compiled(target, shared, Options())), [*settings_of(target, PLAIN)]
-    for options in OPTIONS:
+    is_held = isinstance(target, HeldCell | HeldModel)
+    # A state that stays reaches as far as its steps, a context to all that read it: with truncation these are not the same.
+    for options in (o for o in OPTIONS if o.truncation is None or not is_held):
         few = [*settings_of(target, options.settings or FEW)]
         yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
-    if isinstance(target, PairedCell | PairedModel):
+    if is_held or isinstance(target, PairedCell | PairedModel):
         return
     for model in _models(target):
         yield from _of_model(model, shared, isinstance(target, Cell))
@@ -105,10 +109,12 @@ OF_LOSSES: dict[str, tuple[tuple[Any, Any], ...]] = {
 
 
 def _compiled(target: Cell | Model, shared: Shared, options: Options) -> Kernel:
-    """Return the kernel of a target; of one that is pairs of real numbers that of the complex one, which takes and gives their parts."""
-    whole = target.whole if isinstance(target, PairedCell | PairedModel) else target
+    """Return the kernel of a target; of one that is pairs of real numbers that of the complex one, which takes and gives their parts, and
+    of one whose contexts are states that of the one with contexts."""
+    is_held = isinstance(target, HeldCell | HeldModel)
+    whole = target.whole if isinstance(target, PairedCell | PairedModel | HeldCell | HeldModel) else target
     found = compiled(whole, shared, None, options.truncation, options.clip_adjoint, options.memory)
-    return found if whole is target else PairedKernel(found)
+    return found if whole is target else HeldKernel(found) if is_held else PairedKernel(found)
 
 
 def of_kernel(words: str, kernel: Kernel, options: Options | None = None) -> Subject:
