@@ -293,6 +293,7 @@ def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.long
+@pytest.mark.proof
 @pytest.mark.parametrize("target", [attend, looked_up, MODEL], ids=lambda target: target.name)
 def test_verify_proves_contexts(target: Any) -> None:
     report = sb.verify(target, proof=True)
