@@ -59,7 +59,10 @@ def test_wheel_holds_every_module_once(wheel: Path) -> None:
     generator = {"symbptt" / path.relative_to(ROOT) for path in (ROOT / "codegen").rglob("*.py")}
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    data = {Path("symbptt") / path for path in ("py.typed", "webpage/math.woff2", "webpage/MATH-FONT.txt", "codegen/targets/c99/sbrt.h")}
+    data = {
+        Path("symbptt") / path
+        for path in ("py.typed", "webpage/math.woff2", "webpage/MATH-FONT.txt", "codegen/targets/c99/sbrt.h")
+    }
     assert sorted(names) == sorted(path.as_posix() for path in library | generator | data)
 
 

@@ -62,8 +62,8 @@ def main(seconds: float = 2.0) -> None:
             runs = {"worn": partial(run, worn, one), "new": partial(run, new, one)}
             after = ratio(times_in_turns(runs, seconds, time.process_time), "worn", "new")
             following, same = shapes(1), shapes(1)
-            runs = {"worn": lambda: run(worn, next(following)), "none": lambda: run(none, next(same))}  # noqa: B023
-            varying = ratio(times_in_turns(runs, seconds, time.process_time), "worn", "none")
+            turns = {"worn": lambda: run(worn, next(following)), "none": lambda: run(none, next(same))}  # noqa: B023
+            varying = ratio(times_in_turns(turns, seconds, time.process_time), "worn", "none")
             run(whole, (100, 32))
             words = f"after {BATCHES} batches {after:.2f}, while shapes vary {varying:.2f}"
             print(f"{name} n={n}: {words}, holds {held / whole.nbytes:.1f} times one call", flush=True)

@@ -70,6 +70,7 @@ import numpy as np
 
 PARAMS = ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
 INPUTS = ("x",)
+CONTEXTS = ()
 STATES = ("h",)
 TARGETS = ()
 ARGUMENTS = ("x", "h", "Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn", "cn")
@@ -100,16 +101,16 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 9e5e5b55'
+MARK = 'gru aef00d9b'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.ascontiguousarray(np.stack([Ur.T, Uz.T]))      # Ur; Uz
-    W_gates = np.ascontiguousarray(np.stack([Wr.T, Wz.T]))      # Wr; Wz
-    b_gates = np.stack([br, bz])                                # br; bz
+    U_gates = np.ascontiguousarray(np.stack([-Ur.T, -Uz.T]))    # -Ur; -Uz
+    W_gates = np.ascontiguousarray(np.stack([-Wr.T, -Wz.T]))    # -Wr; -Wz
+    b_gates = np.stack([-br, -bz])                              # -br; -bz
     UnT = np.ascontiguousarray(Un.T)                            # Unᵀ
     masked = active is not None or reset is not None
     h_buffer, h_prev, h = _buffers(start["h"], T, masked)
@@ -130,7 +131,7 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
         a_n_in_b = a_n_in[:K]
         x_b_1 = x_b.reshape(K * B, m)
         np.matmul(x_b_1, W_gates, out=gates_in_b.reshape(2, K * B, n))
-        np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wr x_t + br; Wz x_t + bz
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)           # -(Wr x_t + br); -(Wz x_t + bz)
         np.matmul(x_b_1, WnT, out=a_n_in_b.reshape(K * B, n))
         np.add(a_n_in_b, bn, out=a_n_in_b)                      # Wn x_t + bn
         for t, h_prev_t, gates_t, UnT_h_t, n_1_t, r_t, z_t, h_t, gates_in_1_t, a_n_in_t in zip(
@@ -140,7 +141,6 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
                 _enter(t, ((h_0, h_buffer, h_prev),), active, reset)
             np.matmul(h_prev_t, U_gates, out=gates_t)
             np.add(gates_t, gates_in_1_t, out=gates_t)
-            np.negative(gates_t, out=gates_t)
             np.exp(gates_t, out=gates_t)
             np.add(one, gates_t, out=gates_t)
             np.divide(one, gates_t, out=gates_t)  # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
@@ -237,9 +237,9 @@ def _once(a, sizes, B, dtype):
     Wr, Ur, br, Wz, Uz, bz, Wn, Un, bn, cn = (a[k] for k in ("Wr", "Ur", "br", "Wz", "Uz", "bz", "Wn", "Un", "bn",
         "cn"))
     n = sizes["n"]
-    U_gates = np.ascontiguousarray(np.stack([Ur.T, Uz.T]))      # Ur; Uz
-    W_gates = np.ascontiguousarray(np.stack([Wr.T, Wz.T]))      # Wr; Wz
-    b_gates = np.stack([br, bz])                                # br; bz
+    U_gates = np.ascontiguousarray(np.stack([-Ur.T, -Uz.T]))    # -Ur; -Uz
+    W_gates = np.ascontiguousarray(np.stack([-Wr.T, -Wz.T]))    # -Wr; -Wz
+    b_gates = np.stack([-br, -bz])                              # -br; -bz
     UnT = np.array(Un.T, order="C")                             # Unᵀ
     return (Wn, bn, cn, U_gates, W_gates, b_gates, UnT)
 
@@ -249,7 +249,7 @@ def _step(tape, given, sizes, B, dtype):
     n = sizes["n"]
     x, h = given
     # r_t = σ(Wr x_t + br + Ur h_{t-1}); z_t = σ(Wz x_t + bz + Uz h_{t-1})
-    gates = 1 / (1 + np.exp(-(h @ U_gates + x @ W_gates + b_gates[:, None])))
+    gates = 1 / (1 + np.exp(h @ U_gates + x @ W_gates + b_gates[:, None]))
     # h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
     h_1 = (1 - gates[1]) * np.tanh(x @ Wn.T + bn + gates[0] * (h @ UnT + cn)) + gates[1] * h
     return {"h": h_1}, {}
@@ -316,10 +316,11 @@ def forward(
 ) -> Run:
     """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
 
-    inputs (T, B, ...), state (B, ...), or both without B for one sample; a state that is not given is what it begins with, zero as a
-    rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a sample keeps its last state and its outputs are zero. Where
-    `reset`, (T, B) bool, is true, the state is the initial one again before that step. The run refers to what it was given: change
-    arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
+    inputs (T, B, ...), state (B, ...), or both without B for one sample, a context among the inputs (B, ...), or without B for all; a
+    state that is not given is what it begins with, zero as a rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a
+    sample keeps its last state and its outputs are zero. Where `reset`, (T, B) bool, is true, the state is the initial one again before
+    that step. The run refers to what it was given: change arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes),
+    keeps memory between calls; the module has its own.
     """
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
@@ -344,8 +345,8 @@ def backward(
     monitor: bool = False,
     workspace: Workspace | None = None,
 ) -> Grads:
-    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.state`, each by name and
-    of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
+    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.contexts`, `.state`, each
+    by name and of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
 
     cotangents (T, B, ...), or (B, ...) of the last step alone; what is not named has none. From the length of a sample on its states
     are those of its last step, and its outputs are zero.
@@ -370,13 +371,16 @@ def _called(params, inputs, targets, state, steps, lengths, reset, workspace):
 
 
 class Stepper:
-    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds a copy of the parameters: what they alone
+    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds copies of parameters and contexts: what they alone
     determine, packed and turned weights among it, is made once."""
 
-    def __init__(self, params) -> None:
+    def __init__(self, params, contexts) -> None:
         params = {} if params is None and not PARAMS else params
         _names("parameter", params, PARAMS, PARAMS)
         self.params = {k: _own(k, params[k]) for k in PARAMS}
+        contexts = {} if contexts is None else contexts
+        _names("context", contexts, CONTEXTS, CONTEXTS)
+        self.contexts = {k: _array(k, contexts[k], len(SHAPES[k].split()), 1).copy() for k in CONTEXTS}
         self.forms = None
         self.left = None
         self.known = None
@@ -419,7 +423,7 @@ class Stepper:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
         _names("input", inputs, INPUTS, INPUTS)
         one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
-        a, sizes, _, B, dtype, batched = _arguments(self.params, one, state, None if INPUTS else 1)
+        a, sizes, _, B, dtype, batched = _arguments(self.params, one | self.contexts, state, None if INPUTS else 1)
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):
             self.a, self.sizes, self.B, self.dtype, self.known = a, sizes, B, dtype, (sizes, B, dtype)
@@ -437,9 +441,9 @@ class Stepper:
         return _shapes(**self.sizes)[size][0] if size else np.inf
 
 
-def stepper(params: dict[str, np.ndarray]) -> Stepper:
-    """Return what runs the cell with these parameters one step at a time: `state, outputs = stepper(inputs, state)`."""
-    return Stepper(params)
+def stepper(params: dict[str, np.ndarray], contexts: dict[str, np.ndarray] | None = None) -> Stepper:
+    """Return what runs the cell with these parameters and contexts step by step: `state, outputs = stepper(inputs, state)`."""
+    return Stepper(params, contexts)
 
 
 def _own(name, value):
@@ -695,6 +699,9 @@ def _norm(x):
     return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
 
 
+OUTSIDE = (*INPUTS, *CONTEXTS)
+
+
 def _plain(name, value):
     """Return a plain array of a value, in the machine's byte order."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
@@ -795,7 +802,7 @@ def _given(params, inputs, state, targets):
     params = {} if params is None and not PARAMS else params
     inputs, state = ({} if v is None else v for v in (inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
-    _names("input", inputs, INPUTS, INPUTS)
+    _names("input", inputs, OUTSIDE, OUTSIDE)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
@@ -994,8 +1001,8 @@ class Run:
 
 
 class Grads:
-    """Gradients by name: `params`, `inputs` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints of states
-    at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
+    """Gradients by name: `params`, `inputs`, `contexts` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints
+    of states at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
 
     def __init__(
         self,
@@ -1006,6 +1013,7 @@ class Grads:
         final: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+        self.contexts = {}
 
     def __repr__(self) -> str:
         return f"<gradients: {_listed(**self.__dict__)}>"
@@ -1038,6 +1046,11 @@ def _frozen(arrays, batched):
     return arrays
 
 
+LATELY = 64  # times that arrays are given back until one of a size that nobody asked for is let go of
+OLD = 8  # those until an array also serves what needs less: a call by itself has one array for each size
+ROOMY = 1.25  # how many times as large as what is needed such an array may be
+
+
 class Workspace:
     """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
 
@@ -1046,7 +1059,10 @@ class Workspace:
         if not (number and limit >= 0):
             raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
         self.limit = limit
-        self.rooms = {}
+        self.rooms = {}  # by their bytes
+        self.born = {}  # when each of these sizes came
+        self.used = {}  # when it was given back the last time
+        self.time = 0
 
     def __repr__(self) -> str:
         return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
@@ -1057,21 +1073,49 @@ class Workspace:
     @property
     def nbytes(self) -> int:
         """The bytes that it holds."""
-        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+        return sum(size * len(free) for size, free in list(self.rooms.items()))
 
     def room(self, shape: tuple[int, ...], dtype) -> np.ndarray:
-        """Return an array to write into, one that was given back or a new one."""
+        """Return an array to write into: one that was given back, of as many bytes or a part of a larger one, or a new one."""
+        needed = np.dtype(dtype).itemsize
+        for n in shape:
+            needed *= n
+        found = self._taken(needed)
+        if found is None and self.time > OLD:
+            larger = (size for size in list(self.rooms) if needed < size <= ROOMY * needed and self._is_old(size))
+            found = next((x for x in map(self._taken, sorted(larger)) if x is not None), None)
+        return np.empty(shape, dtype) if found is None else np.ndarray(shape, dtype, found)
+
+    def _taken(self, size: int) -> np.ndarray | None:
+        """Return an array of so many bytes, if there is one."""
         try:
-            return self.rooms[shape, dtype].pop()
+            return self.rooms[size].pop()
         except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-            return np.empty(shape, dtype)
+            return None
+
+    def _is_old(self, size: int) -> bool:
+        return self.time - self.born.get(size, self.time) > OLD
 
     def give(self, rooms) -> None:
-        """Take back arrays that nothing reads any more."""
+        """Take back arrays that nothing reads any more, and let go of what is too much, and of sizes not used lately."""
+        self.time += 1
         for room in rooms:
-            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+            room = room if room.base is None else room.base
+            if room.nbytes not in self.rooms:
+                self.born[room.nbytes] = self.time
+            self.rooms.setdefault(room.nbytes, []).append(room)
+            self.used[room.nbytes] = self.time
+        for size in list(self.rooms):
+            if self.time - self.used.get(size, self.time) > LATELY:
+                self._let_go(size)
         if self.nbytes > self.limit:
-            self.rooms.clear()
+            for size in sorted(self.rooms, key=lambda size: self.used.get(size, 0)):
+                if self.nbytes > self.limit:
+                    self._let_go(size)
+
+    def _let_go(self, size: int) -> None:
+        for found in (self.rooms, self.born, self.used):
+            found.pop(size, None)
 
 
 WORKSPACE = Workspace(HELD)  # of calls that are not given another
@@ -1129,7 +1173,7 @@ class _Draw:
         reset = random.random((T, B)) < 0.4 if "reset" in case else None
         self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
         self.whole = "lengths" not in case and reset is None
-        self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
+        self.run = forward(*map(self.of, (PARAMS, OUTSIDE, STATES)), steps=T, **self.masks)
         self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
         for v in self.sent.values() if self.last else ():
             v[:-1] = 0
@@ -1144,7 +1188,7 @@ class _Draw:
         found = object.__new__(_Draw)
         found.__dict__ |= self.__dict__
         found.a = {k: v.take(0, LEAD[k] - 1) if k in LEAD else v for k, v in self.a.items()}
-        found.run = forward(*map(found.of, (PARAMS, INPUTS, STATES)), steps=self.T)
+        found.run = forward(*map(found.of, (PARAMS, OUTSIDE, STATES)), steps=self.T)
         found.sent, found.ends = {k: v[:, 0] for k, v in self.sent.items()}, np.zeros(0, int)
         return found
 
@@ -1230,6 +1274,7 @@ def _other_forms(draw, found, sent, what):
         pairs = {k: (told[k], v[:, 0]) for k, v in (draw.run.states | draw.run.outputs).items()}
         pairs |= {f"d{k}": (one.params[k], v) for k, v in found.params.items()}
         pairs |= {f"d{k}": (one.inputs[k], v[:, 0]) for k, v in found.inputs.items()}
+        pairs |= {f"d{k}": (one.contexts[k], v[0]) for k, v in found.contexts.items()}
         pairs |= {f"d{k}_0": (one.state[k], v[0]) for k, v in found.state.items()}
         wrong |= {k: "one sample without an axis of samples" for k, pair in pairs.items() if not _is_same(*pair)}
     return {k: (np.inf, words) for k, words in wrong.items()}
@@ -1252,7 +1297,7 @@ def _wrong_norms(draw, given, all_sent):
 
 def _wrong_steps(draw):
     """Return the states and outputs that a stepper gives wrong."""
-    step, state, rows = stepper(draw.of(PARAMS)), draw.of(STATES), []
+    step, state, rows = stepper(draw.of(PARAMS), draw.of(CONTEXTS)), draw.of(STATES), []
     for t in range(draw.T):
         state, outputs = step({k: draw.a[k][t] for k in INPUTS}, state)
         rows.append(state | outputs)
@@ -1274,7 +1319,7 @@ def _blocks_of(names):
 def _errors(draw, found, names, score, sent):
     """Return the error of each block along a random direction, and how that was found; none where the forward pass has no
     finite value or derivative."""
-    given = found.params | found.inputs | found.state
+    given = found.params | found.inputs | found.contexts | found.state
     signs = {
         k: draw.random.choice([-1, 1], v.shape) * draw.random.uniform(0.5, 1.5, v.shape) for k, v in draw.a.items()
     }

@@ -80,6 +80,7 @@ import numpy as np
 
 PARAMS = ("Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo")
 INPUTS = ("x",)
+CONTEXTS = ()
 STATES = ("h", "c")
 TARGETS = ()
 ARGUMENTS = ("x", "h", "c", "Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug", "bg", "Wo", "Uo", "bo")
@@ -110,16 +111,16 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 001377f0'
+MARK = 'lstm 95749092'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
     x, h_0, c_0, Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (a[k] for k in ARGUMENTS)
     m, n = (sizes[k] for k in ("m", "n"))
     # before the loop: what needs no state
-    U_gates = np.ascontiguousarray(np.stack([Ui.T, Uf.T, Uo.T, Ug.T]))  # Ui; Uf; Uo; Ug
-    W_gates = np.ascontiguousarray(np.stack([Wi.T, Wf.T, Wo.T, Wg.T]))  # Wi; Wf; Wo; Wg
-    b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
+    U_gates = np.ascontiguousarray(np.stack([-Ui.T, -Uf.T, -Uo.T, Ug.T]))  # -Ui; -Uf; -Uo; Ug
+    W_gates = np.ascontiguousarray(np.stack([-Wi.T, -Wf.T, -Wo.T, Wg.T]))  # -Wi; -Wf; -Wo; Wg
+    b_gates = np.stack([-bi, -bf, -bo, bg])                     # -bi; -bf; -bo; bg
     masked = active is not None or reset is not None
     (h_buffer, h_prev, h), (c_buffer, c_prev, c) = (_buffers(start[k], T, masked) for k in STATES)
     K = _steps(T, B, 4*n, 512)                                  # steps in a block: what it computes stays in the cache
@@ -137,17 +138,16 @@ def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
         K = hi - lo
         gates_in_b = gates_in[:, :K]
         np.matmul(x[lo:hi].reshape(K * B, m), W_gates, out=gates_in_b.reshape(4, K * B, n))
-        np.add(gates_in_b, b_gates_1, out=gates_in_b)           # Wi x_t + bi; Wf x_t + bf; Wo x_t + bo; Wg x_t + bg
+        np.add(gates_in_b, b_gates_1, out=gates_in_b)  # -(Wi x_t + bi); -(Wf x_t + bf); -(Wo x_t + bo); Wg x_t + bg
         for t, h_prev_t, gates_t, g_t, f_t, c_prev_t, c_t, i_t, tanh_c_t, h_t, o_t, gates_in_1_t in zip(
                 range(lo, hi), *(v[lo:hi] for v in (h_prev, gates, g, f, c_prev, c, i, tanh_c, h, o)), gates_in_1[:K]):
             if masked:
                 _enter(t, ((h_0, h_buffer, h_prev), (c_0, c_buffer, c_prev)), active, reset)
             np.matmul(h_prev_t, U_gates, out=a_gates)
-            # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t +
-            #   bo + Uo h_{t-1}; a_{g,t} = Wg x_t + bg + Ug h_{t-1}
+            # -a_{i,t} = -(Wi x_t + bi + Ui h_{t-1}); -a_{f,t} = -(Wf x_t + bf + Uf h_{t-1}); -a_{o,t} =
+            #   -(Wo x_t + bo + Uo h_{t-1}); a_{g,t} = Wg x_t + bg + Ug h_{t-1}
             np.add(a_gates, gates_in_1_t, out=a_gates)
-            np.negative(a_gates_1, out=gates_t)
-            np.exp(gates_t, out=gates_t)
+            np.exp(a_gates_1, out=gates_t)
             np.add(one, gates_t, out=gates_t)
             np.divide(one, gates_t, out=gates_t)                # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
             np.tanh(a_gates_2, out=g_t)                         # g_t = tanh(a_{g,t})
@@ -253,9 +253,9 @@ def _once(a, sizes, B, dtype):
     Wi, Ui, bi, Wf, Uf, bf, Wg, Ug, bg, Wo, Uo, bo = (a[k] for k in ("Wi", "Ui", "bi", "Wf", "Uf", "bf", "Wg", "Ug",
         "bg", "Wo", "Uo", "bo"))
     n = sizes["n"]
-    U_gates = np.ascontiguousarray(np.stack([Ui.T, Uf.T, Uo.T, Ug.T]))  # Ui; Uf; Uo; Ug
-    W_gates = np.ascontiguousarray(np.stack([Wi.T, Wf.T, Wo.T, Wg.T]))  # Wi; Wf; Wo; Wg
-    b_gates = np.stack([bi, bf, bo, bg])                        # bi; bf; bo; bg
+    U_gates = np.ascontiguousarray(np.stack([-Ui.T, -Uf.T, -Uo.T, Ug.T]))  # -Ui; -Uf; -Uo; Ug
+    W_gates = np.ascontiguousarray(np.stack([-Wi.T, -Wf.T, -Wo.T, Wg.T]))  # -Wi; -Wf; -Wo; Wg
+    b_gates = np.stack([-bi, -bf, -bo, bg])                     # -bi; -bf; -bo; bg
     return (U_gates, W_gates, b_gates)
 
 
@@ -263,10 +263,10 @@ def _step(tape, given, sizes, B, dtype):
     U_gates, W_gates, b_gates = tape
     n = sizes["n"]
     x, h, c = given
-    # a_{i,t} = Wi x_t + bi + Ui h_{t-1}; a_{f,t} = Wf x_t + bf + Uf h_{t-1}; a_{o,t} = Wo x_t + bo + Uo h_{t-1};
-    #   a_{g,t} = Wg x_t + bg + Ug h_{t-1}
+    # -a_{i,t} = -(Wi x_t + bi + Ui h_{t-1}); -a_{f,t} = -(Wf x_t + bf + Uf h_{t-1}); -a_{o,t} = -(Wo x_t + bo +
+    #   Uo h_{t-1}); a_{g,t} = Wg x_t + bg + Ug h_{t-1}
     a_gates = h @ U_gates + x @ W_gates + b_gates[:, None]
-    gates = 1 / (1 + np.exp(-a_gates[:3]))                      # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
+    gates = 1 / (1 + np.exp(a_gates[:3]))                       # i_t = σ(a_{i,t}); f_t = σ(a_{f,t}); o_t = σ(a_{o,t})
     c_1 = gates[1] * c + gates[0] * np.tanh(a_gates[3])         # c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
     h_1 = gates[2] * np.tanh(c_1)                               # h_t = o_t ⊙ tanh(c_t)
     return {"h": h_1, "c": c_1}, {}
@@ -333,10 +333,11 @@ def forward(
 ) -> Run:
     """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
 
-    inputs (T, B, ...), state (B, ...), or both without B for one sample; a state that is not given is what it begins with, zero as a
-    rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a sample keeps its last state and its outputs are zero. Where
-    `reset`, (T, B) bool, is true, the state is the initial one again before that step. The run refers to what it was given: change
-    arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
+    inputs (T, B, ...), state (B, ...), or both without B for one sample, a context among the inputs (B, ...), or without B for all; a
+    state that is not given is what it begins with, zero as a rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a
+    sample keeps its last state and its outputs are zero. Where `reset`, (T, B) bool, is true, the state is the initial one again before
+    that step. The run refers to what it was given: change arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes),
+    keeps memory between calls; the module has its own.
     """
     call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
     plan = _prepared(call, False)
@@ -361,8 +362,8 @@ def backward(
     monitor: bool = False,
     workspace: Workspace | None = None,
 ) -> Grads:
-    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.state`, each by name and
-    of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
+    """Return the gradients of sum(cotangent * value) over all states and outputs named: `.params`, `.inputs`, `.contexts`, `.state`, each
+    by name and of the shape of its argument; with `monitor` `.flow`, the norm of each state's adjoint after every step, (T,).
 
     cotangents (T, B, ...), or (B, ...) of the last step alone; what is not named has none. From the length of a sample on its states
     are those of its last step, and its outputs are zero.
@@ -387,13 +388,16 @@ def _called(params, inputs, targets, state, steps, lengths, reset, workspace):
 
 
 class Stepper:
-    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds a copy of the parameters: what they alone
+    """Runs a cell step by step: `state, outputs = stepper(inputs, state)`. It holds copies of parameters and contexts: what they alone
     determine, packed and turned weights among it, is made once."""
 
-    def __init__(self, params) -> None:
+    def __init__(self, params, contexts) -> None:
         params = {} if params is None and not PARAMS else params
         _names("parameter", params, PARAMS, PARAMS)
         self.params = {k: _own(k, params[k]) for k in PARAMS}
+        contexts = {} if contexts is None else contexts
+        _names("context", contexts, CONTEXTS, CONTEXTS)
+        self.contexts = {k: _array(k, contexts[k], len(SHAPES[k].split()), 1).copy() for k in CONTEXTS}
         self.forms = None
         self.left = None
         self.known = None
@@ -436,7 +440,7 @@ class Stepper:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
         _names("input", inputs, INPUTS, INPUTS)
         one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
-        a, sizes, _, B, dtype, batched = _arguments(self.params, one, state, None if INPUTS else 1)
+        a, sizes, _, B, dtype, batched = _arguments(self.params, one | self.contexts, state, None if INPUTS else 1)
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):
             self.a, self.sizes, self.B, self.dtype, self.known = a, sizes, B, dtype, (sizes, B, dtype)
@@ -454,9 +458,9 @@ class Stepper:
         return _shapes(**self.sizes)[size][0] if size else np.inf
 
 
-def stepper(params: dict[str, np.ndarray]) -> Stepper:
-    """Return what runs the cell with these parameters one step at a time: `state, outputs = stepper(inputs, state)`."""
-    return Stepper(params)
+def stepper(params: dict[str, np.ndarray], contexts: dict[str, np.ndarray] | None = None) -> Stepper:
+    """Return what runs the cell with these parameters and contexts step by step: `state, outputs = stepper(inputs, state)`."""
+    return Stepper(params, contexts)
 
 
 def _own(name, value):
@@ -712,6 +716,9 @@ def _norm(x):
     return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
 
 
+OUTSIDE = (*INPUTS, *CONTEXTS)
+
+
 def _plain(name, value):
     """Return a plain array of a value, in the machine's byte order."""
     if isinstance(value, (np.ma.MaskedArray, np.matrix)):
@@ -812,7 +819,7 @@ def _given(params, inputs, state, targets):
     params = {} if params is None and not PARAMS else params
     inputs, state = ({} if v is None else v for v in (inputs, state))
     _names("parameter", params, PARAMS, PARAMS)
-    _names("input", inputs, INPUTS, INPUTS)
+    _names("input", inputs, OUTSIDE, OUTSIDE)
     _names("state", state, STATES, ())
     if targets is not None or TARGETS:
         _names("target", {} if targets is None else targets, TARGETS, () if targets is None else TARGETS)
@@ -1011,8 +1018,8 @@ class Run:
 
 
 class Grads:
-    """Gradients by name: `params`, `inputs` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints of states
-    at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
+    """Gradients by name: `params`, `inputs`, `contexts` and `state`, each of the shape of its argument; `flow`, the norms of the adjoints
+    of states at every step, (T,), else None; `final`, of a loss, the states at the end of each sample, else None."""
 
     def __init__(
         self,
@@ -1023,6 +1030,7 @@ class Grads:
         final: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.params, self.inputs, self.state, self.flow, self.final = params, inputs, state, flow, final
+        self.contexts = {}
 
     def __repr__(self) -> str:
         return f"<gradients: {_listed(**self.__dict__)}>"
@@ -1055,6 +1063,11 @@ def _frozen(arrays, batched):
     return arrays
 
 
+LATELY = 64  # times that arrays are given back until one of a size that nobody asked for is let go of
+OLD = 8  # those until an array also serves what needs less: a call by itself has one array for each size
+ROOMY = 1.25  # how many times as large as what is needed such an array may be
+
+
 class Workspace:
     """Arrays that nothing reads any more, at most `limit` bytes of them, for calls to come: memory that the process has."""
 
@@ -1063,7 +1076,10 @@ class Workspace:
         if not (number and limit >= 0):
             raise ArgumentError(f"limit: a number of bytes is expected, got {limit!r}; write Workspace(limit=2**28)")
         self.limit = limit
-        self.rooms = {}
+        self.rooms = {}  # by their bytes
+        self.born = {}  # when each of these sizes came
+        self.used = {}  # when it was given back the last time
+        self.time = 0
 
     def __repr__(self) -> str:
         return f"<workspace: {self.nbytes:,} of {self.limit:,} bytes>"
@@ -1074,21 +1090,49 @@ class Workspace:
     @property
     def nbytes(self) -> int:
         """The bytes that it holds."""
-        return sum(room.nbytes for free in list(self.rooms.values()) for room in free)
+        return sum(size * len(free) for size, free in list(self.rooms.items()))
 
     def room(self, shape: tuple[int, ...], dtype) -> np.ndarray:
-        """Return an array to write into, one that was given back or a new one."""
+        """Return an array to write into: one that was given back, of as many bytes or a part of a larger one, or a new one."""
+        needed = np.dtype(dtype).itemsize
+        for n in shape:
+            needed *= n
+        found = self._taken(needed)
+        if found is None and self.time > OLD:
+            larger = (size for size in list(self.rooms) if needed < size <= ROOMY * needed and self._is_old(size))
+            found = next((x for x in map(self._taken, sorted(larger)) if x is not None), None)
+        return np.empty(shape, dtype) if found is None else np.ndarray(shape, dtype, found)
+
+    def _taken(self, size: int) -> np.ndarray | None:
+        """Return an array of so many bytes, if there is one."""
         try:
-            return self.rooms[shape, dtype].pop()
+            return self.rooms[size].pop()
         except (KeyError, IndexError):  # asked, not looked up first: another thread may take the last one
-            return np.empty(shape, dtype)
+            return None
+
+    def _is_old(self, size: int) -> bool:
+        return self.time - self.born.get(size, self.time) > OLD
 
     def give(self, rooms) -> None:
-        """Take back arrays that nothing reads any more."""
+        """Take back arrays that nothing reads any more, and let go of what is too much, and of sizes not used lately."""
+        self.time += 1
         for room in rooms:
-            self.rooms.setdefault((room.shape, room.dtype), []).append(room)
+            room = room if room.base is None else room.base
+            if room.nbytes not in self.rooms:
+                self.born[room.nbytes] = self.time
+            self.rooms.setdefault(room.nbytes, []).append(room)
+            self.used[room.nbytes] = self.time
+        for size in list(self.rooms):
+            if self.time - self.used.get(size, self.time) > LATELY:
+                self._let_go(size)
         if self.nbytes > self.limit:
-            self.rooms.clear()
+            for size in sorted(self.rooms, key=lambda size: self.used.get(size, 0)):
+                if self.nbytes > self.limit:
+                    self._let_go(size)
+
+    def _let_go(self, size: int) -> None:
+        for found in (self.rooms, self.born, self.used):
+            found.pop(size, None)
 
 
 WORKSPACE = Workspace(HELD)  # of calls that are not given another
@@ -1146,7 +1190,7 @@ class _Draw:
         reset = random.random((T, B)) < 0.4 if "reset" in case else None
         self.masks = {"lengths": self.ends if "lengths" in case else None, "reset": reset}
         self.whole = "lengths" not in case and reset is None
-        self.run = forward(*map(self.of, (PARAMS, INPUTS, STATES)), steps=T, **self.masks)
+        self.run = forward(*map(self.of, (PARAMS, OUTSIDE, STATES)), steps=T, **self.masks)
         self.sent = {k: random.standard_normal(v.shape) for k, v in (self.run.states | self.run.outputs).items()}
         for v in self.sent.values() if self.last else ():
             v[:-1] = 0
@@ -1161,7 +1205,7 @@ class _Draw:
         found = object.__new__(_Draw)
         found.__dict__ |= self.__dict__
         found.a = {k: v.take(0, LEAD[k] - 1) if k in LEAD else v for k, v in self.a.items()}
-        found.run = forward(*map(found.of, (PARAMS, INPUTS, STATES)), steps=self.T)
+        found.run = forward(*map(found.of, (PARAMS, OUTSIDE, STATES)), steps=self.T)
         found.sent, found.ends = {k: v[:, 0] for k, v in self.sent.items()}, np.zeros(0, int)
         return found
 
@@ -1247,6 +1291,7 @@ def _other_forms(draw, found, sent, what):
         pairs = {k: (told[k], v[:, 0]) for k, v in (draw.run.states | draw.run.outputs).items()}
         pairs |= {f"d{k}": (one.params[k], v) for k, v in found.params.items()}
         pairs |= {f"d{k}": (one.inputs[k], v[:, 0]) for k, v in found.inputs.items()}
+        pairs |= {f"d{k}": (one.contexts[k], v[0]) for k, v in found.contexts.items()}
         pairs |= {f"d{k}_0": (one.state[k], v[0]) for k, v in found.state.items()}
         wrong |= {k: "one sample without an axis of samples" for k, pair in pairs.items() if not _is_same(*pair)}
     return {k: (np.inf, words) for k, words in wrong.items()}
@@ -1269,7 +1314,7 @@ def _wrong_norms(draw, given, all_sent):
 
 def _wrong_steps(draw):
     """Return the states and outputs that a stepper gives wrong."""
-    step, state, rows = stepper(draw.of(PARAMS)), draw.of(STATES), []
+    step, state, rows = stepper(draw.of(PARAMS), draw.of(CONTEXTS)), draw.of(STATES), []
     for t in range(draw.T):
         state, outputs = step({k: draw.a[k][t] for k in INPUTS}, state)
         rows.append(state | outputs)
@@ -1291,7 +1336,7 @@ def _blocks_of(names):
 def _errors(draw, found, names, score, sent):
     """Return the error of each block along a random direction, and how that was found; none where the forward pass has no
     finite value or derivative."""
-    given = found.params | found.inputs | found.state
+    given = found.params | found.inputs | found.contexts | found.state
     signs = {
         k: draw.random.choice([-1, 1], v.shape) * draw.random.uniform(0.5, 1.5, v.shape) for k, v in draw.a.items()
     }
