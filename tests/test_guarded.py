@@ -85,4 +85,4 @@ def test_fault_that_was_there_once_is_found_again(name: str, monkeypatch: pytest
 @pytest.mark.long
 def test_faults_are_found_by_random_cells_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Theorem, "euclidean_constant", 1e-3)
-    assert exceeded(range(200))[0]
+    assert any(exceeded([seed])[0] for seed in range(200))

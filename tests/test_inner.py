@@ -102,7 +102,7 @@ def test_texts_of_theorems_grow_as_the_rounds(name):
 @pytest.mark.long
 def test_texts_without_cuts_between_rounds_grow_faster_and_are_seen(monkeypatch):
     monkeypatch.setattr(local, "_is_long", lambda of, node: False)
-    (_, first), (_, second) = text_of("sinkhorn", 6), text_of("sinkhorn", 12)
+    (_, first), (_, second) = text_of("sinkhorn", 4), text_of("sinkhorn", 8)
     assert second > 3 * (first + 1_000)
 
 
