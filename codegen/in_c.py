@@ -8,7 +8,7 @@ a monitor, each made and compiled when it is first called.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from symbptt.codegen.compiler import Compiler, library
 from symbptt.codegen.loop_ir.interpret import evaluated
-from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function, Port, View
-from symbptt.codegen.loop_ir.views import stride
+from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Function, Port, View
+from symbptt.codegen.loop_ir.views import is_whole, stride
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
 from symbptt.codegen.program.head import Head
@@ -28,9 +28,10 @@ from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flat, Flats, flats_of
 from symbptt.codegen.targets.c99.module import equations_of
-from symbptt.ir.shape import Size
+from symbptt.ir.shape import named_size
 
 Array = NDArray[Any]
+Part = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
 Arrays = dict[str, Any]
 DATA = ("param", "const", "input", "index", "target", "state")
 """The groups of arguments that a call has by name."""
@@ -101,6 +102,16 @@ class InC:
         return module
 
 
+@dataclass(frozen=True)
+class _Sized:
+    """What a C function is called with at some sizes: these, the shapes of its arrays, and its results by group: names, buffers, and
+    where the elements of one lie that is not all of its buffer."""
+
+    numbers: Any
+    shapes: tuple[tuple[int, ...], ...]
+    results: Mapping[str, Sequence[tuple[str, str, Part]]]
+
+
 @dataclass
 class _Function:
     """A C function that was compiled for a type of numbers."""
@@ -108,61 +119,77 @@ class _Function:
     flat: Flat
     call: Any
     dtype: np.dtype[Any]
-    known: dict[Any, tuple[Any, dict[Buffer, tuple[int, ...]], dict[Any, int]]] = field(default_factory=dict)
+    known: dict[Any, _Sized] = field(default_factory=dict)
 
-    def numbers(self, sizes: Mapping[str, int], T: int, B: int) -> Any:
-        """Return the sizes as C takes them, the shapes of the arrays, and the numbers of all symbols."""
+    @cached_property
+    def ports(self) -> list[tuple[str, str, str]]:
+        """The groups, names and buffers of the arguments that it reads; buffers go by their names, which tell them apart."""
+        used = {*self.flat.arrays}
+        ports = self.flat.function.arguments
+        return [(port.group, port.name, port.view.buffer.name) for port in ports if port.view.buffer in used]
+
+    @cached_property
+    def arrays(self) -> list[tuple[str, Any, bool]]:
+        """The names of its arrays, each with its type, and whether it is a result, which a caller keeps."""
+        return [(b.name, KINDS.get(b.dtype, self.dtype), b.space == "result") for b in self.flat.arrays]
+
+    def of_space(self, *spaces: str) -> list[str]:
+        """Return the names of its arrays in some spaces."""
+        return [b.name for b in self.flat.arrays if b.space in spaces]
+
+    def sized(self, sizes: Mapping[str, int], T: int, B: int) -> _Sized:
+        """Return what the function is called with at sizes."""
         key = (T, B, *sizes.values())
         if key not in self.known:
-            values = {STEPS: T, BATCH: B, **{x: sizes[x.name] for x in self.flat.function.sizes}}
-            plain = [values[symbol] for symbol in self.flat.sizes]
-            shapes = {b: tuple(evaluated(n, values) for n in b.shape) for b in self.flat.arrays}
-            self.known[key] = (ctypes.c_size_t * len(plain))(*plain), shapes, values
+            self.known[key] = _sized(self.flat, {STEPS: T, BATCH: B} | {named_size(k): n for k, n in sizes.items()})
         return self.known[key]
 
-    def run(
-        self, given: Mapping[Buffer, Any], sizes: Mapping[str, int], T: int, B: int, room: Any
-    ) -> dict[Buffer, Any]:
+    def run(self, given: Mapping[str, Any], sized: _Sized, room: Any) -> dict[str, Any]:
         """Call the function, and return all its arrays: those that are given, None where one counts as zero, and those that it
         writes, of which residuals and what it needs for a moment come from `room`."""
-        numbers, shapes, _ = self.numbers(sizes, T, B)
-        found: dict[Buffer, Any] = {}
-        for buffer in self.flat.arrays:
-            dtype = KINDS.get(buffer.dtype, self.dtype)
-            if buffer in given:
-                value = given[buffer]
-                found[buffer] = None if value is None else np.asarray(value, dtype, order="C")
+        found: dict[str, Any] = {}
+        for (name, dtype, is_result), shape in zip(self.arrays, sized.shapes, strict=True):
+            if name in given:
+                value = given[name]
+                found[name] = None if value is None else np.asarray(value, dtype, order="C")
             else:
-                make = np.empty if buffer.space == "result" else room
-                found[buffer] = make(shapes[buffer], dtype)
+                found[name] = (np.empty if is_result else room)(shape, dtype)
         pointers = [None if v is None else v.__array_interface__["data"][0] for v in found.values()]
-        self.call(numbers, (ctypes.c_void_p * len(pointers))(*pointers))
+        self.call(sized.numbers, (ctypes.c_void_p * len(pointers))(*pointers))
         return found
 
-    def results(
-        self, group: str, found: Mapping[Buffer, Any], sizes: Mapping[str, int], T: int, B: int
-    ) -> dict[str, Array]:
-        """Return the results of a group by name."""
-        values = self.numbers(sizes, T, B)[2]
-        return {
-            port.name: _viewed(found[port.view.buffer], port.view, values)
-            for port in self.flat.function.results
-            if port.group == group
-        }
+
+def _sized(flat: Flat, values: Mapping[Any, int]) -> _Sized:
+    plain = [values[symbol] for symbol in flat.sizes]
+    shapes = tuple(tuple(int(evaluated(n, values)) for n in b.shape) for b in flat.arrays)
+    results: dict[str, list[tuple[str, str, Part]]] = {}
+    for port in flat.function.results:
+        results.setdefault(port.group, []).append((port.name, port.view.buffer.name, _part(port.view, values)))
+    return _Sized((ctypes.c_size_t * len(plain))(*plain), shapes, results)
 
 
-def _viewed(array: Array, view: View, values: Mapping[Any, int]) -> Array:
-    """Return a view of the loop IR on an array."""
+def _part(view: View, values: Mapping[Any, int]) -> Part:
+    """Return where the elements of a view begin, its shape, and its strides in elements; None of a whole buffer."""
+    if is_whole(view):
+        return None
+    start, shape, strides = (
+        tuple(int(evaluated(n, values)) for n in numbers)
+        for numbers in (view.start, view.shape, [stride(view, axis) for axis in view.axes])
+    )
+    return start, shape, strides
 
-    def number(n: Size) -> int:
-        return int(evaluated(n, values))
 
-    shape = tuple(map(number, view.shape))
-    if array.shape == shape and all(axis.of == (i,) for i, axis in enumerate(view.axes)):
+def _results(group: str, found: Mapping[str, Any], sized: _Sized) -> dict[str, Array]:
+    """Return the results of a group by name."""
+    return {name: _viewed(found[buffer], part) for name, buffer, part in sized.results.get(group, ())}
+
+
+def _viewed(array: Array, part: Part) -> Array:
+    if part is None:
         return array
-    start = tuple(slice(number(n), None) for n in view.start)
-    strides = tuple(number(stride(view, axis)) * array.itemsize for axis in view.axes)
-    return np.lib.stride_tricks.as_strided(array[start], shape, strides)
+    start, shape, strides = part
+    first = array[tuple(slice(i, None) for i in start)]
+    return np.lib.stride_tricks.as_strided(first, shape, tuple(n * array.itemsize for n in strides))
 
 
 class _Calls:
@@ -196,25 +223,16 @@ class _Calls:
             before = {k: v[1:] for k, v in began.items()}
             of |= {("before", k): v for k, v in began.items()}
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
-        given = {}
-        for port in f.flat.function.arguments:
-            if port.group in DATA:
-                given[port.view.buffer] = a[port.name]
-            elif (port.group, port.name) in of:
-                given[port.view.buffer] = of[port.group, port.name]
-        found = f.run(given, sizes, T, B, ws.room)
-        ws.give(_spaces(found, given, "temporary", "block"))
+        given = {buffer: a[k] if group in DATA else of[group, k] for group, k, buffer in f.ports}
+        sized = f.sized(sizes, T, B)
+        found = f.run(given, sized, ws.room)
+        ws.give(_made(found, given, f.of_space("temporary", "block")))
         states = {k: v[1:] for k, v in rows.items()}
-        apart = {"after": states, "before": before}
-        tape = tuple(
-            apart[x.group][x.name]
-            if x.group in apart
-            else found[x.view.buffer]
-            if x.view.buffer in found
-            else a[x.name]
-            for x in self.tape
-        )
-        return states, f.results("outputs", found, sizes, T, B), (*tape, tuple(_spaces(found, given, "residual")))
+        known = {("after", k): v for k, v in states.items()} | {("before", k): v for k, v in before.items()}
+        # An argument that the sweep forward does not read is taken as it came.
+        own = [(x.view.buffer.name, (x.group, x.name)) for x in self.tape]
+        tape = [known[key] if key in known else found[name] if name in found else a[key[1]] for name, key in own]
+        return states, _results("outputs", found, sized), (*tape, tuple(_made(found, given, f.of_space("residual"))))
 
     def backward(
         self,
@@ -238,63 +256,59 @@ class _Calls:
         carry = {k: np.zeros((B, *shapes[k]), dtype) if last[k] is None else _copied(last[k], dtype) for k in states}
         resets = {k: np.zeros_like(v) for k, v in carry.items()}
         of: dict[tuple[str, str], Any] = {("carry", k): v for k, v in carry.items()}
-        of |= {(group, k): _kept(active, v) if v is not None else None
-               for k, v in full.items() for group in ("cotangent", "direct")}  # fmt: skip
+        sent = {k: None if v is None else _kept(active, v) for k, v in full.items()}
+        of |= {(group, k): v for k, v in sent.items() for group in ("cotangent", "direct")}
         if masked:
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
             of |= {("resets", k): v for k, v in resets.items()}
             of |= {("waiting", k): np.zeros_like(v) for k, v in carry.items()}
         watched = {k: np.empty((T, *v.shape), dtype) for k, v in carry.items()} if monitored else {}
         of |= {("watched", k): v for k, v in watched.items()}
-        found = self._run(f, tape, of, sizes, T, B, ws.room)
-        ws.give(_spaces(found, (), "temporary", "block"))
+        sized = f.sized(sizes, T, B)
+        found = self._run(f, tape, of, sized, ws.room)
+        ws.give(_made(found, (), f.of_space("temporary", "block")))
         for t in range(T - 1, -1, -1) if monitored else ():
             self.module._watch(flow, t, [watched[k][t] for k in states])
-        params, inputs = (f.results(group, found, sizes, T, B) for group in ("params", "inputs"))
+        params, inputs = (_results(group, found, sized) for group in ("params", "inputs"))
         return params, inputs, carry, resets
 
     def pull(self, tape: Any, carry: Arrays, full: Arrays, sums: bool, sizes: Any, T: int, B: int, dtype: Any) -> Any:
         """Return the adjoints one step before for all steps at once; with `sums` the whole adjoints and the gradients."""
         f = self.function("sums" if sums else "pulled", dtype)
         of = {("carry", k): v for k, v in carry.items()} | {("cotangent", k): v for k, v in full.items()}
-        found = self._run(f, tape, of, sizes, T, B, np.empty)
-        groups = [f.results(group, found, sizes, T, B) for group in ("carry", "params", "inputs")]
+        sized = f.sized(sizes, T, B)
+        found = self._run(f, tape, of, sized, np.empty)
+        groups = [_results(group, found, sized) for group in ("carry", "params", "inputs")]
         return tuple(groups) if sums else (groups[0], None, None)
 
-    def _run(
-        self, f: _Function, tape: Any, of: Mapping[tuple[str, str], Any], sizes: Any, T: int, B: int, room: Any
-    ) -> Any:
+    def _run(self, f: _Function, tape: Any, of: Mapping[tuple[str, str], Any], sized: _Sized, room: Any) -> Any:
         """Call a sweep backward with a tape, and what it is given beside that by group and name."""
-        given = {}
-        for port in f.flat.function.arguments:
-            if (port.group, port.name) in of:
-                given[port.view.buffer] = of[port.group, port.name]
-        return f.run({x.view.buffer: v for x, v in zip(self.tape, tape, strict=False)} | given, sizes, T, B, room)
+        given = {port.view.buffer.name: v for port, v in zip(self.tape, tape, strict=False)}
+        given |= {buffer: of[group, name] for group, name, buffer in f.ports if (group, name) in of}
+        return f.run(given, sized, room)
 
     def loss(self, a: Arrays, read: Arrays, dloss: Any, sizes: Any, T: int, B: int, dtype: Any) -> Any:
         """Return the loss of each sample, and the gradients of what it reads and of its own parameters."""
-        f = self.function("loss", dtype)
-        found = self._told(f, a, read, dloss, sizes, T, B)
-        groups = (f.results(group, found, sizes, T, B) for group in ("outputs", "inputs", "params"))
-        value, inputs, params = groups
-        return value["loss"], inputs, params
+        found = self._told("loss", a, read, dloss, sizes, T, B, dtype)
+        return found["outputs"]["loss"], found.get("inputs", {}), found.get("params", {})
 
     def loss_value(self, a: Arrays, read: Arrays, sizes: Any, T: int, B: int, dtype: Any) -> Any:
         """Return the loss of each sample."""
-        f = self.function("loss_value", dtype)
-        return f.results("outputs", self._told(f, a, read, None, sizes, T, B), sizes, T, B)["loss"]
+        return self._told("loss_value", a, read, None, sizes, T, B, dtype)["outputs"]["loss"]
 
-    def predicted(self, a: Arrays, read: Arrays, sizes: Any, T: int, B: int, dtype: Any) -> Arrays:
+    def predicted(self, a: Arrays, read: Arrays, sizes: Any, T: int, B: int, dtype: Any) -> Any:
         """Return what the loss returns beside its value, of each sample."""
-        f = self.function("predicted", dtype)
-        return f.results("outputs", self._told(f, a, read, None, sizes, T, B), sizes, T, B)
+        return self._told("predicted", a, read, None, sizes, T, B, dtype)["outputs"]
 
-    def _told(self, f: _Function, a: Arrays, read: Arrays, dloss: Any, sizes: Any, T: int, B: int) -> Any:
-        used = {*f.flat.arrays}
-        ports = [port for port in f.flat.function.arguments if port.view.buffer in used]
-        sources = {"output": read, "cotangent": {"loss": dloss}}
-        given = {port.view.buffer: sources.get(port.group, a)[port.name] for port in ports}
-        return f.run(given, sizes, T, B, np.empty)
+    def _told(
+        self, name: str, a: Arrays, read: Arrays, dloss: Any, sizes: Any, T: int, B: int, dtype: Any
+    ) -> dict[str, Arrays]:
+        """Return what a function of a loss gives, by group."""
+        f = self.function(name, dtype)
+        sized, sources = f.sized(sizes, T, B), {"output": read, "cotangent": {"loss": dloss}}
+        given = {buffer: sources.get(group, a)[k] for group, k, buffer in f.ports}
+        found = f.run(given, sized, np.empty)
+        return {group: _results(group, found, sized) for group in sized.results}
 
 
 def _tape(of: InC) -> Iterable[Port]:
@@ -329,6 +343,6 @@ def _copied(v: Array, dtype: Any) -> Array:
     return np.array(v, dtype, order="C")
 
 
-def _spaces(found: Mapping[Buffer, Any], given: Any, *spaces: str) -> list[Array]:
-    """Return the arrays of some spaces that were made for a call."""
-    return [v for buffer, v in found.items() if buffer.space in spaces and buffer not in given]
+def _made(found: Mapping[str, Any], given: Container[str], names: Iterable[str]) -> list[Array]:
+    """Return the arrays of some names that were made for a call."""
+    return [found[name] for name in names if name not in given]

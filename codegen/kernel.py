@@ -131,7 +131,11 @@ class Kernel:
     @cached_property
     def module(self) -> ModuleType:
         """The generated module, executed once; that of a kernel in C calls its sweeps."""
-        found = load(self.source, _file_of(self.target))
+        return self.loaded(_file_of(self.target))
+
+    def loaded(self, file: str) -> ModuleType:
+        """Return the module, executed anew, its lines known to tracebacks by the name of a file."""
+        found = load(self.source, file)
         return found if self.in_c is None else self.in_c.installed(found)
 
     @property
@@ -583,9 +587,17 @@ class Kernel:
         The head says "not verified", or with `certificate=sb.verify(kernel).certificate` what was verified.
 
         Raises: ArgumentError where `path` is none; TargetError where it has another ending than .py, where the file cannot
-        be written, its folder is not there, or symbptt did not write the file that is there.
+        be written, its folder is not there, symbptt did not write the file that is there, or the kernel is one in C.
         """
         check_path(path, "module.py")
+        if self.in_c is not None:
+            name = self.target.name
+            raise TargetError(
+                three_lines(
+                    f"the kernel of {name} is computed in C, and a file of it would be the module in NumPy",
+                    cure=f"write sb.compile({name}).save(path) for that, or sb.c_source for C with a header",
+                )
+            )
         check_ending(Path(path))
         check_own([Path(path)], force, "replace it with force=True, or choose another path")
         # The head of a saved file says what was verified; that of the text in memory cannot know yet.

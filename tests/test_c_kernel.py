@@ -13,7 +13,7 @@ import pytest
 import symbptt as sb
 from symbptt.codegen import compiler, in_c
 from symbptt.codegen.targets.c99.flat import Flats
-from symbptt.zoo import CELLS, gru, lstm, stack_rnn
+from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
 from tests import brute, oracle
 from tests.ccode import CC
 from tests.kernels import kernel_of
@@ -47,11 +47,9 @@ def results(kernel: sb.Kernel, groups: Any, seed: int = 3, monitor: bool = False
     return values, oracle.flat(grads), grads.flow or {}
 
 
-def assert_alike(cell: sb.Cell, groups: Any, kind: str = "d", kernel: Any = None, **call: Any) -> None:
+def assert_alike(cell: sb.Cell, groups: Any, kind: str = "d", **call: Any) -> None:
     """A kernel in C gives what the one in NumPy does."""
-    (a, da, fa), (b, db, fb) = (
-        results(k, groups, **call) for k in (in_c_of(cell) if kernel is None else kernel, kernel_of(cell))
-    )
+    (a, da, fa), (b, db, fb) = (results(k, groups, **call) for k in (in_c_of(cell), kernel_of(cell)))
     largest = max([float(np.max(np.abs(v), initial=0)) for v in db.values()])
     # A few units of rounding of the largest gradient, in blocks that cancel.
     floor = (0.1 if kind == "f" else 1e-4) * largest
@@ -118,7 +116,7 @@ def test_clipped_adjoints_agree_with_numpy(truncation: Any) -> None:
     options = {"clip_adjoint": 0.5, "truncation": truncation}
     for kind, dtype in KINDS.items():
         groups = cast(oracle.draw(lstm, 5, 3, SIZES, scale=0.9), dtype)
-        for call in ({}, *masks_of(5, 3)):
+        for call in ({}, masks_of(5, 3)[2]):
             c, numpy = (results(of(lstm, **options), groups, **call) for of in (in_c_of, kernel_of))
             free = results(kernel_of(lstm), groups, **call)
             for found, wanted in zip(c, numpy, strict=True):
@@ -165,20 +163,39 @@ def test_arrays_of_any_layout_are_read() -> None:
     assert worst(oracle.flat(c[1]), oracle.flat(numpy[1])) < 1e-11
 
 
-def test_a_mistake_in_the_text_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = oracle.draw(gru, 4, 2, SIZES)
-    assert_alike(gru, groups)
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> sb.Kernel:
+    """A kernel in whose text a sign is wrong."""
     made = in_c.flats_of
 
-    def wrong(*args: Any) -> Flats:
+    def planted(*args: Any) -> Flats:
         flats = made(*args)
-        text = flats.text.replace("(1 - z[t][b][i])*n_1[t][b][i]", "(1 - z[t][b][i])*h[t][b][i]")
+        text = flats.text.replace("da_dh = 1 - ", "da_dh = 1 + ")
         assert text != flats.text
         return replace(flats, text=text)
 
-    monkeypatch.setattr(in_c, "flats_of", wrong)
-    with pytest.raises(AssertionError):
-        assert_alike(gru, groups, kernel=sb.compile(gru, target="c"))
+    monkeypatch.setattr(in_c, "flats_of", planted)
+    return sb.compile(rnn, target="c")
+
+
+def test_a_mistake_in_the_text_is_seen(wrong: sb.Kernel) -> None:
+    groups = oracle.draw(rnn, 4, 2, SIZES)
+    (a, da, _), (b, db, _) = results(wrong, groups), results(kernel_of(rnn), groups)
+    assert worst(a, b) < 1e-11 and worst(da, db) > 0.1
+
+
+@pytest.mark.long
+def test_verify_compares_a_kernel_in_c_with_the_users_function(wrong: sb.Kernel) -> None:
+    report, found = sb.verify(in_c_of(rnn), proof=False), sb.verify(wrong, proof=False)
+    assert report.passed and any("those of the kernel in C" in remark for remark in report.remarks)
+    assert not found.passed and "dU" in found.wrong and "h" not in found.wrong
+    with pytest.raises(sb.ArgumentError, match="a kernel in C, has no certificate"):
+        _ = report.certificate
+
+
+def test_a_kernel_in_c_is_no_module_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(sb.TargetError, match=r"is computed in C(.|\n)*sb.compile\(gru\).save"):
+        in_c_of(gru).save(tmp_path / "gru.py")
 
 
 def test_runs_of_the_two_are_told_apart_and_pickled() -> None:

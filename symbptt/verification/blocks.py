@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.kernel import Kernel
-from symbptt.codegen.load import load
 from symbptt.verification.regimes import LAST_DIGITS, Blocks
 
 TILE = 20
@@ -90,7 +89,7 @@ def to_the_last_digits(kernel: Kernel) -> Kernel:
     """Return the kernel with fixed points that settle as far as digits go, whatever tolerance its text has; another kernel as it is."""
     if not kernel.cell.tolerances:
         return kernel
-    module = load(kernel.source, f"<symbptt {kernel.target.name}, to the last digits>")
+    module = kernel.loaded(f"<symbptt {kernel.target.name}, to the last digits>")
     return with_module(kernel, module, _settling(module))
 
 
@@ -113,7 +112,7 @@ def in_blocks(kernel: Kernel, blocks: Blocks | None) -> Kernel:
     if blocks is None:
         return kernel
     # A second load: changing numbers of the caller's module would change the caller's kernel.
-    module = load(kernel.source, f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
+    module = kernel.loaded(f"<symbptt {kernel.target.name}, blocks of {blocks.steps}>")
 
     changed = numbers_of_steps(blocks) | _settling(module)
     if not isinstance(kernel.memory, str):

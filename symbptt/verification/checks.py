@@ -54,6 +54,7 @@ OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
     "not measured: rounding; not proved: the loops behind each pass, and losses of a cell alone"
 )
+IN_C = "values, gradients and rounding are those of the kernel in C; the proof is of its module in NumPy, which is made of the same program"
 
 
 class Verification(Report):
@@ -73,7 +74,8 @@ class Verification(Report):
         """
         if not self.text:
             raise ArgumentError(
-                f"the check of a backward pass of {self.name} has no certificate, which is of a module\n  write sb.verify(...)"
+                f"a check of a backward pass of yours, or of a kernel in C, has no certificate, which is of a module in NumPy\n"
+                f"  verify that: sb.verify(sb.compile({self.name}))"
             )
         return certificate_of(self)
 
@@ -173,11 +175,15 @@ def verify(
     found = Verification(
         kernel.target.name,
         tuple(rows(kernel, seed, asked)),
-        text=kernel.source,
+        text=kernel.source if kernel.backend == "numpy" else "",
         seed=seed,
         given=tuple(sorted({*asked.inputs, *asked.params, *asked.domain})),
         settings=settings_of(kernel.target, asked),
-        remarks=(OF_PAIRS,) * (is_pairs and bool(proof)) + (OF_CONTEXTS,) * isinstance(kernel, HeldKernel),
+        remarks=(
+            *(OF_PAIRS,) * (is_pairs and bool(proof)),
+            *(OF_CONTEXTS,) * isinstance(kernel, HeldKernel),
+            *(IN_C,) * (kernel.backend == "c"),
+        ),
     )
     if not proof:
         return found
