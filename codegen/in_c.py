@@ -133,9 +133,15 @@ class _Function:
         """The names of its arrays, each with its type, and whether it is a result, which a caller keeps."""
         return [(b.name, KINDS.get(b.dtype, self.dtype), b.space == "result") for b in self.flat.arrays]
 
-    def of_space(self, *spaces: str) -> list[str]:
-        """Return the names of its arrays in some spaces."""
-        return [b.name for b in self.flat.arrays if b.space in spaces]
+    @cached_property
+    def momentary(self) -> list[str]:
+        """The names of its arrays that nothing reads behind a call."""
+        return [b.name for b in self.flat.arrays if b.space not in ("argument", "result", "residual")]
+
+    @cached_property
+    def residual(self) -> list[str]:
+        """The names of its arrays that a sweep backward reads."""
+        return [b.name for b in self.flat.arrays if b.space == "residual"]
 
     def sized(self, sizes: Mapping[str, int], T: int, B: int) -> _Sized:
         """Return what the function is called with at sizes."""
@@ -226,13 +232,13 @@ class _Calls:
         given = {buffer: a[k] if group in DATA else of[group, k] for group, k, buffer in f.ports}
         sized = f.sized(sizes, T, B)
         found = f.run(given, sized, ws.room)
-        ws.give(_made(found, given, f.of_space("temporary", "block")))
+        ws.give(_made(found, given, f.momentary))
         states = {k: v[1:] for k, v in rows.items()}
         known = {("after", k): v for k, v in states.items()} | {("before", k): v for k, v in before.items()}
         # An argument that the sweep forward does not read is taken as it came.
         own = [(x.view.buffer.name, (x.group, x.name)) for x in self.tape]
         tape = [known[key] if key in known else found[name] if name in found else a[key[1]] for name, key in own]
-        return states, _results("outputs", found, sized), (*tape, tuple(_made(found, given, f.of_space("residual"))))
+        return states, _results("outputs", found, sized), (*tape, tuple(_made(found, given, f.residual)))
 
     def backward(
         self,
@@ -266,7 +272,7 @@ class _Calls:
         of |= {("watched", k): v for k, v in watched.items()}
         sized = f.sized(sizes, T, B)
         found = self._run(f, tape, of, sized, ws.room)
-        ws.give(_made(found, (), f.of_space("temporary", "block")))
+        ws.give(_made(found, (), f.momentary))
         for t in range(T - 1, -1, -1) if monitored else ():
             self.module._watch(flow, t, [watched[k][t] for k in states])
         params, inputs = (_results(group, found, sized) for group in ("params", "inputs"))

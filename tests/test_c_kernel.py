@@ -170,7 +170,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> sb.Kernel:
 
     def planted(*args: Any) -> Flats:
         flats = made(*args)
-        text = flats.text.replace("da_dh = 1 - ", "da_dh = 1 + ")
+        text = flats.text.replace("1 - SQUARE(", "1 + SQUARE(")
         assert text != flats.text
         return replace(flats, text=text)
 
