@@ -12,6 +12,9 @@ import pytest
 
 import symbptt as sb
 from symbptt.codegen import compiler, in_c
+from symbptt.codegen.kernel import Shared
+from symbptt.codegen.loop_ir.laws import check, check_run
+from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.targets.c99.flat import Flats
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
 from tests import brute, oracle
@@ -86,6 +89,20 @@ def test_masks_and_monitors_agree_with_numpy(cell: sb.Cell, kind: str) -> None:
         groups = cast(oracle.draw(cell, T, B, sizes_of(cell, SIZES)), KINDS[kind])
         for call in masks_of(T, B):
             assert_alike(cell, groups, kind, **call)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_sweeps_for_a_driver_keep_the_laws(masked: bool) -> None:
+    p = Shared().neutral(stack_rnn, False, None)
+    pair = driven(p, 1.0, masked, monitored=masked)
+    for f in (pair.forward, pair.backward, *pulled(p)):
+        check(f)
+        for T, B in ((0, 1), (1, 2), (3, 1)):
+            check_run(f, {"m": 2, "n": 2, "k": 1, "d": 3}, T, B)
+    # Without the driver's rows there is no state to begin with.
+    early = replace(pair.forward, arguments=tuple(x for x in pair.forward.arguments if x.group != "rows"))
+    with pytest.raises(AssertionError, match="a buffer that is not declared"):
+        check(early)
 
 
 OPTIONS: list[dict[str, Any]] = [

@@ -49,7 +49,7 @@ from symbptt.ir.shape import Shape, Size, symbols, without
 
 GIVEN = (
     "param", "context", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
-    "start", "given",
+    "start", "given", "rows", "after", "before", "direct", "waiting", "resets", "watched",
 )  # fmt: skip
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry", "final", "resets")
 
@@ -78,7 +78,8 @@ def _body(f: Function, body: Sequence[Statement], scope: frozenset[sp.Symbol], i
         assert not isinstance(s, Settle) or (in_loop and i == len(body) - 1), f"a loop ends in its middle: {s}"
         for view in views(s):
             _view(f, view, scope)
-        fixed = {*(port.view.buffer for port in f.arguments), *(c.buffer for c in f.constants)}
+        given = (port.view.buffer for port in f.arguments if port.view.buffer.space != "shared")
+        fixed = {*given, *(c.buffer for c in f.constants)}
         for view in writes(s):
             assert view.buffer not in fixed, f"an argument or a constant that is written: {s}"
         LAWS.get(type(s), lambda s: None)(s)

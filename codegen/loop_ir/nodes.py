@@ -30,13 +30,13 @@ BATCH = sp.Symbol("B", integer=True, nonnegative=True)
 BLOCK = sp.Symbol("K", integer=True, nonnegative=True)
 """The number of steps of a block, chosen by the caller: results do not depend on it."""
 
-SPACES = ("argument", "constant", "result", "residual", "block", "temporary", "scalar")
+SPACES = ("argument", "constant", "result", "residual", "shared", "block", "temporary", "scalar")
 """The purposes of buffers.
 
 argument: given by the caller, never written; constant: numbers of the program; result: returned to the caller;
-residual: written by the forward sweep, read by the backward sweep; block: values of the steps of one block; temporary:
-of one step or of the whole sweep; scalar: a number without axes, the same for all samples, which a target may store in
-double precision.
+residual: written by the forward sweep, read by the backward sweep; shared: a driver's, which a range of steps reads and
+writes; block: values of the steps of one block; temporary: of one step or of the whole sweep; scalar: a number without
+axes, the same for all samples, which a target may store in double precision.
 """
 DTYPES = ("float", "complex", "index", "bool")
 """The types of elements. float: the type of the data of a call; complex: complex numbers of two of these; index: integers; bool:
@@ -355,9 +355,10 @@ class Port:
     which "reset", at each step) and "held" (the states of ended samples before the first step). Where cotangents may be
     absent, "given" are flags that tell which are there. Of a piece of the steps also "start" (the states before it) and
     "carry" (the adjoints of the states behind it); of one step back for all steps at once "carry" are the adjoints of
-    states at all steps. Groups of results are "states", "outputs", "params", "inputs", "state" (the gradient of the first
-    one), "residual" and "flow" (the norms of adjoints); of a piece "final" (the states behind it), "carry" (the adjoints
-    before it) and "resets" (those that resets send to the initial states).
+    states at all steps. Of a sweep that a driver calls also "rows", "after", "before", "direct", "waiting", "resets" and
+    "watched", of which `lower/driven.py` tells. Groups of results are "states", "outputs", "params", "inputs", "state"
+    (the gradient of the first one), "residual" and "flow" (the norms of adjoints); of a piece "final" (the states behind
+    it), "carry" (the adjoints before it) and "resets" (those that resets send to the initial states).
     """
 
     group: str

@@ -28,7 +28,10 @@ from symbptt.codegen.loop_ir.nodes import (
     Runtime,
     Statement,
     View,
+    walk,
+    writes,
 )
+from symbptt.codegen.loop_ir.rewrite import with_buffers
 from symbptt.codegen.loop_ir.step_by_step import without_unread
 from symbptt.codegen.loop_ir.views import point, span, whole
 from symbptt.codegen.lower import watching
@@ -262,6 +265,10 @@ def _apart(n: Named, storage: Storage) -> list[Port]:
 
 
 def _with(f: Function, ports: list[Port]) -> Function:
-    """Return a function with these arguments, in the place of those of the same buffers."""
-    buffers = {port.view.buffer for port in ports}
-    return replace(f, arguments=(*(x for x in f.arguments if x.view.buffer not in buffers), *ports))
+    """Return a function with these arguments, in the place of those of the same buffers; what it writes of them it shares with the
+    driver."""
+    own = {port.view.buffer for port in ports}
+    shared = {b: replace(b, space="shared") for s in walk(f.body) for b in (x.buffer for x in writes(s)) if b in own}
+    f = with_buffers(replace(f, buffers=tuple(b for b in f.buffers if b not in own)), shared)
+    given = [Port(x.group, x.name, whole(shared.get(x.view.buffer, x.view.buffer))) for x in ports]
+    return replace(f, arguments=(*(x for x in f.arguments if x.view.buffer not in own), *given))
