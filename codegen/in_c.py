@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from symbptt.codegen.compiler import Compiler, library
 from symbptt.codegen.loop_ir.interpret import evaluated
-from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Function, Port, View
+from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Function, Port, View
 from symbptt.codegen.loop_ir.views import is_whole, stride
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
-from symbptt.codegen.targets.c99.flat import DOUBLE, Flat, Flats, flats_of
+from symbptt.codegen.targets.c99.flat import DOUBLE, Flat, Flats, block_of, flats_of
 from symbptt.codegen.targets.c99.module import equations_of
 from symbptt.ir.shape import named_size
 
@@ -147,7 +147,8 @@ class _Function:
         """Return what the function is called with at sizes."""
         key = (T, B, *sizes.values())
         if key not in self.known:
-            self.known[key] = _sized(self.flat, {STEPS: T, BATCH: B} | {named_size(k): n for k, n in sizes.items()})
+            call = {STEPS: T, BATCH: B, BLOCK: block_of(T, B)}
+            self.known[key] = _sized(self.flat, call | {named_size(k): n for k, n in sizes.items()})
         return self.known[key]
 
     def run(self, given: Mapping[str, Any], sized: _Sized, room: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Function
+from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, Function
 from symbptt.codegen.loop_ir.step_by_step import without_scans
 from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, sweep_of, symbols_of
 from symbptt.codegen.targets.c99.module import prologue
@@ -24,7 +24,11 @@ from symbptt.codegen.targets.c99.sizes import Names
 
 DOUBLE = "SYMBPTT_DOUBLE"
 """The macro with which functions are those of double."""
+ROWS = 256
+"""The rows that products of the steps of a block have about."""
 OWN = ("sizes", "arrays")
+CALL: Names = {STEPS: "T", BATCH: "B", BLOCK: "K"}
+"""The sizes of a call: steps, samples, and the steps of a block, which its caller chooses."""
 OPTIONAL = ("cotangent", "direct")
 """The groups of arguments that count as zero where their pointer is NULL."""
 
@@ -67,9 +71,14 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
     return Flats("\n\n".join([head, prologue(DOUBLE, sweeps), *texts]) + "\n", found)
 
 
+def block_of(T: int, B: int) -> int:
+    """Return the steps of a block: results do not depend on it."""
+    return max(min(T, ROWS // max(B, 1)), 1)
+
+
 def _flat(name: str, sweep: Sweep) -> Flat:
     used = symbols_of(sweep)
-    sizes = tuple(symbol for symbol in (STEPS, BATCH, *sweep.function.sizes) if symbol in used)
+    sizes = tuple(symbol for symbol in (STEPS, BATCH, BLOCK, *sweep.function.sizes) if symbol in used)
     constants = {c.buffer for c in sweep.function.constants}
     return Flat(name, sweep.function, sizes, tuple(b for b in sweep.arrays if b not in constants))
 
@@ -97,6 +106,6 @@ def _lines(flat: Flat, sweep: Sweep, optional: frozenset[Buffer], equation: Equa
 
 
 def _names(sizes: Sequence[sp.Symbol], taken: set[str]) -> Names:
-    own = [symbol for symbol in sizes if symbol not in (STEPS, BATCH)]
-    names = named((symbol.name for symbol in own), {*taken, "T", "B"})
-    return {STEPS: "T", BATCH: "B", **{symbol: names[symbol.name] for symbol in own}}
+    own = [symbol for symbol in sizes if symbol not in CALL]
+    names = named((symbol.name for symbol in own), {*taken, *CALL.values()})
+    return {**CALL, **{symbol: names[symbol.name] for symbol in own}}
