@@ -11,12 +11,12 @@ import pytest
 
 import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, ops
-from symbptt.codegen.loop_ir.nodes import Buffer, If, Map
+from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, If, Map, index_symbol
 from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.targets.c99 import function, functions, fuse
-from symbptt.codegen.targets.c99.loops import loops
+from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, loops
 from symbptt.commands.main import run as run_command
-from symbptt.ir.scalar import Num
+from symbptt.ir.scalar import Num, Ref
 from symbptt.language.functions import ELEMENTWISE
 from symbptt.zoo import CELLS, delay_rnn, gru, lstm, rnn, stack_rnn
 from tests import oracle
@@ -115,9 +115,10 @@ def test_saturated_gates_keep_their_digits(cell: sb.Cell, some: Any) -> None:
     assert found < 1e-9
 
 
-def test_without_the_argument_the_digits_are_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("right", "wrong"), [("< TINY", "< -1"), ("return found != 0", "return 0")])
+def test_without_the_argument_the_digits_are_lost(right: str, wrong: str, tmp_path: Path) -> None:
     source = sb.c_source(lstm)
-    library = build_text(source, source.single.replace("< TINY", "< -1"), tmp_path)
+    library = build_text(source, source.single.replace(right, wrong), tmp_path)
     sizes = sizes_of(lstm, SIZES)
     groups = saturated(lstm, sizes)
     found = compare(lstm, Caller(source, library, np.float64, sizes, 5, 3), groups, 5)
@@ -181,7 +182,7 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
         ("h[t][0], n, dUr[0]", "h[t + 1][0], n, dUr[0]"),  # the states after the step
         ("for (size_t t = T; t-- > 0;)", "for (size_t t = 0; t < T; t++)"),  # the backward sweep forward
         ("dbr[i] +=", "dbr[i] ="),  # the last step alone
-        ("(dh_in ? dh_in[t][b][i] : 0)", "(dh_in ? dh_in[T - 1][b][i] : 0)"),
+        ("+= dh_in[t][b][i]", "+= dh_in[T - 1][b][i]"),
     ],
 )
 def test_planted_mistake_is_caught(right: str, wrong: str, tmp_path: Path) -> None:
@@ -199,6 +200,24 @@ def test_fusing_what_may_not_be_fused_is_caught(tmp_path: Path, monkeypatch: pyt
     library, sizes = build([source], tmp_path), sizes_of(gru, SIZES)
     found = compare(gru, Caller(source, library, np.float64, sizes, 3, 2), oracle.draw(gru, 3, 2, sizes), 3)
     assert not found < 1e-6
+
+
+def test_iterations_that_need_each_other_are_not_called_independent() -> None:
+    t, j = index_symbol("t"), index_symbol("j")
+    a, b, s = Buffer("a", (STEPS, 4), "argument"), Buffer("b", (STEPS, 4), "temporary"), Buffer("s", (), "temporary")
+
+    def independent(*body: Assign) -> bool:
+        line = For(j, 4, body)
+        return fuse.is_independent(line, fuse.numbers_of([line]))
+
+    here, total = Element(a, (t, j)), Element(s, ())
+    assert independent(Assign(Element(b, (t, j)), Ref(0), (here,)))
+    assert independent(Assign(Element(a, (t + 1, j)), Ref(0), (here,)))
+    assert independent(Assign(total, Ref(0), (here,)), Assign(here, Ref(0), (total,)))
+    assert not independent(Assign(total, Ref(0), (here,), add=True))
+    assert not independent(Assign(here, Ref(0), (Element(a, (t, j - 1)),)))
+    assert not independent(Assign(Element(a, (t, 0)), Ref(0), (here,)))
+    assert not independent(Assign(Element(b, (t, CHOSEN), here), Ref(0), (here,), add=True))
 
 
 def test_lstm_reads_as_its_equations() -> None:

@@ -14,7 +14,7 @@ from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Extent, Function
 from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
-from symbptt.codegen.targets.c99.loops import PANELS, Assign, Element, For, IfTiny, Invoke, Line, accesses, loops
+from symbptt.codegen.targets.c99.loops import PANELS, Assign, Element, For, IfTiny, Invoke, Line, Where, accesses, loops
 from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
@@ -63,7 +63,8 @@ class Sweep:
     def calls(self) -> frozenset[str]:
         """The functions of whole matrices that it calls."""
         found = {line.function for line in walk(self.lines) if isinstance(line, Invoke)}
-        return frozenset(found | ({"aligned"} if found else set()))
+        asks = any(isinstance(line, Where) and line.count is not None for line in walk(self.lines))
+        return frozenset(found | ({"aligned"} if found else set()) | ({"any_below"} if asks else set()))
 
 
 def sweep_of(name: str, function: Function) -> Sweep:
@@ -86,7 +87,7 @@ def walk(lines: tuple[Line, ...]) -> Iterator[Line]:
     """Return all lines, each before those inside it."""
     for line in lines:
         yield line
-        if isinstance(line, For | IfTiny):
+        if isinstance(line, For | IfTiny | Where):
             yield from walk(line.body)
 
 
@@ -252,6 +253,8 @@ def symbols_of(sweep: Sweep) -> frozenset[sp.Symbol]:
             found.append(line.stop)
         elif isinstance(line, Assign):
             found += [x.size for x in line.args if isinstance(x, Extent)]
+        elif isinstance(line, Where) and line.count is not None:
+            found += [line.count, *line.first.index]
         elif isinstance(line, Invoke):
             found += [x for x in line.args if not isinstance(x, Element)]
     found += [n for x, _ in accesses(sweep.lines) for n in x.index]

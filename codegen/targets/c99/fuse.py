@@ -25,6 +25,7 @@ from symbptt.codegen.targets.c99.loops import (
     IfTiny,
     Invoke,
     Line,
+    Where,
     accesses,
     elements_of,
     renamed,
@@ -55,44 +56,50 @@ class _Part:
 
 def _part(line: Line) -> _Part:
     found = _Part(line)
-    found.add(line, line.body if isinstance(line, For | IfTiny) else ())
+    found.add(line, line.body if isinstance(line, For | IfTiny | Where) else ())
     return found
 
 
 def fused(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """Return lines with each loop joined to the nearest one before it that it may join; numbers are set before."""
+    """Return lines with each loop joined to the first one before it that it may join; numbers are set before, and calls and
+    questions stand as early as they may."""
     found: list[_Part] = []
     # A zero between two loops would keep them apart; in front of both it keeps nothing.
     for part in _set_first(lines):
-        if not _joins(found, part):
+        if isinstance(part.line, Invoke | Where):
+            found.insert(_place(found, part), part)
+        elif not _joins(found, part):
             found.append(part)
     return tuple(_whole(part) for part in found)
 
 
 def _whole(part: _Part) -> Line:
-    return replace(part.line, body=fused(part.body)) if isinstance(part.line, For | IfTiny) else part.line
+    return replace(part.line, body=fused(part.body)) if isinstance(part.line, For | IfTiny | Where) else part.line
+
+
+def _place(found: Sequence[_Part], part: _Part) -> int:
+    """Return the first place of a call or a question behind all with which it is in conflict, and behind those of its kind."""
+    at = len(found)
+    while at and not _in_conflict(found[at - 1], part):
+        at -= 1
+    while at < len(found) and isinstance(found[at].line, Invoke | Where):
+        at += 1
+    return at
 
 
 def _set_first(lines: Sequence[Line]) -> list[_Part]:
-    """Return lines with those that write a number, such as the 0 with which a sum begins, and calls as far in front as they
-    may stand."""
+    """Return lines with those that write a number, such as the 0 with which a sum begins, as far in front as they may stand."""
     found: list[_Part] = []
     for part in map(_part, lines):
         at = len(found)
-        if _goes_first(part):
+        if _is_set(part):
             # Past all that does not touch it, and then behind those of its kind, which keep their order.
             while at and not _in_conflict(found[at - 1], part):
                 at -= 1
-            while at < len(found) and type(found[at].line) is type(part.line) and _goes_first(found[at]):
+            while at < len(found) and _is_set(found[at]):
                 at += 1
         found.insert(at, part)
     return found
-
-
-def _goes_first(part: _Part) -> bool:
-    """Answer whether a line goes as far in front as it may: one that sets a number, and a product, for the loops around it
-    join where it does not stand between them."""
-    return _is_set(part) or isinstance(part.line, Invoke)
 
 
 def _is_set(part: _Part) -> bool:
@@ -100,13 +107,13 @@ def _is_set(part: _Part) -> bool:
 
 
 def _joins(before: Sequence[_Part], part: _Part) -> bool:
-    """Let a loop join the nearest one before it that it may join, and answer whether there was one; it may not pass a line
-    with which it is in conflict."""
-    line = part.line
+    """Let a loop join the first one before it that it may join, and answer whether there was one; it may not pass a line with
+    which it is in conflict."""
+    line, found = part.line, None
     # Loops over steps carry values from one to the next: to join two of them would change the order of steps.
     if not isinstance(line, For) or line.in_time:
         return False
-    # The nearest one first: what has just been written may still be in a register.
+    # The first one: what questions and calls need stands before them then, and the others behind them in one loop.
     for other in reversed(before):
         first = other.line
         if isinstance(first, For) and not first.in_time and first.stop == line.stop:
@@ -114,11 +121,14 @@ def _joins(before: Sequence[_Part], part: _Part) -> bool:
             moved = renamed(line, line.index, first.index)
             assert isinstance(moved, For)
             if not _in_conflict(other, _part(moved), first.index):
-                other.add(moved, moved.body)
-                return True
+                found = other, moved
         if _in_conflict(other, part):
-            return False
-    return False
+            break
+    if found is None:
+        return False
+    other, moved = found
+    other.add(moved, moved.body)
+    return True
 
 
 def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) -> bool:
@@ -142,7 +152,7 @@ def _indices(line: Line) -> Iterator[sp.Symbol]:
         yield from line.inner
     if isinstance(line, For):
         yield line.index
-    if isinstance(line, For | IfTiny):
+    if isinstance(line, For | IfTiny | Where):
         for x in line.body:
             yield from _indices(x)
 
@@ -181,6 +191,23 @@ def numbers_of(lines: Sequence[Line]) -> Numbers:
     return Numbers(declared, frozenset(b for b in declared.values() if writes[b] == 1))
 
 
+def is_independent(line: For, numbers: Numbers) -> bool:
+    """Answer whether the iterations of an innermost loop may run in any order: none reads or writes what another one writes."""
+    if not all(isinstance(x, Assign) for x in line.body):
+        return False
+    own = {numbers.at[x] for x in line.body if isinstance(x, Assign) and x in numbers.at}
+    return all(
+        buffer in own
+        or all(_is_apart(x, y, line.index) for x, is_written in found.items() if is_written for y in found)
+        for buffer, found in _part(line).elements.items()
+    )
+
+
+def _is_apart(x: Element, y: Element, index: sp.Symbol) -> bool:
+    """Answer whether what one iteration writes at x no other one accesses at y."""
+    return x.chosen is None and y.chosen is None and _is_safe(x, y, lambda symbol: symbol == index, index)
+
+
 def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tuple[Assign, Buffer]]:
     """Yield the assignments at which buffers are declared, all of whose accesses lie in these lines."""
     lying: dict[Buffer, list[int]] = {}
@@ -191,14 +218,14 @@ def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tu
     for buffer, where in lying.items():
         first = lines[where[0]]
         # All accesses lie inside of one loop: it is declared there, as far inside as they all are.
-        if len(where) == 1 and isinstance(first, For | IfTiny) and not _is_condition(first, buffer):
+        if len(where) == 1 and isinstance(first, For | IfTiny | Where) and not _is_condition(first, buffer):
             inside.setdefault(where[0], set()).add(buffer)
         # The first access writes it: nothing of an earlier iteration can be seen.
         elif isinstance(first, Assign) and _starts(first, buffer):
             yield first, buffer
     for i, found in inside.items():
         line = lines[i]
-        assert isinstance(line, For | IfTiny)
+        assert isinstance(line, For | IfTiny | Where)
         yield from _declared(line.body, found)
 
 

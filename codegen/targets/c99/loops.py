@@ -33,7 +33,7 @@ from symbptt.codegen.loop_ir.nodes import (
     writes,
 )
 from symbptt.codegen.loop_ir.views import symbols_of
-from symbptt.codegen.targets.c99.products import OuterProducts, RowsTimesWeight, Run, product_of
+from symbptt.codegen.targets.c99.products import OuterProducts, RowsTimesWeight, Run, product_of, run
 from symbptt.errors import CellError
 from symbptt.ir.algebra import RECORDS
 from symbptt.ir.naming import unique
@@ -54,11 +54,13 @@ MISSING = {If: "masks", Runtime: "functions of a runtime"}
 
 @dataclass(frozen=True)
 class Element:
-    """One element of a buffer: an index for each of its axes, over the indices of the loops around it."""
+    """One element of a buffer: an index for each of its axes, over the indices of the loops around it. Where it `is_there`, one of a
+    buffer that may be absent is read without asking."""
 
     buffer: Buffer
     index: Shape
     chosen: Element | None = None
+    is_there: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,18 @@ class Invoke:
     origin: tuple[int, ...] = ()
 
 
-Line = Assign | For | IfTiny | Invoke
+@dataclass(frozen=True)
+class Where:
+    """`body` where any of `count` elements, from the first one on, is so small that it has lost its digits; without a count
+    where the array is there. It is a question for all of a body once, not one at each element, which keeps compilers from
+    vectorising it."""
+
+    first: Element
+    count: Size | None
+    body: tuple[Line, ...]
+
+
+Line = Assign | For | IfTiny | Invoke | Where
 LANES, DEPTH = 16, 128
 """The most numbers of a vector of sbrt.h, and the most rows that its gradient packs at a time."""
 
@@ -175,6 +188,8 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
             assert s.start == 0, f"a loop that does not start at 0: {s}"
             made.inside.add(s.index)
             return [For(s.index, s.stop, _lines(name, s.body, made), s.reverse, in_time=True)]
+        case Map() if (given := _given(s, made)) is not None:
+            return given
         case Contract() if (calls := _call(s, made)) is not None:
             return calls
         case Contract(add=True) | Reduce(add=True):
@@ -202,6 +217,22 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
                 f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"
             )
     return nest(s.out.shape, lambda i: _inner(s, i, made), made)
+
+
+def _given(s: Map, made: _Loops) -> Sequence[Line] | None:
+    """Return a term that is added in each step to what is there, of an array that may be absent, where it is present."""
+    match s.body, s.args:
+        case Sum(((1, Ref(0)), (1, Ref(1)))), (View() as to, View() as term):
+            if made.inside and to == s.out and term.buffer in made.optional:
+                lines = nest(s.out.shape, lambda i: [_always(s, i)], made)
+                return [Where(first(term), None, tuple(lines))]
+    return None
+
+
+def _always(s: Map, at: Shape) -> Assign:
+    """Return a term that is added at an index, whose array is there."""
+    (_, term) = s.args
+    return Assign(element(s.out, at), Ref(0), (replace(_operand(term, at), is_there=True),), True, s.origin)
 
 
 def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
@@ -408,7 +439,9 @@ def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
     if all(isinstance(x, Map | Contract | Reduce | Gather) and x.out.shape == s.out.shape for x in s.body):
         found = nest(s.out.shape, alone, made)
         if _is_by_element(found):
-            return found
+            line = run(range(len(s.out.axes)), (s.out, tuple(range(len(s.out.axes)))))
+            is_array = line is not None and line.steps == (1,) and line.count != 1
+            return [Where(first(s.out), line.count, tuple(found))] if line and is_array else found
     # Parts that look at other elements (a product, a sum over an axis) are computed for all of them first.
     lines = _lines(name, s.body, made)
     return [*lines, *nest(s.out.shape, lambda at: [IfTiny(element(s.out, at), (last(at),))], made)]
@@ -437,6 +470,8 @@ def accesses(lines: Sequence[Line]) -> Iterator[tuple[Element, bool]]:
                 yield from accesses(line.body)
             case Invoke():
                 yield from line.accesses
+            case Where():
+                yield from accesses(line.body)
 
 
 def elements_of(lines: Sequence[Line]) -> dict[Buffer, set[Element]]:
@@ -466,13 +501,16 @@ def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
 
     def moved(x: Element) -> Element:
         index = tuple(_replaced(i, old, new) for i in x.index)
-        return Element(x.buffer, index, None if x.chosen is None else moved(x.chosen))
+        return replace(x, index=index, chosen=None if x.chosen is None else moved(x.chosen))
 
     match line:
         case Assign():
             return replace(line, out=moved(line.out), args=tuple(of(x) for x in line.args))
         case IfTiny(out, body):
             return IfTiny(moved(out), tuple(renamed(x, old, new) for x in body))
+        case Where(start, length, body):
+            count = None if length is None else _replaced(length, old, new)
+            return Where(moved(start), count, tuple(renamed(x, old, new) for x in body))
         case Invoke(args=args, accesses=found):
             new_args = tuple(moved(x) if isinstance(x, Element) else _replaced(x, old, new) for x in args)
             return replace(line, args=new_args, accesses=tuple((moved(x), written) for x, written in found))

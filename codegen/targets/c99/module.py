@@ -76,7 +76,7 @@ def prologue(double: str, sweeps: Sequence[Sweep]) -> str:
     """Return the lines before functions: what they include, the type of their numbers, and the functions that they call, for double
     where the macro of that name is defined."""
     functions = {macro(name) for s in sweeps for name in s.functions if name not in WRITTEN}
-    lines = definitions(functions.union(*(s.calls for s in sweeps)))
+    lines = definitions(functions.union(*(s.calls for s in sweeps), {"INDEPENDENT"}))
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
         lines += ["", "// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
                   f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip

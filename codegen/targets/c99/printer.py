@@ -9,8 +9,8 @@ from functools import cached_property
 from itertools import groupby
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Extent
-from symbptt.codegen.targets.c99.fuse import Numbers
-from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Invoke, Line
+from symbptt.codegen.targets.c99.fuse import Numbers, is_independent
+from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Invoke, Line, Where
 from symbptt.codegen.targets.c99.scalar import expression
 from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.ir.naming import free_letters
@@ -77,10 +77,18 @@ def _line(line: Line, p: Printer, depth: int) -> list[str]:
             return commented(f"{'    ' * depth}{_assignment(line, p)}", _comment(line, p))
         case Invoke():
             return commented(f"{'    ' * depth}{_call(line, p)}", p.equation(line.origin) if line.origin else "")
+        case Where(first, None, body):
+            return _block(f"if ({p.buffers[first.buffer]})", body, p, depth)
+        case Where(first, length, body):
+            question = f"any_below({size_code(length, p.names)}, {_address(first, p)}, TINY)"
+            return _block(f"if ({question})", body, p, depth)
         case IfTiny(out, body):
             return _block(f"if ({_element(out, p)} < TINY)", body, p, depth)
     inside = p.inside(line)
-    return _block(_head(line, inside), line.body, inside, depth)
+    head = _head(line, inside)
+    # Compilers answer by a check at each call, or not at all, whether the order of iterations matters.
+    says = is_independent(line, p.numbers) and any(isinstance(x, Assign) and x.args for x in line.body)
+    return _block(f"INDEPENDENT {head}" if says else head, line.body, inside, depth)
 
 
 def _block(head: str, body: Sequence[Line], p: Printer, depth: int) -> list[str]:
@@ -151,7 +159,7 @@ def _element(x: Element, p: Printer) -> str:
     if x.buffer in p.numbers.buffers:
         return name
     text = f"{name}{_index(x, p)}"
-    return f"({name} ? {text} : 0)" if x.buffer in p.optional else text
+    return f"({name} ? {text} : 0)" if x.buffer in p.optional and not x.is_there else text
 
 
 def _index(x: Element, p: Printer) -> str:

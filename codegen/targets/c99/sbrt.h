@@ -185,8 +185,8 @@ static INLINE real SIGMOID(real a) {
 // 1 - σ(a), with all its digits.
 static INLINE real SIGMOID_REST(real a) { return SIGMOID(-a); }
 
-// k ln 2 + log(1 + f), for 1 + f from √½ to √2. With s = f/(2 + f), log(1 + f) = 2 s + s³ Q(s²): the polynomial Q is
-// 3e-7 (float), 5e-16 (double) off, of a term that is a hundredth of the first one. 2 s = f - s f keeps digits of f.
+// k ln 2 + log(1 + f), for 1 + f from √½ to √2. With s = f/(2 + f), log(1 + f) = 2 s + s³ Q(s²): the polynomial is
+// 3e-7 (float), 5e-16 (double) off, of a term that is a hundredth of the first one. 2 s = f - s f keeps its digits.
 static INLINE real log_of(real k, real f) {
     const real s = f/(2 + f), z = s*s, half = f*f/2;
 #ifdef SBRT_DOUBLE
@@ -248,6 +248,13 @@ static INLINE real ERF(real x) {
     q = ((((q*u - 0.830266118F)*u + 2.58781276F)*u + 1.06586144F)*u + 0.567753946F)*u - 8.72548553e-5F;
 #endif
     return a < 1 ? x*p : COPYSIGN(1 - EXP(-z)*q, x);
+}
+
+// Whether any of so many numbers is under a limit.
+static inline int any_below(size_t count, const real *x, real limit) {
+    bits found = 0;
+    INDEPENDENT for (size_t i = 0; i < count; i++) found |= x[i] < limit;
+    return found != 0;
 }
 
 // Vectors of GCC and Clang, whose sums stay in registers; elsewhere a vector is one number.
@@ -379,8 +386,8 @@ static inline size_t evenly(size_t M, size_t most) {
 }
 
 // C = A W, or C += A W where `add` is true, for M rows of A, whose elements lie row and column apart, and of C, whose
-// elements lie one behind the other, rows `next` apart. W has K rows and N columns, as panels, of which so many rows at
-// a time are used for all rows of A that they stay in the first cache.
+// elements lie one behind the other, rows `next` apart. W has K rows and N columns, as panels, of which so many rows
+// at a time are used for all rows of A that they stay in the first cache.
 static inline void product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *panels,
                            int add, real *C, size_t next) {
     const size_t deep = 256;
