@@ -13,7 +13,7 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Param, State, ops
 from symbptt.codegen.loop_ir.nodes import STEPS, Buffer, If, Map, index_symbol
 from symbptt.codegen.loop_ir.views import whole
-from symbptt.codegen.targets.c99 import function, functions, fuse
+from symbptt.codegen.targets.c99 import blocks, function, functions, fuse, module
 from symbptt.codegen.targets.c99.loops import CHOSEN, Assign, Element, For, loops
 from symbptt.commands.main import run as run_command
 from symbptt.ir.scalar import Num, Ref
@@ -75,7 +75,9 @@ TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 @pytest.mark.thinned(23, 5)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
+def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With blocks of 2, 2 and 1 steps at the last of the shapes."""
+    monkeypatch.setattr(module, "ROWS", 6)
     if any(node.family == "algebra" for node in cell.step.graph):
         with pytest.raises(sb.CellError, match=f"{cell.name} needs functions of whole matrices"):
             sb.c_source(cell)
@@ -179,9 +181,12 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
     [
         ("Ur[0], 1, n, Ur_panels", "Ur[0], n, 1, Ur_panels"),  # a weight transposed
         ("h[t][0], n, 1, Ur_panels", "h[0][0], n, 1, Ur_panels"),  # the initial state at every step
-        ("h[t][0], n, dUr[0]", "h[t + 1][0], n, dUr[0]"),  # the states after the step
-        ("for (size_t t = T; t-- > 0;)", "for (size_t t = 0; t < T; t++)"),  # the backward sweep forward
-        ("dbr[i] +=", "dbr[i] ="),  # the last step alone
+        ("h[from][0], n, dUr[0]", "h[from + 1][0], n, dUr[0]"),  # the states after the step
+        (
+            "for (size_t t = from + steps; t-- > from;)",
+            "for (size_t t = from; t < from + steps; t++)",
+        ),  # the backward sweep forward
+        ("dbr[j] +=", "dbr[j] ="),  # the last step alone
         ("+= dh_in[t][b][i]", "+= dh_in[T - 1][b][i]"),
     ],
 )
@@ -200,6 +205,29 @@ def test_fusing_what_may_not_be_fused_is_caught(tmp_path: Path, monkeypatch: pyt
     library, sizes = build([source], tmp_path), sizes_of(gru, SIZES)
     found = compare(gru, Caller(source, library, np.float64, sizes, 3, 2), oracle.draw(gru, 3, 2, sizes), 3)
     assert not found < 1e-6
+
+
+@sb.cell
+def hoisted(x: Input["m"], h: State["n"], w: Param["m"], W: Param["n m"], U: Param["n n"], b: Param["n"]):
+    """A product of a block that needs what is elementwise before it, and gradients that do."""
+    y = np.tanh(w * x)
+    return np.tanh(W @ y + U @ h + b) + 0.1 * h
+
+
+def test_what_products_of_a_block_need_stays_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 2, 2 and 1 steps; where all that is elementwise goes into the loop over steps, it is caught."""
+    monkeypatch.setattr(module, "ROWS", 6)
+    sizes, groups = {"m": 3, "n": 4}, oracle.draw(hoisted, 5, 3, {"m": 3, "n": 4})
+
+    def error(name: str) -> float:
+        source = sb.c_source(hoisted)
+        assert "y[t - from]" not in source.source.partition("int hoisted_backward")[0] or name == "wrong"
+        caller = Caller(source, build([source], tmp_path / name), np.float64, sizes, 5, 3)
+        return compare(hoisted, caller, groups, 5)
+
+    assert error("right") < 1e-11
+    monkeypatch.setattr(blocks, "_may_go", lambda *statements: True)
+    assert not error("wrong") < 1e-6
 
 
 def test_iterations_that_need_each_other_are_not_called_independent() -> None:
@@ -224,8 +252,8 @@ def test_lstm_reads_as_its_equations() -> None:
     c = sb.c_source(lstm)
     for line in (
         "c[t + 1][b][j] = f[t][b][j]*c[t][b][j] + i[t][b][j]*g[t][b][j];  // c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t",
-        "product(B, n, n, h[t][0], n, 1, Uf_panels, 0, s_1[0], n);   // Uf h_{t-1}",
-        "gradient(n, n, B, da_f[0], n, h[t][0], n, dUf[0], n, room);  // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
+        "product(B, n, n, h[t][0], n, 1, Uf_panels, 0, s_1[0], n);  // Uf h_{t-1}",
+        "gradient(n, n, B*steps, da_f[0][0], n, h[from][0], n, dUf[0], n, room);  // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
     ):
         assert line in c.source
     assert "= dL/dh_{t-1} + Uiᵀ da_{i,t}" in c.source  # the equations in the comment at its head

@@ -16,16 +16,13 @@ import sympy as sp
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, Function
 from symbptt.codegen.loop_ir.step_by_step import without_scans
 from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, sweep_of, symbols_of
-from symbptt.codegen.targets.c99.module import prologue
+from symbptt.codegen.targets.c99.module import ROWS, blocked, prologue
 from symbptt.codegen.targets.c99.names import RESERVED, c_name, named
 from symbptt.codegen.targets.c99.printer import broken, lines_of, safe
-from symbptt.codegen.targets.c99.single import with_single_steps
 from symbptt.codegen.targets.c99.sizes import Names
 
 DOUBLE = "SYMBPTT_DOUBLE"
 """The macro with which functions are those of double."""
-ROWS = 256
-"""The rows that products of the steps of a block have about."""
 OWN = ("sizes", "arrays")
 CALL: Names = {STEPS: "T", BATCH: "B", BLOCK: "K"}
 """The sizes of a call: steps, samples, and the steps of a block, which its caller chooses."""
@@ -61,7 +58,7 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
     """
     found, texts, sweeps = dict[str, Flat](), list[str](), list[Sweep]()
     for key, (function, equation) in functions.items():
-        sweep = sweep_of(cell, with_single_steps(without_scans(function)))
+        sweep = sweep_of(cell, blocked(without_scans(function)))
         flat = _flat(f"{c_name(cell)}_{key}", sweep)
         found[key] = flat
         texts.append("\n".join(_lines(flat, sweep, _optional(function), equation)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import Buffer, Constant, Extent, Function
+from symbptt.codegen.loop_ir.nodes import BLOCK, Buffer, Constant, Extent, Function
 from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
@@ -18,7 +18,7 @@ from symbptt.codegen.targets.c99.loops import PANELS, Assign, Element, For, IfTi
 from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
-from symbptt.codegen.targets.c99.sizes import Names, size_code
+from symbptt.codegen.targets.c99.sizes import BLOCK_NAME, Names, size_code, with_block
 from symbptt.errors import CellError
 from symbptt.ir.scalar import as_sympy
 from symbptt.ir.shape import Size, prod, sign_of, size, symbols
@@ -98,12 +98,13 @@ def workspace(sweep: Sweep, interface: Interface) -> tuple[Buffer, ...]:
 
 def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str]) -> list[str]:
     """Return the lines of the function: checks, sizes, arrays, loops."""
-    p = printer_of(sweep, i.sizes, {*RESERVED, *header_names(i.name)}, i.optional, equation)
+    p = printer_of(sweep, with_block(i.sizes), {*RESERVED, *header_names(i.name)}, i.optional, equation)
     arrays = [line for b in sweep.arrays for line in declaration(b, sweep, p, _source(b, sweep, i))]
     loops = lines_of(sweep.lines, p)
     # A size that nothing reads would be a warning of the compiler.
-    used = _symbols(sweep, i)
-    sizes = ", ".join(f"{name} = sizes->{name}" for symbol, name in i.sizes.items() if symbol in used)
+    used = used_sizes(sweep, i)
+    names = [f"{name} = sizes->{name}" for symbol, name in i.sizes.items() if symbol in used]
+    sizes = ", ".join([*names, *[f"{BLOCK_NAME} = block_of(sizes)"] * (BLOCK in used)])
     head = [*checks(sweep, i), *(broken(f"    const size_t {sizes};") if sizes else []), *arrays]
     return [*head, "", *loops, f"    return {i.macro}_DONE;"]
 
@@ -231,11 +232,11 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
     start, group = ("run->tape", i.tape) if buffer in i.tape else ("workspace", workspace(sweep, i))
     # Arrays lie one behind the other in one block, so that a caller has one pointer to allocate.
     offset = elements(group[: group.index(buffer)])
-    text = start if offset == 0 else f"{start} + {size_code(offset, i.sizes)}"
+    text = start if offset == 0 else f"{start} + {size_code(offset, with_block(i.sizes))}"
     return text if offset == 0 or len(kept_axes(buffer)) < 2 else f"({text})"
 
 
-def _symbols(sweep: Sweep, i: Interface) -> frozenset[sp.Symbol]:
+def used_sizes(sweep: Sweep, i: Interface) -> frozenset[sp.Symbol]:
     """Return the sizes that a function reads: in offsets, and where any does."""
     found: list[Size] = []
     for group in (i.tape, workspace(sweep, i)):
@@ -250,7 +251,7 @@ def symbols_of(sweep: Sweep) -> frozenset[sp.Symbol]:
     found: list[Size] = [n for buffer in sweep.arrays for n in buffer.shape[1:]]
     for line in walk(sweep.lines):
         if isinstance(line, For):
-            found.append(line.stop)
+            found += [line.start, line.stop, line.strip]
         elif isinstance(line, Assign):
             found += [x.size for x in line.args if isinstance(x, Extent)]
         elif isinstance(line, Where) and line.count is not None:

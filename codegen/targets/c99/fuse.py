@@ -151,7 +151,7 @@ def _indices(line: Line) -> Iterator[sp.Symbol]:
     if isinstance(line, Invoke):
         yield from line.inner
     if isinstance(line, For):
-        yield line.index
+        yield from (line.index, *([] if line.count is None else [line.count]))
     if isinstance(line, For | IfTiny | Where):
         for x in line.body:
             yield from _indices(x)

@@ -74,7 +74,7 @@ def interface_of(p: Program, sweeps: Sweeps) -> Interface:
     name = c_name(p.name)
     own = header_names(name)
     sizes = dict.fromkeys((*sweeps.forward.sizes, *sweeps.backward.sizes))
-    names = named((symbol.name for symbol in sizes), {*RESERVED, *own, "T", "B"})
+    names = named((symbol.name for symbol in sizes), {*RESERVED, *own, "T", "B", "K"})
     symbols = {STEPS: "T", BATCH: "B", **{symbol: names[symbol.name] for symbol in sizes}}
     limits = {a.name: a.limit for a in p.arguments if a.limit is not None}
     given = _fields((x for x in sweeps.forward.arguments if x.group in GIVEN), own, limits)

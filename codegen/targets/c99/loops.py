@@ -76,14 +76,18 @@ class Assign:
 
 @dataclass(frozen=True)
 class For:
-    """`body` for index = 0, 1, ... below stop; with `reverse` from the last to the first. One that is `in_time` carries
-    values from step to step, so that it is never fused with another."""
+    """`body` for index = start, start + 1, ... below stop; with `reverse` from the last to the first. One that is `in_time` carries
+    values from step to step, so that it is never fused with another. With a `strip` it goes by so many steps, from 0 to `stop`, and
+    `count` is how many these are: fewer in one round, at the end of the order."""
 
     index: sp.Symbol
     stop: Size
     body: tuple[Line, ...]
     reverse: bool = False
     in_time: bool = False
+    start: Size = 0
+    strip: Size = 1
+    count: sp.Symbol | None = None
 
 
 @dataclass(frozen=True)
@@ -184,10 +188,10 @@ def _lines(name: str, body: Sequence[Statement], made: _Loops) -> tuple[Line, ..
 def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
     match s:
         case Loop():
-            # Rounds and steps are counted from 0 by the lowering; a reverse loop turns the order, not the bounds.
-            assert s.start == 0, f"a loop that does not start at 0: {s}"
-            made.inside.add(s.index)
-            return [For(s.index, s.stop, _lines(name, s.body, made), s.reverse, in_time=True)]
+            # A reverse loop turns the order, not the bounds.
+            made.inside |= {s.index, *([] if s.count is None else [s.count])}
+            body = _lines(name, s.body, made)
+            return [For(s.index, s.stop, body, s.reverse, True, s.start, s.strip, s.count)]
         case Map() if (given := _given(s, made)) is not None:
             return given
         case Contract() if (calls := _call(s, made)) is not None:
@@ -224,15 +228,14 @@ def _given(s: Map, made: _Loops) -> Sequence[Line] | None:
     match s.body, s.args:
         case Sum(((1, Ref(0)), (1, Ref(1)))), (View() as to, View() as term):
             if made.inside and to == s.out and term.buffer in made.optional:
-                lines = nest(s.out.shape, lambda i: [_always(s, i)], made)
+                lines = nest(s.out.shape, lambda i: [_always(s, term, i)], made)
                 return [Where(first(term), None, tuple(lines))]
     return None
 
 
-def _always(s: Map, at: Shape) -> Assign:
+def _always(s: Map, term: View, at: Shape) -> Assign:
     """Return a term that is added at an index, whose array is there."""
-    (_, term) = s.args
-    return Assign(element(s.out, at), Ref(0), (replace(_operand(term, at), is_there=True),), True, s.origin)
+    return Assign(element(s.out, at), Ref(0), (replace(element(term, at), is_there=True),), True, s.origin)
 
 
 def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:

@@ -8,21 +8,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from symbptt.codegen.loop_ir.arithmetics import LEAST
-from symbptt.codegen.loop_ir.nodes import STEPS, Buffer
+from symbptt.codegen.loop_ir.nodes import BLOCK, STEPS, Buffer, Function
 from symbptt.codegen.loop_ir.step_by_step import without_scans
 from symbptt.codegen.lower.cell import Sweeps
 from symbptt.codegen.lower.equations import equation, handed, writer_of
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import values_of
-from symbptt.codegen.targets.c99.function import Sweep, body, may_be_empty, rows_of, sweep_of, unused, walk, workspace
+from symbptt.codegen.targets.c99.blocks import has_products, with_steps_together
+from symbptt.codegen.targets.c99.function import (
+    Sweep,
+    body,
+    may_be_empty,
+    rows_of,
+    sweep_of,
+    unused,
+    used_sizes,
+    walk,
+    workspace,
+)
 from symbptt.codegen.targets.c99.functions import WRITTEN, definitions, macro
 from symbptt.codegen.targets.c99.header import header
 from symbptt.codegen.targets.c99.interface import Interface, elements, interface_of
 from symbptt.codegen.targets.c99.loops import IfTiny
 from symbptt.codegen.targets.c99.printer import broken, joined, safe
 from symbptt.codegen.targets.c99.single import with_single_steps
-from symbptt.codegen.targets.c99.sizes import factor_code, size_code
+from symbptt.codegen.targets.c99.sizes import BLOCK_NAME, factor_code, size_code, with_block
 from symbptt.ir.shape import sign_of, symbols
+
+ROWS = 256
+"""The rows of products of blocks: from 256 to 768 all do as well."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
 
     Raises: CellError for what C does not have.
     """
-    single = Sweeps(*(with_single_steps(without_scans(f)) for f in (sweeps.forward, sweeps.backward)))
+    single = Sweeps(*(blocked(without_scans(f)) for f in (sweeps.forward, sweeps.backward)))
     i = interface_of(p, single)
     forward, backward = sweep_of(p.name, single.forward), sweep_of(p.name, single.backward)
     title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."
@@ -52,6 +66,11 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
         _function(i, "backward", backward, equations_of(p)),
     ]
     return Parts(i, header(i, title), f"/* {safe(about)}\n */", "\n\n".join(texts) + "\n")
+
+
+def blocked(f: Function) -> Function:
+    """Return a function whose blocks have the steps that its products want: one where it has none of whole blocks."""
+    return with_steps_together(f) if has_products(f) else with_single_steps(f)
 
 
 def equations_of(p: Program) -> Callable[[tuple[int, ...]], str]:
@@ -89,16 +108,35 @@ def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:
     """Return the functions of sizes; products are compared with what memory can hold in double, which does not wrap around."""
     spaces = [workspace(sweep, i) for sweep in sweeps]
     arrays = [*i.arrays, *i.tape, *(buffer for space in spaces for buffer in space)]
-    conditions = [*_conditions(p, i, arrays), f"{size_code(elements(arrays), i.sizes)} < (double)(PTRDIFF_MAX/8)"]
+    conditions = [
+        *_conditions(p, i, arrays),
+        f"{size_code(elements(arrays), with_block(i.sizes))} < (double)(PTRDIFF_MAX/8)",
+    ]
+    used = symbols(*(n for buffer in arrays for n in buffer.shape))
+    block = _block(i) if any(BLOCK in used_sizes(sweep, i) for sweep in sweeps) else []
+    named = [f"{name} = (double)sizes->{name}" for name in i.sizes.values()]
+    named += [f"{BLOCK_NAME} = (double)block_of(sizes)"] * (BLOCK in used)
     return "\n".join([
+        *block,
         "// Whether a call with these sizes can compute anything.",
         f"static int fits(const {i.name}_sizes *sizes) {{",
-        *broken(f"    const double {', '.join(f'{name} = (double)sizes->{name}' for name in i.sizes.values())};"),
+        *broken(f"    const double {', '.join(named)};"),
         *broken(f"    return {' && '.join(conditions)};"),
         "}", "",
         *_bytes(i, "tape", [i.tape]), "",
         *_bytes(i, "workspace", spaces),
     ])  # fmt: skip
+
+
+def _block(i: Interface) -> list[str]:
+    """Return the function that chooses the steps of a block: results do not depend on it."""
+    return [
+        f"// The steps of a block: its products have about {ROWS} rows.",
+        f"static size_t block_of(const {i.name}_sizes *sizes) {{",
+        f"    const size_t wanted = sizes->B > 0 && sizes->B < {ROWS} ? {ROWS}/sizes->B : 1;",
+        "    return wanted < sizes->T ? wanted : sizes->T > 0 ? sizes->T : 1;",
+        "}", "",
+    ]  # fmt: skip
 
 
 def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[str]:
@@ -120,8 +158,9 @@ def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> lis
     """Return the function that tells the bytes of the larger one of two groups of arrays, or of one."""
     counts = [n for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
     used = symbols(*counts)
-    sizes = ", ".join(f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used)
-    first, *others = (factor_code(n, i.sizes) for n in counts)
+    names = [f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used]
+    sizes = ", ".join([*names, *[f"{BLOCK_NAME} = block_of(sizes)"] * (BLOCK in used)])
+    first, *others = (factor_code(n, with_block(i.sizes)) for n in counts)
     lines = [f"const size_t {sizes};"] * bool(sizes)
     if others:
         lines.append(f"const size_t forward = {first}, backward = {others[0]};")

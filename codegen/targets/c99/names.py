@@ -41,7 +41,7 @@ MACROS = [
 ]  # fmt: skip
 
 OWN = [
-    "sizes", "given", "run", "cotangents", "gradients", "workspace", "tape", "fits", "forward", "backward", "TINY", "OR_1",
+    "sizes", "given", "run", "cotangents", "gradients", "workspace", "tape", "fits", "forward", "backward", "TINY", "OR_1", "block_of", "K",
 ]  # fmt: skip
 """Names that functions of the target use themselves."""
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 
+import sympy as sp
+
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Buffer, Extent
 from symbptt.codegen.targets.c99.fuse import Numbers, is_independent
 from symbptt.codegen.targets.c99.loops import CHOSEN, ZERO, Assign, Element, For, IfTiny, Invoke, Line, Where
 from symbptt.codegen.targets.c99.scalar import expression
 from symbptt.codegen.targets.c99.sizes import Names, size_code
-from symbptt.ir.naming import free_letters
+from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.scalar import Ref, Sum, Tree
 
 WIDTH = 120
@@ -43,8 +45,12 @@ class Printer:
 
     def inside(self, line: For) -> Printer:
         """Return the printer for the body of a loop, which has a name for its index."""
-        letters = "t" if line.stop == STEPS else "bqr" if line.stop == BATCH else LETTERS
         taken = {*self.buffers.values(), *self.names.values()}
+        if line.count is not None:
+            names = {line.index: unique("from", taken), line.count: unique("steps", taken)}
+            return replace(self, indices={**self.indices, **names})
+        is_of_steps = line.stop == STEPS or line.start != 0
+        letters = "t" if is_of_steps else "bqr" if line.stop == BATCH else LETTERS
         name = next(free_letters(letters, taken))
         return replace(self, indices={**self.indices, line.index: name})
 
@@ -85,6 +91,8 @@ def _line(line: Line, p: Printer, depth: int) -> list[str]:
         case IfTiny(out, body):
             return _block(f"if ({_element(out, p)} < TINY)", body, p, depth)
     inside = p.inside(line)
+    if line.count is not None:
+        return _strips(line, line.count, inside, depth)
     head = _head(line, inside)
     # Compilers answer by a check at each call, or not at all, whether the order of iterations matters.
     says = is_independent(line, p.numbers) and any(isinstance(x, Assign) and x.args for x in line.body)
@@ -108,10 +116,29 @@ def _block(head: str, body: Sequence[Line], p: Printer, depth: int) -> list[str]
 
 
 def _head(line: For, inside: Printer) -> str:
-    name, stop = inside.indices[line.index], size_code(line.stop, inside.names)
+    name, start, stop = (
+        inside.indices[line.index],
+        size_code(line.start, inside.names),
+        size_code(line.stop, inside.names),
+    )
     if line.reverse:
-        return f"for (size_t {name} = {stop}; {name}-- > 0;)"
-    return f"for (size_t {name} = 0; {name} < {stop}; {name}++)"
+        return f"for (size_t {name} = {stop}; {name}-- > {start};)"
+    return f"for (size_t {name} = {start}; {name} < {stop}; {name}++)"
+
+
+def _strips(line: For, count: sp.Symbol, inside: Printer, depth: int) -> list[str]:
+    """Return a loop by strips, which begins with how many steps its round has: the short one is the last of the order."""
+    indent = "    " * depth
+    name, steps = inside.indices[line.index], inside.indices[count]
+    stop, strip = (size_code(x, inside.names) for x in (line.stop, line.strip))
+    if line.reverse:
+        head = f"for (size_t {name} = {stop}, {steps}; {name} > 0;) {{"
+        first = [f"{steps} = {name} < {strip} ? {name} : {strip};", f"{name} -= {steps};"]
+    else:
+        head = f"for (size_t {name} = 0; {name} < {stop}; {name} += {strip}) {{"
+        first = [f"const size_t {steps} = {stop} - {name} < {strip} ? {stop} - {name} : {strip};"]
+    body = lines_of(line.body, inside, depth + 1)
+    return [f"{indent}{head}", *(f"{indent}    {text}" for text in first), *body, f"{indent}}}"]
 
 
 def _call(line: Invoke, p: Printer) -> str:

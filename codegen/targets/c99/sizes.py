@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import sympy as sp
 
+from symbptt.codegen.loop_ir.nodes import BLOCK
 from symbptt.ir.shape import Size
 
 Names = Mapping[sp.Symbol, str]
+BLOCK_NAME = "K"
+"""What C calls the number of steps of a block, which no caller chooses."""
+
+
+def with_block(names: Names) -> Names:
+    """Return the names of sizes with that of the number of steps of a block."""
+    return {**names, BLOCK: BLOCK_NAME}
 
 
 def size_code(value: Size, names: Names) -> str:
