@@ -64,7 +64,7 @@ class Sweep:
         """The functions of whole matrices that it calls."""
         found = {line.function for line in walk(self.lines) if isinstance(line, Invoke)}
         asks = any(isinstance(line, Where) and line.count is not None for line in walk(self.lines))
-        return frozenset(found | ({"aligned"} if found else set()) | ({"any_below"} if asks else set()))
+        return frozenset(found | ({"any_below"} if asks else set()))
 
 
 def sweep_of(name: str, function: Function) -> Sweep:
@@ -105,8 +105,17 @@ def body(sweep: Sweep, i: Interface, equation: Callable[[tuple[int, ...]], str])
     used = used_sizes(sweep, i)
     names = [f"{name} = sizes->{name}" for symbol, name in i.sizes.items() if symbol in used]
     sizes = ", ".join([*names, *[f"{BLOCK_NAME} = block_of(sizes)"] * (BLOCK in used)])
-    head = [*checks(sweep, i), *(broken(f"    const size_t {sizes};") if sizes else []), *arrays]
+    head = [*checks(sweep, i), *(broken(f"    const size_t {sizes};") if sizes else []), *_starts(sweep, i), *arrays]
     return [*head, "", *loops, f"    return {i.macro}_DONE;"]
+
+
+def _starts(sweep: Sweep, i: Interface) -> list[str]:
+    """Return the lines that say where tape and workspace begin: at multiples of 64 bytes, as do rows of 16 numbers then."""
+    has_tape = any(buffer in i.tape for buffer in sweep.arrays)
+    return [
+        *["    real *tape = aligned(run->tape);"] * has_tape,
+        *["    workspace = aligned(workspace);"] * bool(workspace(sweep, i)),
+    ]
 
 
 def printer_of(
@@ -229,7 +238,7 @@ def _source(buffer: Buffer, sweep: Sweep, i: Interface) -> str:
         for field in fields:
             if field.buffer == buffer:
                 return f"{name}->{field.name}"
-    start, group = ("run->tape", i.tape) if buffer in i.tape else ("workspace", workspace(sweep, i))
+    start, group = ("tape", i.tape) if buffer in i.tape else ("workspace", workspace(sweep, i))
     # Arrays lie one behind the other in one block, so that a caller has one pointer to allocate.
     offset = elements(group[: group.index(buffer)])
     text = start if offset == 0 else f"{start} + {size_code(offset, with_block(i.sizes))}"

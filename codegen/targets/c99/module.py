@@ -29,11 +29,11 @@ from symbptt.codegen.targets.c99.function import (
 from symbptt.codegen.targets.c99.functions import WRITTEN, definitions, macro
 from symbptt.codegen.targets.c99.header import header
 from symbptt.codegen.targets.c99.interface import Interface, elements, interface_of
-from symbptt.codegen.targets.c99.loops import IfTiny
+from symbptt.codegen.targets.c99.loops import LANES, IfTiny
 from symbptt.codegen.targets.c99.printer import broken, joined, safe
 from symbptt.codegen.targets.c99.single import with_single_steps
 from symbptt.codegen.targets.c99.sizes import BLOCK_NAME, factor_code, size_code, with_block
-from symbptt.ir.shape import sign_of, symbols
+from symbptt.ir.shape import sign_of, size, symbols
 
 ROWS = 256
 """The rows of products of blocks: from 256 to 768 all do as well."""
@@ -59,8 +59,9 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
     forward, backward = sweep_of(p.name, single.forward), sweep_of(p.name, single.backward)
     title = f"Backpropagation through time for the cell {p.name}, written by symbptt {version}."
     about = "\n\n".join([title, *[p.doc] * bool(p.doc), equations])
+    has_room = any(space for sweep in (forward, backward) for space in (workspace(sweep, i), i.tape))
     texts = [
-        prologue(f"{i.macro}_DOUBLE", (forward, backward)),
+        prologue(f"{i.macro}_DOUBLE", (forward, backward), has_room),
         _sizes(p, i, (forward, backward)),
         _function(i, "forward", forward, equations_of(p)),
         _function(i, "backward", backward, equations_of(p)),
@@ -91,11 +92,11 @@ def equations_of(p: Program) -> Callable[[tuple[int, ...]], str]:
     return text
 
 
-def prologue(double: str, sweeps: Sequence[Sweep]) -> str:
+def prologue(double: str, sweeps: Sequence[Sweep], is_aligned: bool = False) -> str:
     """Return the lines before functions: what they include, the type of their numbers, and the functions that they call, for double
-    where the macro of that name is defined."""
+    where the macro of that name is defined; `is_aligned` where what they are given begins at multiples of 64 bytes."""
     functions = {macro(name) for s in sweeps for name in s.functions if name not in WRITTEN}
-    lines = definitions(functions.union(*(s.calls for s in sweeps), {"INDEPENDENT"}))
+    lines = definitions(functions.union(*(s.calls for s in sweeps), ["INDEPENDENT", *["aligned"] * is_aligned]))
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
         lines += ["", "// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
                   f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip
@@ -110,7 +111,7 @@ def _sizes(p: Program, i: Interface, sweeps: Sequence[Sweep]) -> str:
     arrays = [*i.arrays, *i.tape, *(buffer for space in spaces for buffer in space)]
     conditions = [
         *_conditions(p, i, arrays),
-        f"{size_code(elements(arrays), with_block(i.sizes))} < (double)(PTRDIFF_MAX/8)",
+        f"{size_code(size(elements(arrays) + 2 * LANES), with_block(i.sizes))} < (double)(PTRDIFF_MAX/8)",
     ]
     used = symbols(*(n for buffer in arrays for n in buffer.shape))
     block = _block(i) if any(BLOCK in used_sizes(sweep, i) for sweep in sweeps) else []
@@ -156,7 +157,7 @@ def _conditions(p: Program, i: Interface, arrays: Iterable[Buffer]) -> Iterator[
 
 def _bytes(i: Interface, name: str, groups: Iterable[tuple[Buffer, ...]]) -> list[str]:
     """Return the function that tells the bytes of the larger one of two groups of arrays, or of one."""
-    counts = [n for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
+    counts = [size(n + LANES - 1) for n in dict.fromkeys(elements(group) for group in groups) if n != 0] or [0]
     used = symbols(*counts)
     names = [f"{text} = sizes->{text}" for symbol, text in i.sizes.items() if symbol in used]
     sizes = ", ".join([*names, *[f"{BLOCK_NAME} = block_of(sizes)"] * (BLOCK in used)])
