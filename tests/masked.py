@@ -217,7 +217,7 @@ def read_sample(
     plain, length = begun(target, one, sizes, names), data.length(b)
     marks = re.findall(r"^  (\S+): 1 where the sample begins", text, re.MULTILINE)
     letters = tuple(symbol_of(mark).name for mark in marks)
-    page = MaskedPage(sizes, length, plain.once, plain.timed, limits=plain.limits, ahead=letters)
+    page = MaskedPage(plain.sizes, length, plain.once, plain.timed, limits=plain.limits, ahead=letters)
     page.once |= {"T": np.asarray(float(length)), "Tall": np.asarray(float(data.steps))}
     if letters:
         flags = {t + 1: np.asarray(float(data.reset[t, b])) for t in range(data.steps)} | {1: np.asarray(1.0)}

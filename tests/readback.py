@@ -72,6 +72,8 @@ def read_latex(d: sb.Derivation, latex: str) -> Read:
     given = {named.name: named.latex for named in d.symbols} | {
         f"constant{i}": name for i, name in enumerate(constants)
     }
+    sizes = {x: _of_page(x, d.target) for x in sizes_of(d.target)}
+    given |= {shown: rf"\mathsf{{{x}}}" for x, shown in sizes.items() if shown != x}
     names = latex_page.names_of(given, d.mark)
     sections = latex_page.sections_of(latex, names)
     left = [
@@ -97,7 +99,7 @@ def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int], n
     cell = target if isinstance(target, sb.Cell) else target.cell
     bound = {named_size(k): n for k, n in sizes.items()}
     limits = {names[a.name]: concrete((a.limit,), bound)[0] for a in target.arguments if a.limit is not None}
-    page = Page(sizes, data.steps, limits=limits)
+    page = Page({_of_page(k, target): n for k, n in sizes.items()}, data.steps, limits=limits)
     consts = cell.arguments if isinstance(target, sb.Cell) else (*cell.arguments, *target.loss.arguments)
     page.once |= {names[a.name]: np.broadcast_to(a.default, concrete(a.shape, bound)) for a in consts
                   if a.role == "const" and a.default is not None}  # fmt: skip
@@ -107,6 +109,12 @@ def begun(target: sb.Cell | sb.Model, data: brute.Data, sizes: dict[str, int], n
     for name, value in data.state.items():
         page.timed[names[name]] = {0: value[0]}
     return page
+
+
+def _of_page(size: str, target: sb.Cell | sb.Model) -> str:
+    """A size as text has it: the step is t, the number of steps T, the loss of a model L."""
+    taken = ("t", "T", "L") if isinstance(target, sb.Model) else ("t", "T")
+    return f"{size}_" if size in taken else size
 
 
 def worked_back(page: Page, sections: dict[str, list[str]]) -> None:

@@ -106,6 +106,31 @@ def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(
         assert_masked(model, sizes_of(model), truncation, style=style, **MASKS["both"])
 
 
+@sb.cell
+def of_sizes(x: Input["T"], h: State["t"], c: State["L"], E: Param["t T"], V: Param["L t"], k: Param["t"]):
+    a = np.tanh(E @ x + h) * k
+    return {"h": a - a.mean(), "c": V @ h + c[::-1] + c.sum() / c.shape[0]}
+
+
+@sb.loss
+def of_its_mean(h: State["t"], c: State["L"], y: Target["L"]):
+    return sb.mean((c - y) ** 2) + h @ h
+
+
+@STYLES
+@pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
+@pytest.mark.thinned(3)
+def test_a_size_that_is_called_as_a_step_is_told_from_it(truncation: Any, style: str) -> None:
+    sizes = {"T": 3, "t": 5, "L": 4}
+    assert_masked(of_sizes, sizes, truncation, style=style, **MASKS["both"])
+    assert_masked(sb.model(of_sizes, of_its_mean), sizes, truncation, style=style, **MASKS["both"])
+    assert "sum(dh_t^{(" in sb.derive(of_sizes, truncation=truncation).text()
+    assert " / t_" in sb.derive(of_sizes).text() and r"{\mathsf{t}}" in sb.derive(of_sizes).latex()
+    assert 'sans-serif">t</mi>' in sb.derive(of_sizes).mathml()
+    routes = sb.derive(of_sizes, truncation=Window(2)).paths("h", "h").text()
+    assert "a loss of step t acts on the steps j > t - 2" in routes
+
+
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
 @pytest.mark.parametrize("steps", [1, 2])

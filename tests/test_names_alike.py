@@ -238,7 +238,7 @@ def test_sizes_that_are_nearly_alike(pair: tuple[str, str]) -> None:
              "latex": (d.in_latex, d.latex()), "mathml": (mathml_of(d.names), d.mathml()),
              "jacobian": (d.latex_pen.notation, "")}  # fmt: skip
     for form, (n, page) in forms.items():
-        sizes = [n.word(a), n.word(b)]
+        sizes = [n.size(a), n.size(b)]
         names = [n.symbol(Label(name, None)) for name in cell.step.leaves]
         assert len({*sizes, *names}) == 2 + len(names), f"{form}: {sizes} {names}"
         assert not page or all(size in page for size in sizes), form

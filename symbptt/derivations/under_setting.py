@@ -28,6 +28,7 @@ from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.equations.page.masks import BATCH
+from symbptt.ir.naming import free_letters
 from symbptt.language.truncation import Chunked, Window
 
 STEP = Word("t")
@@ -122,7 +123,8 @@ def _number(value: int) -> Expr:
 
 def reach(page: Equations) -> Note:
     """Return how far back a loss of step t acts."""
-    told: Note = ("a loss of step t acts on the steps ", partial(condition, within(page, Word("k"))))
+    step = Word(next(free_letters("kjirpmn", {*page.all_names.bases, *page.all_names.sizes})))
+    told: Note = ("a loss of step t acts on the steps ", partial(condition, within(page, step)))
     return told if isinstance(page.setting.truncation, Window) else (*told, ", where ", *end_of_chunk(page))
 
 

@@ -398,7 +398,7 @@ def _slice_of(g: Graph, id: int) -> tuple[int, tuple[tuple[Size, Size, int], ...
 def over_rounds(g: Graph, node: Node, inner: Expr) -> Expr:
     """Return a sum over the rounds of a loop inside a step; their number is a letter in subscripts, and no index."""
     count = node.attrs.count
-    most = number(count) if isinstance(count, int) else algebra.Word(size_text(count), not count.is_Symbol)
+    most = number(count) if isinstance(count, int) else algebra.Count(count)
     return SumOver((), inner, "sum", (algebra.Call("less", (algebra.Word(letter_of_rounds(g)), most)),))
 
 

@@ -5,7 +5,7 @@ Source: W3C, MathML Core, 2025: what browsers set without help. What it lacks, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -16,7 +16,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
-from symbptt.equations.notation.signs import Notation, conjugate_by_name, digits, has_bar, when_of
+from symbptt.equations.notation.signs import Notation, conjugate_by_name, digits, has_bar, when_of, with_sizes
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
           "mathring": "˚"}  # fmt: skip
@@ -55,7 +55,8 @@ def _mathml_of(names: Names) -> Notation:
         made=names.made,
         symbol=lambda label: _symbol(label, names),
         number=_number,
-        word=partial(_word, sizes=names.sizes_spelt),
+        word=_word,
+        size=partial(_word, sizes=names.sizes_spelt),
         brackets=lambda inside: _fenced("(", inside, ")"),
         hadamard=_sign("⊙"),
         scalar=_sign("·"),
@@ -88,7 +89,9 @@ def _mathml_of(names: Names) -> Notation:
         below=lambda index, size: f"{index}<mo>&lt;</mo>{size}",
         range=lambda index, size: f'<mo>,</mo><mspace width="1em"/>{index}<mo>&lt;</mo>{size}',
         among=lambda index, values: f"{_word(index)}<mo>∈</mo>{_fenced('{', _values(values), '}')}",
-        when=lambda condition: f'<mspace width="1em"/><mtext>for {escape(condition)}</mtext>',
+        when=lambda condition: (
+            f'<mspace width="1em"/><mtext>for {escape(with_sizes(condition, _in_text(names)))}</mtext>'
+        ),
         raised=lambda inner, sign: _above(inner, _fenced("(", _word(sign), ")")),
         windows=_windows,
         convolution=_convolution,
@@ -244,9 +247,15 @@ def _function(name: str) -> str:
     return f"<mi>{escape(_WORDS.get(name, name))}</mi>"
 
 
+def _in_text(names: Names) -> Callable[[str], str]:
+    return lambda name: names.sizes_in_text.get(name, name)
+
+
 def _symbol(label: Label, names: Names) -> str:
     of = names.spelling.get(label.name) or spelling(label.name)
-    time = "" if label.time is None else _COMMA.join(map(_time, when_of(label).split(",")))
+    sizes = names.sizes_spelt
+    parts = [] if label.time is None else when_of(label).split(",")
+    time = _COMMA.join(_word(x, sizes) if x in sizes and x == label.round else _time(x) for x in parts)
     mark = _MARKS[label.mark] if label.adjoint else ""
     symbol = _spelt(of, time)
     return _row(mark + symbol) if mark else symbol

@@ -81,6 +81,8 @@ _WORDS = frozenset(
 TIMES_OF_PAGE = ("t", "T")
 PAGE = frozenset(["t", "T", "L", "N", "I", "π"])
 """The names that a page uses itself: the step, their number, the loss, the number of losses, the identity, and π."""
+NO_SIZE = PAGE - {"N", "L"}
+"""Those that no size is called: the number of losses has a letter that no size has, and L stands for a number on pages of models alone."""
 
 
 @dataclass(frozen=True)
@@ -414,7 +416,7 @@ class Names:
                 first = f"{text_of_name(stem)}_{last}"
             return more if base in _LETTERS and _leads(base, siblings) else (first, *more)
 
-        found = self._settled_texts(candidates, str, {}, lambda name, text: text == self.bases[name])
+        found = self._settled_texts(candidates, str, self.sizes_in_text, lambda name, text: text == self.bases[name])
         return {name: text if self.roles[name].has_time else _with_low_number(text) for name, text in found.items()}
 
     @cached_property
@@ -427,23 +429,32 @@ class Names:
 
         return self._settled_texts(_ascii_texts, in_ascii, self.sizes_in_ascii, claim)
 
+    def _is_no_size(self, letter: str) -> bool:
+        return letter in NO_SIZE or (letter == "L" and letter in self.reserved)
+
+    @cached_property
+    def sizes_in_text(self) -> Mapping[str, str]:
+        """The sizes as they are spelt; those that the page has for something else with an underscore, t_ beside the step t."""
+        found = {name: (name, *_with_marks(name)) for name in sorted(self.sizes)}
+        return _settled(found, lambda name, text: self._is_no_size(text), lambda name, text: text == name)
+
     @cached_property
     def sizes_in_ascii(self) -> Mapping[str, str]:
         """The sizes in letters of ASCII: of ν and nu, the second has its own letters."""
         found = {name: _ascii_texts(name, False) for name in sorted(self.sizes)}
-        return _settled(found, lambda name, text: False, lambda name, text: text == name)
+        return _settled(found, lambda name, text: self._is_no_size(text), lambda name, text: text == name)
 
     @cached_property
     def sizes_spelt(self) -> Mapping[str, Spelling]:
-        """The sizes as mathematics has them, the first claim to a letter being that of its own name; π is the number."""
+        """The sizes as mathematics has them, the first claim to a letter being that of its own name; π is the number, and t the step."""
         found = {name: _spellings(name) for name in sorted(self.sizes)}
-        return _settled(found, lambda name, s: s == Spelling("π"), lambda name, s: s.head == name)
+        return _settled(found, lambda name, s: not s.plain and self._is_no_size(s.head), lambda name, s: s.head == name)
 
     def renamed(self, ascii: bool = False) -> Mapping[str, str]:
         """Return the names to which text has added an underscore or more, and what each is in the cell."""
         found: dict[str, str] = {}
         shown = [(self.bases[name], written) for name, written in (self.ascii if ascii else self.text).items()]
-        for base, written in (*shown, *(self.sizes_in_ascii.items() if ascii else ())):
+        for base, written in (*shown, *(self.sizes_in_ascii if ascii else self.sizes_in_text).items()):
             if written.endswith("_") and not base.endswith("_"):
                 far = ascii and not base.isascii()
                 found[written] = f"{in_ascii(base)} in letters beyond ASCII" if far else base

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
+from itertools import groupby
 from types import MappingProxyType
 
 import numpy as np
@@ -75,6 +76,7 @@ class Notation:
     before_word: str = " "
     runs_together: Callable[[str, str], bool] = lambda before, text: False
     word: Callable[[str], str] = str
+    size: Callable[[str], str] = str
     bare: Callable[[str], str] = lambda condition: condition[1:-1]
     is_stacked: bool = False
     comma: str = ","
@@ -104,6 +106,16 @@ def when_of(label: Label, letter: str = "t") -> str:
     """Return how the step of a value is written, and in which round of a loop inside of it the value is."""
     assert label.time is not None
     return time_of(label.time, letter) + (f",{label.round}" if label.round else "")
+
+
+def with_sizes(text: str, size: Callable[[str], str]) -> str:
+    """Return the number of rounds of a loop, or the condition on one, with the sizes in it as a page has them."""
+    runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
+    return "".join(size(run) if run.isidentifier() else run for run in runs)
+
+
+def _of_rounds(symbol: Callable[..., str], size: Callable[[str], str], label: Label, **clock: str) -> str:
+    return symbol(label._replace(round=with_sizes(label.round, size)) if label.round else label, **clock)
 
 
 def with_time(notation: Notation, letter: str) -> Notation:
@@ -427,16 +439,25 @@ LATEX = Notation(
     apart=r",\quad ",
     thin=r"\, ",
     word=_latex_word,
+    size=_latex_word,
     bare=lambda condition: condition.removeprefix(r"\left").removesuffix("]").removesuffix(r"\right")[1:],
 )
 
 
 def latex_of(names: Names) -> Notation:
     """Return LaTeX for a page with these names."""
-    word = partial(_latex_word, sizes=names.sizes_spelt)
+    size = partial(_latex_word, sizes=names.sizes_spelt)
     conjugate = _latex_conjugate_by_name if has_bar(names.text.values()) else LATEX.conjugate
-    symbol = cache(partial(_latex_symbol, names=names))
-    return replace(LATEX, symbol=symbol, word=word, made=names.made, conjugate=conjugate)
+    symbol = cache(partial(_of_rounds, partial(_latex_symbol, names=names), size))
+    when = LATEX.when
+    return replace(
+        LATEX,
+        symbol=symbol,
+        size=size,
+        made=names.made,
+        conjugate=conjugate,
+        when=lambda condition: when(with_sizes(condition, size)),
+    )
 
 
 def has_bar(names: Iterable[str]) -> bool:
@@ -455,17 +476,27 @@ def conjugate_by_name(n: Notation) -> Callable[[str, bool], str]:
 
 
 def text_of(
-    names: Mapping[str, str], other: Callable[[str], str] = text_of_name, made: Container[str] = frozenset()
+    names: Mapping[str, str],
+    other: Callable[[str], str] = text_of_name,
+    made: Container[str] = frozenset(),
+    sizes: Mapping[str, str] = MappingProxyType({}),
 ) -> Notation:
-    """Return text for a page with these names; `other` writes those that are made with letters of the page, as of families."""
+    """Return text for a page with these names and sizes; `other` writes those that are made with letters of the page, as of families."""
     taken = {*names, *names.values()}
     # Where a value is called i the imaginary unit is 1i; where one is called e, of step k_t it would be the unit vector e_{k_t}.
     imaginary, vector = "1i" if "i" in taken else "i", next(free_letters(("e", "unit"), taken))
     conjugate = conjugate_by_name(TEXT) if has_bar(names.values()) else TEXT.conjugate
+    when = TEXT.when
+
+    def size(name: str) -> str:
+        return sizes.get(name, name)
+
     return replace(
         TEXT,
-        symbol=cache(partial(_text_symbol, names=names, other=other)),
+        symbol=cache(partial(_of_rounds, partial(_text_symbol, names=names, other=other), size)),
         made=made,
+        size=size,
+        when=lambda condition: when(with_sizes(condition, size)),
         imaginary=imaginary,
         unit=lambda row: f"{vector}_{{{row}}}",
         conjugate=conjugate,

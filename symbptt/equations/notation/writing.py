@@ -90,7 +90,7 @@ def size_shown(size: Size, n: Notation) -> str:
     """Return a size as a page shows it: factors side by side."""
     text = ""
     for is_negative, shown, divisor in _terms_of(size):
-        text += (n.minus if is_negative else n.plus * bool(text)).strip() + n.matrix.join(map(n.word, shown))
+        text += (n.minus if is_negative else n.plus * bool(text)).strip() + n.matrix.join(map(n.size, shown))
         text += f"{n.slash}{n.word(str(divisor))}" if divisor != 1 else ""
     return text
 
@@ -166,7 +166,7 @@ def _formula_of_size(text: str, n: Notation) -> str:
     # What a size is divided by it is a multiple of, as the legend says.
     signs = {"*": n.matrix, "**": "^", "//": n.slash, "+": n.plus.strip(), "-": n.minus.strip()}
     runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
-    return "".join(n.word(run) if run.isidentifier() or run.isdigit() else signs.get(run.strip(), run) for run in runs)
+    return "".join(n.size(run) if run.isidentifier() or run.isdigit() else signs.get(run.strip(), run) for run in runs)
 
 
 def _index(e: Index, n: Notation) -> Written:

@@ -86,12 +86,13 @@ class Equations:
         whole = (self, self.head) if self.head is not None else (self,)
         used = {u.name: u for each in reversed(whole) for u in used_names(each.recursion, each.shown_labels.values())}
         signs = {sign for each in whole for sign in signs_of(each.recursion, each.mark)}
+        signs |= {"L"} if self.head is not None else set()
         return names_of_page(used.values(), signs, {size for each in whole for size in sizes_of(each.recursion)})
 
     @cached_property
     def in_text(self) -> Notation:
         """The signs of text, with the names of this page."""
-        return text_of(self.names.text, made=self.names.made)
+        return text_of(self.names.text, made=self.names.made, sizes=self.names.sizes_in_text)
 
     @cached_property
     def in_latex(self) -> Notation:
@@ -343,13 +344,11 @@ class _OfLoss(Equations):
 
 def _pen(names: Names, ascii: bool) -> Pen:
     if not ascii:
-        return Pen(text_of(names.text, made=names.made))
-    sizes = names.sizes_in_ascii
-    own = text_of(names.ascii, str, names.made)
+        return Pen(text_of(names.text, made=names.made, sizes=names.sizes_in_text))
+    own = text_of(names.ascii, str, names.made, names.sizes_in_ascii)
     shown = replace(
         own,
         root=lambda inner, is_atom: f"sqrt({inner})",
-        word=lambda text: sizes.get(text, text),
         number=partial(digits, root="sqrt({})"),
         conjugate=conjugate_by_name(own),
     )

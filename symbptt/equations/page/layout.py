@@ -6,7 +6,7 @@ alone is still wider than the column, its inner sum is broken too: "+ U (b" and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import groupby, pairwise, takewhile
@@ -164,16 +164,35 @@ def steps_of(title: str) -> tuple[str, str, str]:
 
 def heading(title: str) -> str:
     """Return the title of a section in LaTeX: words, and the steps as mathematics."""
-    words, steps, more = (part.replace("…", r"$\ldots$") for part in steps_of(title))
+    words, steps, more = steps_of(title)
     behind = rf"\text{{; {more}}}".replace("T + 1", r"} T + 1 \text{") if more else ""
-    return rf"\text{{{words}, }} {steps}{behind}" if steps else rf"\text{{{words}}}"
+    return rf"\text{{{words}, }} {steps}{behind}" if steps else rf"\text{{{_with_formulas(words)}}}"
+
+
+def _with_formulas(title: str) -> str:
+    """Return a title with the formulas among its words between dollar signs: loss, $s = 1, \\ldots, T$; $t = s$."""
+    return "; ".join(" ".join(_formulas_of(part)) for part in title.split("; "))
+
+
+def _formulas_of(words: str) -> Iterator[str]:
+    for is_formula, run in groupby(words.split(" "), _is_formula):
+        text = " ".join(run)
+        inner = text.rstrip(",")
+        formula = inner.replace("…", r"\ldots").replace("max(", r"\max(").replace("min(", r"\min(")
+        yield f"${formula}${text[len(inner) :]}" if is_formula else text
+
+
+def _is_formula(word: str) -> bool:
+    """Answer whether a word of a title is a part of a formula: a letter, a number, a sign, a function of these."""
+    inner = word.rstrip(",").replace("max(", "").replace("min(", "").rstrip(")'")
+    return len(inner) == 1 or inner.isdecimal()
 
 
 def _in_text(title: str, wide: float) -> str:
     """Return the title of a section between the rows of an `align`; words that a column of `wide` points has no room for are no
     formula, in which TeX cannot break them."""
     shown = heading(title)
-    return f"${shown}$" if steps_of(title)[1] or width(shown) <= wide else title.replace("…", r"$\ldots$")
+    return f"${shown}$" if steps_of(title)[1] or width(shown) <= wide else _with_formulas(title)
 
 
 def widest_left(lines: Iterable[Line], n: Notation) -> float:
