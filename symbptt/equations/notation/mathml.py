@@ -16,7 +16,7 @@ import sympy as sp
 
 from symbptt.autodiff.labels import Label
 from symbptt.equations.notation.names import ACCENTS, MARKS, Names, Spelling, is_accented, spelling, without_accent
-from symbptt.equations.notation.signs import Notation, conjugate_by_name, digits, has_bar, when_of, with_sizes
+from symbptt.equations.notation.signs import Notation, condition_with_sizes, conjugate_by_name, digits, has_bar, when_of
 
 _SHOWN = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙", "ddot": "¨", "acute": "´", "grave": "`", "check": "ˇ", "breve": "˘",
           "mathring": "˚"}  # fmt: skip
@@ -90,7 +90,7 @@ def _mathml_of(names: Names) -> Notation:
         range=lambda index, size: f'<mo>,</mo><mspace width="1em"/>{index}<mo>&lt;</mo>{size}',
         among=lambda index, values: f"{_word(index)}<mo>∈</mo>{_fenced('{', _values(values), '}')}",
         when=lambda condition: (
-            f'<mspace width="1em"/><mtext>for {escape(with_sizes(condition, _in_text(names)))}</mtext>'
+            f'<mspace width="1em"/><mtext>for {escape(condition_with_sizes(condition, _in_text(names)))}</mtext>'
         ),
         raised=lambda inner, sign: _above(inner, _fenced("(", _word(sign), ")")),
         windows=_windows,

@@ -108,8 +108,14 @@ def when_of(label: Label, letter: str = "t") -> str:
     return time_of(label.time, letter) + (f",{label.round}" if label.round else "")
 
 
+def condition_with_sizes(condition: str, size: Callable[[str], str]) -> str:
+    """Return where a line holds, with the sizes in it as a page has them: k < T of the rounds of a loop, not t < T of steps."""
+    letter, less, most = condition.partition(" < ")
+    return condition if letter == "t" else letter + less + with_sizes(most, size)
+
+
 def with_sizes(text: str, size: Callable[[str], str]) -> str:
-    """Return the number of rounds of a loop, or the condition on one, with the sizes in it as a page has them."""
+    """Return the number of rounds of a loop with the sizes in it as a page has them."""
     runs = ("".join(run) for _, run in groupby(text, lambda letter: letter.isalnum() or letter == "_"))
     return "".join(size(run) if run.isidentifier() else run for run in runs)
 
@@ -456,7 +462,7 @@ def latex_of(names: Names) -> Notation:
         size=size,
         made=names.made,
         conjugate=conjugate,
-        when=lambda condition: when(with_sizes(condition, size)),
+        when=lambda condition: when(condition_with_sizes(condition, size)),
     )
 
 
@@ -496,7 +502,7 @@ def text_of(
         symbol=cache(partial(_of_rounds, partial(_text_symbol, names=names, other=other), size)),
         made=made,
         size=size,
-        when=lambda condition: when(with_sizes(condition, size)),
+        when=lambda condition: when(condition_with_sizes(condition, size)),
         imaginary=imaginary,
         unit=lambda row: f"{vector}_{{{row}}}",
         conjugate=conjugate,
