@@ -466,7 +466,7 @@ def divided(x: Input["n"], h: State["n"], w: Param["n"]):
 
 
 READ = [
-    (overwritten, ["i_t = σ(ĩ_t)", "Uᵀ [dĩ_{t+1}; df̃_{t+1}; dg_{t+1}]"], ["_{1,t}"]),
+    (overwritten, ["i_t = σ(ĩ_t)", "da_t = [dĩ_t; df̃_t; dg_t]", "Uᵀ da_{t+1}"], ["_{1,t}"]),
     (stacked_gates, ["Uzᵀ u_{t+1}[0, :]ᵀ + u_{t+1}[1, :]ᵀ"], ["([dz_{t+1}ᵀ"]),
     (kalman, ["G_t = S_tᵀ Cᵀ u_t⁻ᵀ", "u_t = C S_t Cᵀ + R Rᵀ"], ["C S_tᵀ Cᵀ"]),
     (descending, ["= h_{t-1} - Uᵀ σ(a_t)", "0.5 hᵀ h - sum("], ["exp(-softplus"]),

@@ -81,10 +81,33 @@ def test_pages_read_back(cell: sb.Cell, printed) -> None:
     assert_read(cell, sizes_of(cell), printed=printed)
 
 
+@sb.cell
+def parted(x: Input["n"], h: State["3*n"]):
+    a, b, c = np.split(h, 3)
+    return np.concatenate(
+        [a * b * c * np.tanh(x) + x * b, b * c * np.tanh(x) + x * c * a, c * a * np.tanh(x) + x * a * b]
+    )
+
+
+@sb.cell
+def taken_apart(x: Input["m"], h: State["n"], c: State["n"], W: Param["3 n m"], U: Param["3 n n"], b: Param["3 n"]):
+    i, f, g = W @ x + U @ h + b
+    c = sb.sigmoid(f) * c + sb.sigmoid(i) * np.tanh(g)
+    return np.tanh(c), c
+
+
+def test_what_is_taken_apart_has_a_name_and_each_part_a_line() -> None:
+    text = sb.derive(taken_apart).text()
+    assert "da_t     = [di_tᵀ; df_tᵀ; dg_tᵀ]" in text and "dW_{jkl} = Σ_t (da_t)_{jk} (x_t)_l\n" in text
+    assert "if k = 0" not in text and "  df_t " in text
+    for form in (None, as_latex_textbook):
+        assert_read(taken_apart, {"m": 3, "n": 5}, printed=form)
+
+
 def test_what_one_row_can_hold_is_not_broken_inside() -> None:
     """Parts of a joined vector begin rows where they do not fit behind the part before; greedily dh_t stood there alone."""
-    latex = sb.derive(joined).latex(width="single")
-    inside = latex[latex.index(r"\mathrm{d}z_{t} &=") :].split(r"\\")[:3]
+    latex = sb.derive(parted).latex(width="single")
+    inside = latex[latex.index(r"  h_{t} &=") :].split(r"\\")[:3]
     assert [row.strip()[-1] for row in inside[:2]] == [";", ";"], inside
     assert r"&\quad {} \odot" not in latex
 

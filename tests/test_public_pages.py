@@ -85,7 +85,7 @@ SHOWN = {
     bordered_volume: ["(nil)_{i,0,j} = 0,  i < m,  j < n\n"],
     headed: ["nil = 0_kᵀ\n"],
     forgotten: ["c_t = 0_n\n"],
-    joined_twice: ["Σ_{j<m+n} {(h_{t-1})_j if j < n; (x_t)_{j - n} otherwise} W_{0,i,j}"],
+    joined_twice: ["Σ_{k<m+n} {(h_{t-1})_k if k < n; (x_t)_{k - n} otherwise} W_{ijk}"],
     worded: ["σ (h_{t-1} - 0.5)"],
 }
 """What the page says of each cell, by hand."""

@@ -204,7 +204,7 @@ def _forward(r: Recursion, taken: Iterable[str], on_page: bool = False) -> dict[
                 name, 0 if id in varying else None, is_identity=is_eye(g, id)
             )
     letters = [*islice(free_letters(LETTERS, used | _names_and_sizes(r, found)), len(LETTERS))]
-    for id, name in _preactivations(r, found).items():
+    for id, name in _preactivations(r, found, on_page).items():
         name = _apart(name, letters, used)
         used.add(name)
         found[id] = Label(name, 0 if id in varying else None, given=False)
@@ -250,9 +250,10 @@ def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
     return -1 if any(a.name == name and a.role == "state" for a in arguments) else 0
 
 
-def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
+def _preactivations(r: Recursion, found: dict[int, Label], on_page: bool) -> dict[int, str]:
     """Return names for the unnamed arguments of functions, and for values whose adjoint stands in a condition too:
-    `a`, or `a_z` where there are several and the value is z."""
+    `a`, or `a_z` where there are several and the value is z. `on_page` also for one that is taken apart, as i, f, g, o = W @ x, whose
+    adjoint is then da and not [di; df; dg; do] in each line that reads it."""
     g = r.graph
     ids = _on_page(g, r.forward_roots)
     consumers = g.consumers(ids)
@@ -261,6 +262,9 @@ def _preactivations(r: Recursion, found: dict[int, Label]) -> dict[int, str]:
         for arg in g[id].args if is_function(g[id]) else ():
             if arg in r.kept and arg not in found and _is_argument(g[arg]):
                 arguments.setdefault(arg, _nearest(g, id, consumers, found))
+    for id in ids if on_page else ():
+        if id in r.kept and id not in found and _is_argument(g[id]) and _is_taken_apart(g, consumers.get(id, ())):
+            arguments[id] = ""
     known = {r.adjoint.get(id) for id in {*found, *arguments}}
     for id in ids:
         # The adjoint of a convolution is an argument of two others: it has a name, or the value has one.
@@ -291,6 +295,10 @@ def _on_page(g: Graph, roots: Iterable[int]) -> list[int]:
 def _is_argument(node: Node) -> bool:
     """Answer whether a value gets a name where a function reads it: what is no function of another value."""
     return node.family in ("contract", "convolution") or (node.family == "map" and not is_function(node))
+
+
+def _is_taken_apart(g: Graph, readers: Collection[int]) -> bool:
+    return len(readers) > 1 and all(g[x].family == "view" and g[x].attrs.kind == "slice" for x in readers)
 
 
 def _free_letter(names: Collection[str]) -> str:

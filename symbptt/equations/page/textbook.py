@@ -15,6 +15,7 @@ from symbptt.equations.algebra.expressions import (
     ONE,
     ZERO,
     Along,
+    Blocks,
     Call,
     Count,
     Entries,
@@ -235,6 +236,9 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
         is_short = is_number or (len(different) == 1 and _is_short(line.right))
         if not different or not (is_alias or is_short or len(read_in) == 1):
             continue
+        # Gates have a line each: in the one line of all that is taken apart nobody would find them.
+        if not is_alias and any(_is_row_of_many(found[k].right) for k in different):
+            continue
         new = {k: x for k in different if (x := _put(found[k], label, line.right)) is not None}
         is_long = not is_alias and any(_length(x.right) > LONGEST for x in new.values())
         # All readers or none: a value that keeps one reader still needs its line.
@@ -275,6 +279,10 @@ def _add_reads(readers: Mapping[tuple[str, bool], list[int]], place: int, line: 
     for label in line.right.labels:
         if label.adjoint and (label.name, True) in readers:
             readers[label.name, True].append(place)
+
+
+def _is_row_of_many(e: Expr) -> bool:
+    return isinstance(e, Blocks) and len(e.blocks) > 2
 
 
 def _is_short(e: Expr) -> bool:
