@@ -112,6 +112,14 @@ logical_and, logical_or = _condition("logical_and", 2), _condition("logical_or",
 logical_not, sign, floor = _condition("logical_not", 1), _constant("sign", 1), _constant("floor", 1)
 floor_divide, stop_gradient = _constant("floor_divide", 2), _constant("stop_gradient", 1)
 stop_gradient.declared = True  # its derivative is said to be zero, it is not that of its values
+shift = type("stop_gradient", (stop_gradient,), {"nargs": 1})
+"""The same of a value on which nothing depends, as the maximum that a softmax takes off: what would flow through it cancels."""
+
+
+def is_held(function: Any) -> bool:
+    """Answer whether a function holds its argument constant."""
+    return isinstance(function, type) and issubclass(function, stop_gradient)
+
 
 ahead = _condition("ahead", 2)
 """1 where the first is greater, and one half where both are equal: how a page writes the slopes of maximum and minimum."""
@@ -442,6 +450,7 @@ BY_NAME: dict[str, Op] = {op.name: op for op in OPS + COMPLEX_OPS}
 BY_NUMPY: dict[str, Op] = {name: op for op in OPS for name in op.numpy}
 PRIMITIVES: dict[Any, Op] = {op.body: op for op in OPS + COMPLEX_OPS if op.code and op.name != "sqrt"}
 """The record of each SymPy function class that generated code can write."""
+PRIMITIVES[shift] = BY_NAME["stop_gradient"]
 SHOWN: dict[str, Any] = {
     op.name: scalar_function(op.name, (op.arity, len(op.slopes)), *op.slopes) for op in OPS if op.slopes
 }

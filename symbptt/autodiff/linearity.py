@@ -69,7 +69,7 @@ def _swept(g: Graph, id: int, sources: Collection[int], stops: bool) -> tuple[st
             found[each] = LINEAR
             continue
         carried = [i for i, arg in enumerate(node.args) if found[arg] != CONSTANT]
-        held = not stops and node.family == "map" and node.attrs.expr.func is ops.stop_gradient
+        held = not stops and node.family == "map" and ops.is_held(node.attrs.expr.func)
         kind, why = _kind(g, node, [found[arg] for arg in node.args], carried) if carried else (CONSTANT, "")
         found[each] = CONSTANT if held else kind
         if why and all(found[node.args[i]] != NONE for i in carried):
@@ -87,7 +87,7 @@ def _read(g: Graph, id: int, stops: bool, shown: Collection[int]) -> set[int]:
     while open_:
         each = open_.pop()
         node = g[each]
-        if each not in found and (stops or getattr(node.attrs, "expr", sp.S.Zero).func is not ops.stop_gradient):
+        if each not in found and (stops or not ops.is_held(getattr(node.attrs, "expr", sp.S.Zero).func)):
             found.add(each)
             open_ += [arg for arg in node.args if arg not in shown]
     return found

@@ -16,8 +16,8 @@ def check(g: Graph) -> None:
         assert isinstance(node.attrs, FAMILIES[node.family]), f"a {node.family} with foreign attributes: {node}"
         assert all(0 <= arg < node.id for arg in node.args), f"an argument that comes later: {node}"
         assert all(isinstance(s, int) or s.free_symbols for s in node.shape), f"a size that is no normal form: {node}"
-        # `repr`, because 1 and 1.0 are equal as keys but different as literals.
-        key = (node.family, node.args, node.shape, repr(node.attrs))
+        # `repr`, because 1 and 1.0 are equal as keys but different as literals; functions of one name are told by what they are.
+        key = (node.family, node.args, node.shape, repr(node.attrs), node.attrs)
         assert key not in keys, f"made twice: {node}"
         keys.add(key)
         LAWS.get(node.family, lambda g, node: None)(g, node)

@@ -187,7 +187,7 @@ class Ranges:
 
     def _maximum(self, difference: Node) -> Node:
         top = self.g[difference.args[1]]
-        while top.family == "view" or (top.family == "map" and top.attrs.expr.func is ops.stop_gradient):
+        while top.family == "view" or (top.family == "map" and ops.is_held(top.attrs.expr.func)):
             top = self.g[top.args[0]]
         return top
 
@@ -423,6 +423,7 @@ _FUNCTIONS: dict[object, Callable[..., Bounds]] = {
     ops.maximum: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
     ops.minimum: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
     ops.stop_gradient: lambda a: a,
+    ops.shift: lambda a: a,
     ops.SHOWN["softplus"]: lambda a: (0.0, max(a[1], 0.0) + 1),
     ops.SHOWN["maximum"]: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
     ops.SHOWN["minimum"]: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),

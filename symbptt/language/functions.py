@@ -13,6 +13,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.errors import counted
+from symbptt.ir.node import placeholder
 from symbptt.language import composed, orders, rearranged
 from symbptt.language.algebra import (
     cholesky,
@@ -27,7 +28,7 @@ from symbptt.language.algebra import (
     solve_triangular,
     trace,
 )
-from symbptt.language.array import Array, apply, as_array, axes_of, check_writable, graph_of, kind, symbolic
+from symbptt.language.array import Array, apply, apply_expr, as_array, axes_of, check_writable, graph_of, kind, symbolic
 from symbptt.language.choosing import added_rows, one_hot, segment_sum
 from symbptt.language.creation import arange, eye, full, linspace, ones, tril, triu, zeros
 from symbptt.language.indexing import fresh, getitem, setitem, take
@@ -147,8 +148,13 @@ def _root(squares: Any) -> Any:
 
 def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
     # softmax does not change with a shift of x: the derivative through the maximum cancels, and need not be computed.
-    top = ELEMENTWISE["stop_gradient"](max(x, axis, keepdims=True))
-    return x - top, top
+    top = max(x, axis, keepdims=True)
+    graph = graph_of(top)
+    if graph is None:
+        held = ELEMENTWISE["stop_gradient"](top)
+    else:
+        held = Array(graph, apply_expr(graph, ops.shift(placeholder(0)), [top.id]), top.value)
+    return x - held, held
 
 
 @shows_names

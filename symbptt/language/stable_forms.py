@@ -355,7 +355,7 @@ def _kept(g: Graph, id: int, shape: tuple[object, ...], axes: tuple[int, ...]) -
 def _shift(g: Graph, u: int, axes: tuple[int, ...]) -> tuple[int, int]:
     top = _kept(g, build.reduce(g, "max", u, axes), g.shape(u), axes)
     # The value does not depend on the shift, so that its derivative through the maximum is zero.
-    fixed = build.map_(g, ops.stop_gradient(A), (top,))
+    fixed = build.map_(g, ops.shift(A), (top,))
     return build.map_(g, A - B, (u, fixed)), fixed
 
 
@@ -364,7 +364,7 @@ def _is_shifted(g: Graph, u: int, axes: tuple[int, ...]) -> bool:
     if _body(g, u) != A - B:
         return False
     x, top = g[u].args
-    while g[top].family == "view" or _body(g, top) == ops.stop_gradient(A):
+    while g[top].family == "view" or _body(g, top) in (ops.shift(A), ops.stop_gradient(A)):
         top = g[top].args[0]
     return g[top].family == "reduce" and g[top].attrs == Reduction("max", axes) and g[top].args == (x,)
 

@@ -215,7 +215,7 @@ def _told(p: Program, head: Head | None) -> dict[str, str]:
 def _declared(node: Node) -> set[str]:
     """Return the names of the functions in a value whose derivative is declared."""
     functions = {f.func for f in node.attrs.expr.atoms(sp.Function)} if node.family == "map" else set()
-    return {f.__name__ for f in functions if getattr(f, "declared", False) or f is ops.stop_gradient}
+    return {f.__name__ for f in functions if getattr(f, "declared", False) and f is not ops.shift}
 
 
 def _settings(head: Head | None, truncation: Window | Chunked | None, memory: str | int) -> dict[str, str]:

@@ -93,7 +93,7 @@ def axes_of_reduction(graph: Graph, x: int, top: int, kind: str) -> tuple[int, .
 def _is_passed(node: Node) -> bool:
     """Answer whether a node passes on the values of its argument unchanged."""
     if node.family == "map":
-        return bool(node.attrs.expr == ops.stop_gradient(placeholder(0)))
+        return ops.is_held(node.attrs.expr.func) and node.attrs.expr.args == (placeholder(0),)
     return node.family == "view" and node.attrs.kind in ("reshape", "expand")
 
 

@@ -241,11 +241,11 @@ def plain(expr: sp.Expr) -> sp.Expr:
 
 
 def _is_declared(f: sp.Expr) -> bool:
-    return f.func is ops.stop_gradient or hasattr(f.func, "expansion")
+    return ops.is_held(f.func) or hasattr(f.func, "expansion")
 
 
 def _written_out(f: sp.Expr) -> sp.Expr:
-    if f.func is ops.stop_gradient:
+    if ops.is_held(f.func):
         return f.args[0]
     return f.func.expansion.xreplace({sp.Symbol(f"_{i}", real=True): arg for i, arg in enumerate(f.args)})
 

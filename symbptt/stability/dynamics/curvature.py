@@ -177,9 +177,7 @@ def _choices(node: Node, within: Enclosure) -> Iterator[tuple[sp.Expr, dict[sp.S
     if node.family == "map":
         ranges = {placeholder(i): within.nodes[arg] for i, arg in enumerate(node.args)}
         for part in _functions(node.attrs.expr):
-            if (
-                getattr(part.func, "flat", False) and part.func is not ops.stop_gradient
-            ):  # of maxima that change nothing
+            if getattr(part.func, "flat", False) and not ops.is_held(part.func):  # of maxima that change nothing
                 yield part, ranges
             elif part.func.__name__ == "where":
                 yield part.args[0], ranges

@@ -171,7 +171,7 @@ def _spikes(part: sp.Expr) -> bool:
 
 
 def _is_flat(part: sp.Expr) -> bool:
-    return bool(getattr(part.func, "flat", False)) and part.func is not ops.stop_gradient
+    return bool(getattr(part.func, "flat", False)) and not ops.is_held(part.func)
 
 
 def _over(node: Node) -> dict[sp.Symbol, sp.Symbol]:
