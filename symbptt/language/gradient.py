@@ -35,6 +35,7 @@ from symbptt.ir.shape import show
 from symbptt.language.array import TRACED, Array, Recording, as_array, body_of, graph_of, kind
 from symbptt.language.evaluation import evaluated
 from symbptt.language.folding import spelled, with_smooth_wholes
+from symbptt.language.kept_traces import reading_of
 from symbptt.language.local_names import named_so_far
 from symbptt.language.namespaces import held_names
 from symbptt.language.number_kinds import COMPLEX, REAL, own_functions
@@ -424,19 +425,9 @@ def _on_numbers(
     what: str, function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, list[Any]]:  # fmt: skip
     """Return the value and the gradients as numbers, of whatever kind the arguments are."""
-    graph = Recording()
     given = [part.value if isinstance(part.value, np.ndarray) else np.asarray(part.value) for part in parts]
-    leaves = [build.leaf(graph, "variable", f"variable {i}", np.shape(x)) for i, x in enumerate(given)]
-    token = TRACED.set(graph)
-    try:
-        with held_names(function, lambda x: as_array(graph, x) if x.dtype.kind in "fcO" else x):
-            value = _called(what, graph, function, parts, leaves, args, kwargs)
-        value = _scalar(what, graph, function, value)
-    finally:
-        TRACED.reset(token)
-    known = graph.given | {f"variable {i}": x for i, x in enumerate(given)}
-    nodes = tuple((n.family, n.args, n.shape, n.attrs, type(getattr(n.attrs, "value", None))) for n in graph)
-    done, roots = _derived(nodes, value.id, tuple(leaves))
+    done, roots, read = _traced(what, function, parts, given, args, kwargs)
+    known = read | {f"variable {i}": x for i, x in enumerate(given)}
     found = iter(evaluated(done, [id for id in roots if id is not None], known))
     made, *slopes = (None if id is None else next(found) for id in roots)
     gradients = [_like(x, slope) for x, slope in zip(given, slopes, strict=True)]
@@ -449,8 +440,47 @@ def _on_numbers(
     return made, gradients
 
 
+_Traced = tuple[Graph, tuple[int | None, ...]]
+"""The graph of a value and its gradients, and where these are."""
+
+
+def _traced(
+    what: str, function: Callable[..., Any], parts: Sequence[_Part], given: Sequence[Any], args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Graph, tuple[int | None, ...], dict[str, Any]]:  # fmt: skip
+    """Return the graph of a call's value and gradients, where these are, and the arrays that it reads by name; that of a call which
+    is alike, where one is kept."""
+    stands = [(part.number, part.path, np.shape(x)) for part, x in zip(parts, given, strict=True)]
+    reading = reading_of(function, (args, kwargs, stands))
+    kept = reading and reading.kept()
+    if reading and kept:
+        derived, places = kept
+        return (*derived, {name: reading.arrays[place] for name, place in places.items()})
+    derived, read = _traced_anew(what, function, parts, given, args, kwargs)
+    if reading:
+        reading.keep(derived, read)
+    return (*derived, read)
+
+
+def _traced_anew(
+    what: str, function: Callable[..., Any], parts: Sequence[_Part], given: Sequence[Any], args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[_Traced, dict[str, Any]]:  # fmt: skip
+    graph = Recording()
+    leaves = [build.leaf(graph, "variable", f"variable {i}", np.shape(x)) for i, x in enumerate(given)]
+    token = TRACED.set(graph)
+    try:
+        with held_names(function, lambda x: as_array(graph, x) if x.dtype.kind in "fcO" else x):
+            value = _called(what, graph, function, parts, leaves, args, kwargs)
+        value = _scalar(what, graph, function, value)
+    finally:
+        TRACED.reset(token)
+    nodes = tuple((n.family, n.args, n.shape, n.attrs, type(getattr(n.attrs, "value", None))) for n in graph)
+    return _derived(nodes, value.id, tuple(leaves)), graph.given
+
+
 @lru_cache(1000)
-def _derived(nodes: tuple[Any, ...], value: int, leaves: tuple[int, ...]) -> tuple[Graph, tuple[int | None, ...]]:
+def _derived(nodes: tuple[Any, ...], value: int, leaves: tuple[int, ...]) -> _Traced:
     """Return the graph of a value and its gradients: made once for all calls that take the same way through a function."""
     graph = Graph()
     for family, args, shape, attrs, _ in nodes:

@@ -20,6 +20,7 @@ from symbptt.codegen.results import Grads
 from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.language.cell import Cell
 from symbptt.language.held import contexts_of
+from symbptt.language.kept_traces import traces_kept
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
 from symbptt.notebook import preformatted
@@ -91,6 +92,7 @@ class BackwardCheck(Verification):
     findings: tuple[Finding, ...] = ()
 
 
+@traces_kept()
 def verify(
     target: Cell | Model | Kernel,
     *,
@@ -328,6 +330,7 @@ def _fixed(arrays: Arrays) -> Arrays:
     return views
 
 
+@traces_kept()
 def check_backward(
     target: Cell | Model,
     backward: Callable[..., Any],
