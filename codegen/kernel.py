@@ -152,22 +152,24 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reset_to: Literal["initial", "start"] = "initial",
         reverse: bool = False,
     ) -> Run:
         """Return a run: `.states` and `.outputs` by name, after every step.
 
         Shapes: params as annotated; inputs (T, B, ...) or (T, ...), contexts among them (B, ...), or (...) for all samples; state
         (B, ...) or (...), zero where omitted.
-        `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the
-        initial one before that step. A cell without inputs takes `steps`. The run refers to params, inputs and state, it
-        holds no copies: `backward` reads them, so they must not change in place before it is done.
+        `lengths` (B,) freezes each sample from its length on; where `reset` (T, B) is true, the state returns to the initial one
+        before that step, or with `reset_to="start"` to what the cell begins with, zero as a rule: where `state` is what the call
+        before ended with, a new sequence does not begin with it. A cell without inputs takes `steps`. The run refers to params,
+        inputs and state, it holds no copies: `backward` reads them, so they must not change in place before it is done.
 
         With `reverse` the steps are taken from the last to the first, of each sample its own; states and outputs stand at their
         steps, and `.final` has the states at the first ones. A reset then is where the next sequence begins.
 
         Raises: ArgumentError for what lacks, is not known, has another shape or a mixed type; by name.
         """
-        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset, reset_to=reset_to)
         self._check_memory(call, trains=False)
         call, order = self._in_order(call, reverse)
         run: Any = self._checked(self.module.forward, **call)
@@ -208,6 +210,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reset_to: Literal["initial", "start"] = "initial",
         mask: Any = None,
         ignore_index: int | None = None,
         monitor: bool = False,
@@ -232,12 +235,18 @@ class Kernel:
         Raises: ArgumentError where the kernel is that of a cell without a loss, and as `forward` does.
         """
         if wrt is not None:
-            options: dict[str, Any] = {"steps": steps, "lengths": lengths, "reset": reset, "monitor": monitor}
+            options: dict[str, Any] = {
+                "steps": steps,
+                "lengths": lengths,
+                "reset": reset,
+                "reset_to": reset_to,
+                "monitor": monitor,
+            }
             options |= {"mask": mask, "ignore_index": ignore_index, "reverse": reverse}
             return self._for(wanted(self._model(), wrt)).value_and_grad(params, inputs, targets, state, **options)
         self._model()
         check_monitor(monitor)
-        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset, reset_to=reset_to)
         call |= {"targets": self._named(targets)} | _labels(mask, ignore_index)
         self._check_memory(call, trains=True)
         call, order = self._in_order(call, reverse)
@@ -261,6 +270,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reset_to: Literal["initial", "start"] = "initial",
         mask: Any = None,
         ignore_index: int | None = None,
         reverse: bool = False,
@@ -272,7 +282,7 @@ class Kernel:
         Raises: ArgumentError as `value_and_grad` does.
         """
         self._model()
-        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset, reset_to=reset_to)
         call |= {"targets": self._named(targets)} | _labels(mask, ignore_index)
         loss: np.floating[Any] = self._checked(self.module.value, **self._in_order(call, reverse)[0])
         return loss
@@ -286,6 +296,7 @@ class Kernel:
         steps: int | None = None,
         lengths: Any = None,
         reset: Any = None,
+        reset_to: Literal["initial", "start"] = "initial",
         reverse: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Return what the loss of a model returns beside its value, by name: it ends with return {"loss": ..., "logits": z}.
@@ -302,7 +313,7 @@ class Kernel:
                 f"the loss {loss.name} returns its value alone, and so predicts nothing by name\n"
                 '  end it with return {"loss": value, "logits": z}'
             )
-        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset)
+        call = self._call(params, inputs, state, steps=steps, lengths=lengths, reset=reset, reset_to=reset_to)
         call, order = self._in_order(call, reverse)
         found: dict[str, NDArray[Any]] = self._checked(self.module.predict, **call)
         return found if order is None or model.at == "last" else order.of(found, found)
@@ -317,6 +328,8 @@ class Kernel:
 
     def _call(self, params: Any, inputs: Any, state: Any, **masks: Any) -> dict[str, Any]:
         """Return what functions of the module are called with, by the names of their arguments."""
+        if masks.get("reset_to") == "initial":
+            del masks["reset_to"]  # which modules of older files do not know
         return {"params": self._named(params), "inputs": self._named(inputs), "state": self._named(state), **masks}
 
     def _in_order(self, call: dict[str, Any], reverse: Any) -> tuple[dict[str, Any], Order | None]:

@@ -138,7 +138,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (slots, {}, "np.add(s_2_1, dshifted_t, out=dshifted_t)", "np.add(0 * s_2_1, dshifted_t, out=dshifted_t)"),
     (slots, {}, "np.square(v_p_1_b, out=s_4_b)", "np.square(v_p_1_b[:1], out=s_4_b)"),
     (LOSS, {}, "value, found, final = _trained(call, plan, flow)", "value, found, final = _trained(call, plan, None)"),
-    (LOSS, {"truncation": Window(2)}, "grads = _grads(*found, flow, batched, final, not call.T)", "grads = _grads(*found, {k: v / 2 for k, v in flow.items()} if flow else flow, batched, final, not call.T)"),
+    (LOSS, {"truncation": Window(2)}, "grads = _grads(*_aimed(found, reset_to), flow, batched, final, not call.T)", "grads = _grads(*_aimed(found, reset_to), {k: v / 2 for k, v in flow.items()} if flow else flow, batched, final, not call.T)"),
     (LOSS, {}, "return params | {k: params[k] + v if k in params else v for k, v in own.items()}", "return params | own | {k: 0 * v for k, v in own.items()}"),
 ]  # fmt: skip
 

@@ -236,10 +236,15 @@ def _arguments(
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    _begin(arrays, shapes, B, dtype)
-    arrays |= {k: np.zeros((B, *shapes[k]), _type_of(k, dtype)) for k in STATES if k not in arrays}
+    _fill(arrays, shapes, B, dtype)
     arrays = {k: a if k in INDICES else a.astype(_type_of(k, dtype), copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
+
+
+def _fill(arrays: Arrays, shapes: dict[str, tuple[int, ...]], B: int, dtype: Any) -> None:
+    """Add what the states begin with that are not given."""
+    _begin(arrays, shapes, B, dtype)
+    arrays |= {k: np.zeros((B, *shapes[k]), _type_of(k, dtype)) for k in STATES if k not in arrays}
 
 
 def _masks(lengths: Any, reset: Any, T: int, B: int) -> tuple[Mask, Mask]:

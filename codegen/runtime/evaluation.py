@@ -15,7 +15,7 @@ from symbptt.codegen.runtime.workspace import _steps
 
 def _evaluated(call: _Call, found: Any) -> Any:
     """Run all steps, piece by piece, of which each fits in the cache; add to `found` what each tells, and return its end."""
-    plan, start, shapes = _prepared(call, True), {k: call.a[k] for k in STATES}, _shapes(**call.sizes)
+    plan, start, shapes = _prepared(call, True), call.start, _shapes(**call.sizes)
     piece = plan[0] if plan else _steps(call.T, call.B, sum(int(np.prod(shapes[k])) for k in STATES), 2**11)
     for lo, hi in _spanned(_end(call.T, call.active), piece):
         states, outputs, tape = _part(call, start, lo, hi)

@@ -30,7 +30,7 @@ def _prepared(call: _Call, trains: bool) -> tuple[int, int]:
 
 def _ran(call: _Call, plan: tuple[int, int]) -> tuple[Arrays, Arrays, Any]:
     """Return the states and outputs of a run, piece by piece, and all that is kept of it: its arguments, the states."""
-    states, start = _zeros(call, STATES, call.T, call.B), {k: call.a[k] for k in STATES}
+    states, start = _zeros(call, STATES, call.T, call.B), call.start
     outputs: Arrays = {}
     for lo, hi in _spanned(_end(call.T, call.active), plan[0]):
         found, given, _ = _part(call, start, lo, hi)
@@ -40,8 +40,8 @@ def _ran(call: _Call, plan: tuple[int, int]) -> tuple[Arrays, Arrays, Any]:
         for k, v in given.items():
             outputs.setdefault(k, np.zeros((call.T, *v.shape[1:]), v.dtype))[lo:hi] = v
         del found, given, _, v
-    _stop(states, outputs, call.a, call.active)
-    return states, outputs, (call.a, states, plan[0], ())
+    _stop(states, outputs, call.start, call.active)
+    return states, outputs, (call.a, call.start, states, plan[0], ())
 
 
 def _stop(states: Arrays, outputs: Arrays, initial: Arrays, active: Mask) -> None:
@@ -55,11 +55,11 @@ def _stop(states: Arrays, outputs: Arrays, initial: Arrays, active: Mask) -> Non
 
 def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) -> Gradients:
     """Return the gradients of a run, whose pieces are run again from the last to the first."""
-    call.a, states, piece, _ = tape
+    call.a, begun, states, piece, _ = tape
     sums: Any = {}, _input_sums(call), {}
     carry = last
     for lo, hi in reversed(_spanned(_end(call.T, call.active), piece)):
-        start = {k: v[lo - 1] if lo else call.a[k] for k, v in states.items()}
+        start = {k: v[lo - 1] if lo else begun[k] for k, v in states.items()}
         given = {k: None if v is None else v[lo:hi] for k, v in full.items()}
         part = _part(call, start, lo, hi)[2]
         carry = _piece_back(call, sums, part, given, carry, flow, lo, hi)
@@ -85,7 +85,7 @@ def _trained(call: _Call, plan: tuple[int, int], flow: Any) -> tuple[Any, Gradie
     """Return the loss, its gradients, and the states at the end: a schedule says which pieces are run ahead, to hold the
     states behind them, and which are run with their tape and flow back at once."""
     loss, (piece, slots) = _Loss(call), plan
-    held = {0: {k: call.a[k] for k in STATES}}
+    held = {0: call.start}
     sums: Any = {}, _input_sums(call), {}
     carry: Arrays = {}
     final: Any = None

@@ -22,7 +22,7 @@ def _begun(blocks: Iterable[tuple[int, int]], active: Mask) -> list[tuple[int, i
     return [(lo, hi) for lo, hi in blocks if active is None or active[lo].any()] or [(0, 0)]
 
 
-def _accumulate(sums: Arrays, found: tuple[Arrays, Arrays], first: int, hi: int, part: Gradients) -> None:
+def _accumulate(sums: Arrays, found: tuple[Arrays, Arrays, Arrays], first: int, hi: int, part: Gradients) -> None:
     """Add the gradients of one block; the state that enters it counts only where it is the initial one."""
     params, inputs, state, resets = part
     for k, v in params.items():
@@ -30,7 +30,8 @@ def _accumulate(sums: Arrays, found: tuple[Arrays, Arrays], first: int, hi: int,
     for k, v in inputs.items():
         sums[k][first:hi] += v
     for k, v in state.items():
-        found[1][k] = found[1].get(k, 0) + resets[k] + (v if first == 0 else 0)
+        found[1][k] = found[1].get(k, 0) + (v if first == 0 else 0)
+        found[2][k] = found[2].get(k, 0) + resets[k]
 
 
 def _noted(flow: Arrays, here: Any, known: Arrays, first: int, lo: int) -> Arrays:
@@ -54,7 +55,7 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
         full[k][at] += _kept(alive, last[k])
     zeros = _zeros(call, [k for k, v in last.items() if v is None], B)
     sums, idle = _input_sums(call), {k: zeros[k] if v is None else _kept(~alive, v) for k, v in last.items()}
-    found: tuple[Arrays, Arrays] = {}, idle
+    found: tuple[Arrays, Arrays, Arrays] = {}, idle, {}
     known: Arrays = {}
     for lo, hi in _begun(_blocks(T), active):
         first = _first(lo, hi)
@@ -62,7 +63,7 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
         here = _zeros(call, STATES, hi - first, B) if flow is not None else None
         _accumulate(sums, found, first, hi, _block_back(call, _sliced(tape, first, hi), given, here, first, lo, hi))
         known = _noted(flow, here, known, first, lo)
-    return found[0], sums, found[1], dict.fromkeys(STATES, 0)
+    return found[0], sums, *found[1:]
 
 
 # Tapes are let go of, not given back to the workspace: new ones are made before the old ones go, so that it would hold twice as
@@ -76,9 +77,9 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
     weights, sums = _weights(counted, call.dtype), _input_sums(call)
     own: Arrays = {}
     known: Arrays = {}
-    found: tuple[Arrays, Arrays] = {}, {}
+    found: tuple[Arrays, Arrays, Arrays] = {}, {}, {}
     held: list[tuple[int, int, Any]] = []
-    value, start = call.dtype.type(0), {k: a[k] for k in STATES}
+    value, start = call.dtype.type(0), call.start
     for lo, hi in _begun(_blocks(call.T), call.active):
         active, first = _cut(call.active, lo, hi), _first(lo, hi)
         states, outputs, tape = _part(call, start, lo, hi)
@@ -95,7 +96,7 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
         _accumulate(sums, found, first, hi, _block_back(call, joined, full, here, first, lo, hi))
         known = _noted(flow, here, known, first, lo)
         del states, outputs, tape, loss, full, part, joined  # the next block is made in their place
-    return value, (_added(found[0], own), sums, found[1], dict.fromkeys(STATES, 0)), start
+    return value, (_added(found[0], own), sums, *found[1:]), start
 
 
 def _joined_tapes(held: list[tuple[int, int, Any]], first: int) -> tuple[Any, ...]:

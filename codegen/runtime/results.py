@@ -22,6 +22,7 @@ class Run:
     ) -> None:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.workspace, self.rooms = workspace, rooms
+        self.reset_to = "initial"
         self.mark = MARK
 
     def __repr__(self) -> str:

@@ -46,3 +46,10 @@ def _add_starts(grads: Grads, begun: tuple[str, ...], batched: bool) -> None:
     for k in [k for k in begun if STARTS[k] in grads.params]:
         state = grads.state[k]
         grads.params[STARTS[k]] = np.asarray(grads.params[STARTS[k]] + (state.sum(0) if batched else state))
+
+
+def _add_resets(params: Arrays, resets: Arrays) -> None:
+    """Add to parameters what resets send to the states that begin with them."""
+    for k, start in STARTS.items():
+        if isinstance(start, str) and start in params:
+            params[start] = params[start] + resets[k].sum(0)

@@ -18,8 +18,8 @@ def _prepared(call: _Call, trains: bool) -> Any:
 
 def _ran(call: _Call, plan: Any) -> tuple[Arrays, Arrays, Any]:
     """Return the states and outputs of a run, and its tape."""
-    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
-    return _stopped(states, call.a, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
+    states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
+    return _stopped(states, call.start, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
 
 
 def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) -> Gradients:
@@ -30,9 +30,9 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
 def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]:
     """Return the loss, its gradients, and the states at the end."""
     loss = _Loss(call)
-    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
+    states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
     full, last = loss.of(call, call.a, states, outputs, 0, call.T)
-    final = _final(states, call.a, call.active)
+    final = _final(states, call.start, call.active)
     params, inputs, state, resets = _backward(tape, full, last, flow, *call.of(0, call.T))
     call.ws.give(tape[-1])
     return loss.total, (_added(params, loss.own), inputs, state, resets), final

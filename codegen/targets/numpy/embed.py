@@ -45,6 +45,7 @@ from symbptt.codegen.runtime import (
     quiet,
     reach,
     real_types,
+    resets,
     results,
     root,
     saturation,
@@ -68,8 +69,8 @@ from symbptt.codegen.targets.python.copied import FILE, Definition, Source, join
 RUNTIME: tuple[ModuleType, ...] = (
     initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, labelled, every,
     last, losses, parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch,
-    watch_chunk, norms, arguments, starts, contexts, types, real_types, results, workspace, errors, full, selfcheck, forms, checked_loss,
-    checked_reach,
+    watch_chunk, norms, resets, arguments, starts, contexts, types, real_types, results, workspace, errors, full, selfcheck, forms,
+    checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""
 OWN = (cell, sweeps)
