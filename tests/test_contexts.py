@@ -329,3 +329,83 @@ def test_errors_say_what_to_write() -> None:
         @sb.loss
         def wrong(h: State["n"], memory: Context["s k"]):
             return sb.sum(h) + sb.sum(memory)
+
+
+@sb.cell
+def reader(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    return np.tanh(W @ x + U @ h)
+
+
+@sb.cell
+def writer(x: Input["m"], h: State["n"], memory: Context["s n"], mask: Context["s"], U: Param["n n"], W: Param["n m"]):
+    p = sb.softmax(memory @ h + mask)
+    return np.tanh(U @ h + W @ x + p @ memory)
+
+
+def test_a_decoder_reads_all_steps_of_its_encoder() -> None:
+    net = sb.encoder_decoder(reader, writer, contexts={"memory": "h"})
+    random = np.random.default_rng(0)
+    params = {k: random.standard_normal(v.shape) for k, v in net.init({"m": 2, "n": 3, "s": 4}).items()}
+    lengths = np.array([4, 2])
+    mask = np.where(np.arange(4) < lengths[:, None], 0.0, -9.0)
+    inputs = {
+        "encoder.x": random.standard_normal((4, 2, 2)),
+        "decoder.x": random.standard_normal((3, 2, 2)),
+        "decoder.mask": mask,
+    }
+    sent = {"decoder.h": random.standard_normal((3, 2, 3)), "encoder.h": random.standard_normal((4, 2, 3))}
+    grads = net.backward(net.forward(params, inputs, lengths={"encoder": lengths}), sent)
+
+    def objective(params: Arrays, inputs: Arrays) -> Any:
+        total = 0.0
+        for b in range(2):
+            h, kept = np.zeros(3), []
+            for t in range(4):
+                h = (
+                    np.tanh(params["encoder.W"] @ inputs["encoder.x"][t, b] + params["encoder.U"] @ h)
+                    if t < lengths[b]
+                    else h
+                )
+                kept.append(h)
+                total = total + np.sum(sent["encoder.h"][t, b] * h)
+            for t in range(3):
+                data = {"x": inputs["decoder.x"][t, b], "memory": np.stack(kept), "mask": inputs["decoder.mask"][b]}
+                h = writer.function(h=h, U=params["decoder.U"], W=params["decoder.W"], **data)
+                total = total + np.sum(sent["decoder.h"][t, b] * h)
+        return total
+
+    found = grads.params | grads.inputs | grads.contexts
+    assert {*found} == {*params, *inputs}
+    for place, group in enumerate((params, inputs)):
+        for name in group:
+            along = random.standard_normal(group[name].shape)
+            slope = _slope(objective, (params, inputs), (place, name), along)
+            assert np.sum(found[name] * along) == pytest.approx(slope, rel=1e-10), name
+    with pytest.raises(sb.ArgumentError, match=r"inputs: decoder.memory is what the encoder gives"):
+        net.forward(params, inputs | {"decoder.memory": np.zeros((2, 4, 3))})
+    with pytest.raises(sb.ArgumentError, match=r"contexts: 'memo' is no context of the decoder[\s\S]*'memory'"):
+        sb.encoder_decoder(reader, writer, contexts={"memo": "h"})
+    with pytest.raises(sb.ArgumentError, match="contexts: 'g' is no state and no output of the encoder"):
+        sb.encoder_decoder(reader, writer, contexts={"memory": "g"})
+
+
+def test_two_directions_and_no_axis_of_samples() -> None:
+    both = sb.encoder_decoder(sb.bidirectional(reader, reader), writer, {"h": "forward.h"}, {"memory": "backward.h"})
+    random = np.random.default_rng(1)
+    params = {k: random.standard_normal(v.shape) for k, v in both.init({"m": 2, "n": 3, "s": 4}).items()}
+    inputs = {
+        "encoder.x": random.standard_normal((4, 2)),
+        "decoder.x": random.standard_normal((3, 2)),
+        "decoder.mask": np.zeros(4),
+    }
+    sent = {"decoder.h": random.standard_normal((3, 3)), "encoder.backward.h": random.standard_normal(3)}
+    grads = both.backward(both.forward(params, inputs), sent)
+
+    def value(x: Any) -> float:
+        states = both.forward(params, inputs | {"encoder.x": x}).states
+        ends = states["encoder.backward.h"][0]  # of the direction that goes back the step that it takes last
+        return float(np.sum(sent["decoder.h"] * states["decoder.h"]) + np.sum(sent["encoder.backward.h"] * ends))
+
+    along = 1e-6 * random.standard_normal((4, 2))
+    slope = (value(inputs["encoder.x"] + along) - value(inputs["encoder.x"] - along)) / 2
+    assert np.sum(grads.inputs["encoder.x"] * along) == pytest.approx(slope, rel=1e-6)

@@ -1,10 +1,12 @@
-"""A cell that reads one sequence, and one that begins where it ends and writes another."""
+"""A cell that reads one sequence, and one that begins where it ends, or reads all its steps, and writes another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from symbptt.checks import as_array, check_mapping, check_seed
 from symbptt.codegen.kernel import Kernel
@@ -39,14 +41,16 @@ class EncoderDecoderRun:
 
 @dataclass(frozen=True)
 class EncoderDecoder:
-    """An encoder, and a decoder whose states begin as those of the encoder end: `state` names for each of them the one it takes."""
+    """An encoder, and a decoder whose states begin as those of the encoder end: `state` names for each of them the one it takes;
+    `contexts` for contexts of the decoder what the encoder has at all its steps."""
 
     encoder: Kernel | Bidirectional
     decoder: Kernel
     state: Mapping[str, str]
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        taken = ", ".join(f"{own} from {source}" for own, source in self.state.items())
+        taken = ", ".join(f"{own} from {source}" for own, source in {**self.state, **self.contexts}.items())
         return f"<encoder {_name(self.encoder)} and decoder {self.decoder.target.name}: {taken}>"
 
     def init(self, sizes: Mapping[str, int], seed: int = 0, **options: Any) -> dict[str, Any]:
@@ -138,14 +142,22 @@ class EncoderDecoder:
         check_params(weights, {part: _names_of(getattr(self, part), "param") for part in PARTS})
         # The encoder first: what it ends with is what the decoder begins with.
         run = self.encoder.forward(weights["encoder"], data["encoder"], begins["encoder"], **masks["encoder"])
-        twice = sorted({*begins["decoder"]} & {*self.state})
-        if twice:
-            raise ArgumentError(
-                f"state: decoder.{twice[0]} is what the encoder ends with, and is given too\n  leave it away"
-            )
+        for what, given, taken in (("state", begins, self.state), ("inputs", data, self.contexts)):
+            twice = sorted({*given["decoder"]} & {*taken})
+            if twice:
+                raise ArgumentError(
+                    f"{what}: decoder.{twice[0]} is what the encoder gives, and is given too\n  leave it away"
+                )
         ends = run.final if isinstance(run, BidirectionalRun) else final_of(run)
-        taken = {own: ends[source] for own, source in self.state.items()}
-        return run, weights["decoder"], data["decoder"], begins["decoder"] | taken, masks["decoder"]
+        begun = {own: ends[source] for own, source in self.state.items()}
+        values = run.states | run.outputs
+        read = {own: self._turned(own, values[source]) for own, source in self.contexts.items()}
+        return run, weights["decoder"], data["decoder"] | read, begins["decoder"] | begun, masks["decoder"]
+
+    def _turned(self, name: str, value: Any) -> Any:
+        """Return what the encoder has at all steps as a context, (B, S, ...), or a context as (S, B, ...)."""
+        rank = next(len(a.shape) for a in self.decoder.target.arguments if a.name == name)
+        return np.ascontiguousarray(np.swapaxes(value, 0, 1)) if np.ndim(value) == rank + 1 else value
 
     def _grads(self, run: Any, sent: Mapping[str, Any], decoder: Any) -> Grads:
         """Return the gradients of both, of those of the decoder and the cotangents of the encoder."""
@@ -153,15 +165,37 @@ class EncoderDecoder:
         # What the decoder sends to its initial states is a cotangent of what the encoder ends with.
         handed = {name: as_array(f"encoder.{name}", value) for name, value in sent.items()}
         for own, source in self.state.items():
-            # A state of the direction that goes back ends at the first step.
-            end = 0 if isinstance(run, BidirectionalRun) and source.startswith("backward.") else -1
-            handed[source] = _added(handed.get(source), decoder.state[own], values[source].shape, end)
+            handed[source] = _added(handed.get(source), decoder.state[own], values[source].shape, _end(run, source))
+        for own, source in self.contexts.items():
+            back = self._turned(own, decoder.contexts[own])
+            handed[source] = _with_all(handed.get(source), back, _end(run, source))
         encoder = self.encoder.backward(run, handed)
         # States that the encoder gives have no gradient of their own: it has gone on into the encoder.
         left = {k: v for k, v in decoder.state.items() if k not in self.state}
         params = joined({"encoder": encoder.params, "decoder": decoder.params})
         inputs = joined({"encoder": encoder.inputs, "decoder": decoder.inputs})
-        return Grads(params, inputs, joined({"encoder": encoder.state, "decoder": left}), None, decoder.final)
+        grads = Grads(params, inputs, joined({"encoder": encoder.state, "decoder": left}), None, decoder.final)
+        rest = {k: v for k, v in decoder.contexts.items() if k not in self.contexts}
+        grads.contexts = joined({"encoder": encoder.contexts, "decoder": rest})
+        return grads
+
+
+def _end(run: Any, source: str) -> int:
+    """Return the step at which a state ends: one of the direction that goes back ends at the first."""
+    return 0 if isinstance(run, BidirectionalRun) and source.startswith("backward.") else -1
+
+
+def _with_all(given: Any, back: Any, end: int) -> Any:
+    """Return the cotangents of a state or an output with those of all steps; those of one step alone are of the step `end`."""
+    if given is None:
+        return back
+    if given.dtype != back.dtype or given.shape not in (back.shape, back.shape[1:]):
+        return given  # which the encoder refuses
+    if given.shape == back.shape:
+        return given + back
+    full = back.copy()
+    full[end] += given
+    return full
 
 
 def _added(given: Any, last: Any, shape: tuple[int, ...], end: int) -> Any:
@@ -206,12 +240,16 @@ def _names_of(part: Kernel | Bidirectional, role: str) -> list[str]:
     return list(joined({way: dict.fromkeys(names_of(kernel, role)) for way, kernel in part.kernels.items()}))
 
 
-def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None = None) -> EncoderDecoder:
+def encoder_decoder(
+    encoder: Any, decoder: Any, state: Mapping[str, str] | None = None, contexts: Mapping[str, str] | None = None
+) -> EncoderDecoder:
     """Return an encoder and a decoder as one net: the decoder begins with what the encoder ends with.
 
     Both are cells or kernels, the decoder a model too, the encoder also what `sb.bidirectional` returns. `state` tells for a state of
     the decoder the state of the encoder that it begins with, {"h": "h"}; without it, states of one name. What is not told begins as
-    the decoder says.
+    the decoder says. `contexts` tells for a context of the decoder the state or the output of the encoder that it is, at all steps,
+    {"memory": "h"} of `memory: Context["s n"]`, for attention; the other contexts are given as "decoder.NAME" among the inputs.
+    Behind the end of a sample of the encoder its states repeat, so that a decoder that must not read them is given a mask.
 
     Example::
 
@@ -230,9 +268,31 @@ def encoder_decoder(encoder: Any, decoder: Any, state: Mapping[str, str] | None 
         for name in names:
             if name not in known:
                 raise ArgumentError(f"state: {name!r} is no state of the {whose}" + nearest(str(name), known))
-    if not taken:
+    read = {} if contexts is None else dict(contexts)
+    _check_contexts(read, reads, writes)
+    if not taken and not read:
         raise ArgumentError(
             f"state: the encoder ends with {', '.join(there)}, the decoder begins with {', '.join(wanted)}\n"
             f'  tell which it takes: state={{"{wanted[0] if wanted else "h"}": "{there[0] if there else "h"}"}}'
         )
-    return EncoderDecoder(reads, writes, taken)
+    return EncoderDecoder(reads, writes, taken, read)
+
+
+def _check_contexts(read: Mapping[str, str], encoder: Kernel | Bidirectional, decoder: Kernel) -> None:
+    """Raises: ArgumentError for contexts that the decoder, or what is told of the encoder, does not have."""
+    check_mapping("contexts", read, 'contexts={"memory": "h"}')
+    wanted, there = _names_of(decoder, "context"), [*_names_of(encoder, "state"), *_outputs_of(encoder)]
+    for names, known, what in (
+        (read, wanted, "context of the decoder"),
+        (read.values(), there, "state and no output of the encoder"),
+    ):
+        for name in names:
+            if name not in known:
+                raise ArgumentError(f"contexts: {name!r} is no {what}" + nearest(str(name), known))
+
+
+def _outputs_of(part: Kernel | Bidirectional) -> list[str]:
+    """Return the names of the outputs of a part."""
+    if isinstance(part, Kernel):
+        return [*part.cell.looped.outputs]
+    return list(joined({way: dict.fromkeys(_outputs_of(kernel)) for way, kernel in part.kernels.items()}))
