@@ -46,6 +46,14 @@ def looked_up(i: Index["v"], h: State["n"], table: Context["v n"], turned: Conte
     return np.tanh(U @ h + table[i] + turned[:, i] + sb.mean(table, 0))
 
 
+@sb.cell
+def inside(x: Input["n"], h: State["n"], c: Context["n"], M: Context["n n"], U: Param["n n"]):
+    # Rounds of a loop that contexts and steps enter, rounds of contexts alone, a solve of either.
+    z = sb.repeat(lambda z: np.tanh(U @ z + x + M @ z), h, 3) + sb.repeat(lambda z: np.tanh(U @ z), c, 2)
+    A = M @ M.T + np.eye(h.shape[0])
+    return np.tanh(np.linalg.solve(A, z) + np.linalg.solve(A, U @ c))
+
+
 @sb.loss
 def error(h: State["n"], read: Output["k"], y: Target["n"], V: Param["n k"]):
     e = h + V @ read - y
@@ -53,7 +61,7 @@ def error(h: State["n"], read: Output["k"], y: Target["n"], V: Param["n k"]):
 
 
 MODEL = sb.model(attend, error, reduction="mean")
-CELLS = (attend, scaled, looked_up)
+CELLS = (attend, scaled, looked_up, inside)
 
 
 def _data(

@@ -344,7 +344,9 @@ def _cumulate(s: Lowering, node: Node, out: View) -> None:
 def _algebra(s: Lowering, node: Node, out: View) -> None:
     """Write a function of matrices, which names the first argument and the step where it has no value."""
     lead = s.lead(node.id)
-    first: Size = -1 if not lead or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
+    first: Size = (
+        -1 if node.id not in s.timed or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
+    )
     args = tuple(operand(s, arg) for arg in node.args)
     s.builder.add(Algebra(out, node.attrs.name, args, subject(s.graph, node.args[0]), Extent(first), (node.id,)))
 

@@ -59,7 +59,9 @@ def write_point(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
     number = index_symbol(s.builder.name("k"))
     name = s.graph.names.get(first.id) or dict(point.inner.names).get(0, "z")
     told = f"the adjoint of the fixed point {name.removeprefix('d')}" if point.adjoint else f"the fixed point {name}"
-    step: Size = -1 if not lead or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
+    step: Size = (
+        -1 if first.id not in s.timed or not s.tells_steps else T if lead == (BATCH,) else LO if COUNT in lead else 0
+    )
     out = tuple(kept[i] for i in range(point.carried))
     end = Settle(
         out, tuple(new), point.tolerance, Extent(number), point.most, told, len(lead), Extent(step), point.adjoint
