@@ -304,7 +304,7 @@ def test_a_path_that_raises_an_error_in_floats_too_is_wrong() -> None:
 def test_pieces_by_bytes_are_proved_on_a_kernel() -> None:
     kernel = sb.compile(scanned, memory=2**40)
     assert not found_by(kernel)
-    assert found_by(spoiled(kernel, "v[lo - 1] if lo else call.a[k]", "v[lo] if lo else call.a[k]"))
+    assert found_by(spoiled(kernel, "v[lo - 1] if lo else begun[k]", "v[lo] if lo else begun[k]"))
 
 
 def test_slices_along_two_axes_are_not_taken_for_a_tiling() -> None:

@@ -73,7 +73,7 @@ def test_loss_alone_of_one_sample_without_a_batch_axis(at: str, steps: int) -> N
 @pytest.mark.parametrize(
     ("at", "right", "wrong"),
     [
-        ("every", "_kept(self.counted[lo:hi], loss) * self.weights[lo:hi]", "loss * self.weights[lo:hi]"),
+        ("every", "_kept(self.counted[s:e], loss) * self.weights[s:e]", "loss * self.weights[s:e]"),
         ("every", "room[lo:hi] = _kept(_cut(call.active, lo, hi), v)", "room[lo:hi] = v"),
         ("every", "start = _final(states, start, _cut(call.active, lo, hi))\n        call.ws", "call.ws"),
         ("last", "{k: _kept(self.loss.counted, v) for", "{k: v for"),

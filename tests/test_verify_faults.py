@@ -512,7 +512,7 @@ def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, 
     ({"truncation": sb.Window(2)}, "return max(lo - SPAN + 1, 0)", "return lo"),
     ({"truncation": sb.Window(2)}, "for _ in range(min(SPAN, T))", "for _ in range(min(SPAN + 1, T))"),
     ({"truncation": sb.Chunked(2, 3)}, "return max(hi - REACH, 0)", "return max(hi - REACH - 1, 0)"),
-    ({"memory": "sqrt"}, "v[lo - 1] if lo else call.a[k]", "v[lo] if lo else call.a[k]"),
+    ({"memory": "sqrt"}, "v[lo - 1] if lo else begun[k]", "v[lo] if lo else begun[k]"),
 ])  # fmt: skip
 def test_mistake_in_an_option_is_caught(option: dict[str, Any], old: str, new: str) -> None:
     kernel = sb.compile(SCANNED, **option)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import sympy as sp
+
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Port
 from symbptt.codegen.memory.account import Account, Scale, Sizes, Sum
-from symbptt.codegen.memory.runs import Call, Functions, Ran, Runs, given_to
+from symbptt.codegen.memory.runs import Call, Functions, Ran, Runs, given_to, widths
+from symbptt.codegen.runtime.workspace import _loss_steps
 from symbptt.ir.shape import Shape
 
 
@@ -52,10 +55,37 @@ class Driver:
         self.runs.forward()
         if not self.functions.at_every:
             self._noted()
-        self.runs.loss()
+        self._lost()
         given = self._sent()
         self._finals()
         self.runs.backward(given)
+
+    def _lost(self) -> None:
+        """`_of_all` of every.py: where steps are many, the loss of a block of them, whose cotangents are written into those of all."""
+        runs, f = self.runs, self.functions.loss
+        assert f is not None
+        if not self.functions.at_every or not self.sizes.values:
+            runs.loss()
+            return
+        T, B, size = (int(self.sizes.of(x)) for x in (STEPS, BATCH, sp.Max(*widths(f))))
+        steps = _loss_steps(T, B, size)
+        if steps >= T:
+            runs.loss()
+            return
+        runs.steps = sp.Integer(steps)
+        first = runs.lost()
+        runs.steps = self.call.steps
+        for port in f.results:
+            if port.group == "inputs":
+                self._take(port.view.shape)
+        self.account.free(*first["inputs"])
+        # The second block makes its arrays, gradients of the loss's own parameters too, beside those that are there, and adds these.
+        runs.steps = sp.Integer(steps)
+        second = runs.lost()
+        runs.steps = self.call.steps
+        for amount in first["params"]:
+            self.account.briefly(amount)
+        self.account.free(*second["inputs"], *second["params"])
 
     def _there_and_back(self) -> None:
         """`forward` and `backward` of driver.py, over whole.py."""

@@ -27,7 +27,7 @@ from symbptt.codegen.memory.account import ITEM, Account, Scale, Sizes, Sum, ter
 from symbptt.codegen.memory.forms import Chosen
 from symbptt.codegen.memory.sweeps import Calls, Kept, Pool, Sweep
 from symbptt.codegen.runtime.scan import TILE
-from symbptt.ir.shape import Shape, prod
+from symbptt.ir.shape import Shape, Size, prod
 
 VIEWS, CALLS = 3, 3 * 2**9
 """The number of views of the windows of a scan that take a byte for each number of a state, and the bytes of the calls
@@ -66,6 +66,12 @@ class Functions:
         """The states and outputs that the loss sends cotangents to."""
         assert self.loss is not None
         return frozenset(port.name for port in self.loss.results if port.group == "inputs")
+
+
+def widths(f: Function) -> tuple[Size, ...]:
+    """Return the numbers that arrays of a loss have of one step and sample."""
+    found = {prod(b.shape[2:]) for b in f.declared if b.shape[:2] == (STEPS, BATCH)}
+    return tuple(sorted({1, *found}, key=str))
 
 
 def given_to(f: Function, *groups: str) -> list[Port]:

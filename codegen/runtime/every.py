@@ -1,12 +1,15 @@
 """A loss that is taken at every step of each sample."""
 
+from typing import Any
+
 import numpy as np
 
 from symbptt.codegen.runtime.call import _Call
-from symbptt.codegen.runtime.cell import STATES, Array, Arrays
+from symbptt.codegen.runtime.cell import STATES, TARGETS, Array, Arrays
 from symbptt.codegen.runtime.losses import _added, _weights
 from symbptt.codegen.runtime.masks import _kept
-from symbptt.codegen.runtime.sweeps import _loss
+from symbptt.codegen.runtime.sweeps import _loss, _loss_size
+from symbptt.codegen.runtime.workspace import _loss_steps
 
 
 def _counted(call: _Call) -> Array:
@@ -18,6 +21,25 @@ def _counted(call: _Call) -> Array:
 def _places(call: _Call) -> tuple[int, ...]:
     """Return the shape of what tells which losses count."""
     return call.T, call.B
+
+
+def _of_all(loss: Any, call: _Call, states: Arrays, outputs: Arrays) -> tuple[Arrays, Arrays]:
+    """Add the loss of all steps, block by block, so that what is as wide as the classes of a softmax is never there of all at once;
+    return the cotangents of all steps, and those behind the last."""
+    T, steps = call.T, _loss_steps(call.T, call.B, _loss_size(**call.sizes))
+    if steps >= T:
+        found: tuple[Arrays, Arrays] = loss.of(call, call.a, states, outputs, 0, T)
+        return found
+    full: Arrays = dict.fromkeys([*states, *outputs])
+    for lo in range(0, T, steps):
+        hi = min(lo + steps, T)
+        here = [{k: v[lo:hi] for k, v in group.items()} for group in (states, outputs)]
+        part, last = loss.of(call, call.a | {k: call.a[k][lo:hi] for k in TARGETS}, *here, lo, hi)
+        for k, v in part.items():
+            if v is not None:
+                full[k] = np.empty((T, *v.shape[1:]), v.dtype) if full[k] is None else full[k]
+                full[k][lo:hi] = v
+    return full, last
 
 
 class _Loss:

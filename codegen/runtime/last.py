@@ -23,6 +23,12 @@ def _places(call: _Call) -> tuple[int, ...]:
     return (call.B,)
 
 
+def _of_all(loss: Any, call: _Call, states: Arrays, outputs: Arrays) -> tuple[Arrays, Arrays]:
+    """Compute the loss; return the cotangents of all steps, and those behind the last."""
+    found: tuple[Arrays, Arrays] = loss.of(call, call.a, states, outputs, 0, call.T)
+    return found
+
+
 class _Loss:
     """The loss, and the gradients of its own parameters; what it reads is noted as the steps are run."""
 

@@ -241,6 +241,7 @@ def _of_case(case: Mapping[str, int], seed: int, what: Callable[..., Any], modul
     """Return the errors of one case; for it the module takes few steps in a block, a window and a piece."""
     small = {
         "_steps": lambda T, B, size, rows=0: max(min(T, case.get("block", 99)), 1),
+        "_loss_steps": lambda T, B, size: max(min(T, case.get("block", 99)), 1),
         "_window": lambda T, states, least: min(2, T) if "block" in case else 0,
         "_pieces": lambda call, end, trains: (max(min(2, end), 1), 1),
         "_clip": lambda adjoints, limit: None,  # a clipped gradient is that of no function

@@ -77,6 +77,11 @@ def _loss_value(a: Arrays, read: Arrays, sizes: Sizes, T: int, B: int, dtype: An
     return (error * error).sum(-1) / 2
 
 
+def _loss_size(n: int) -> int:
+    """Return the numbers of the largest array of a loss, of one step and sample."""
+    return n
+
+
 def _predicted(a: Arrays, read: Arrays, sizes: Sizes, T: int, B: int, dtype: Any) -> Arrays:
     """Return what the loss returns beside its value, of each sample."""
     return {"guess": a["v"] * read["h"]}

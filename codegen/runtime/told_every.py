@@ -10,7 +10,8 @@ from symbptt.codegen.runtime.every import _counted
 from symbptt.codegen.runtime.losses import _weights
 from symbptt.codegen.runtime.masks import _kept
 from symbptt.codegen.runtime.parts import _data
-from symbptt.codegen.runtime.sweeps import _loss_value, _predicted
+from symbptt.codegen.runtime.sweeps import _loss_size, _loss_value, _predicted
+from symbptt.codegen.runtime.workspace import _loss_steps
 
 
 class _Value:
@@ -23,8 +24,12 @@ class _Value:
 
     def add(self, call: _Call, values: Arrays, lo: int, hi: int) -> None:
         """Add the loss of steps lo to hi."""
-        loss = _loss_value(call.a | _data(call, TARGETS, lo, hi), values, call.sizes, hi - lo, call.B, call.dtype)
-        self.total += np.sum(_kept(self.counted[lo:hi], loss) * self.weights[lo:hi])
+        steps = _loss_steps(hi - lo, call.B, _loss_size(**call.sizes))
+        for s in range(lo, hi, steps):
+            e = min(s + steps, hi)
+            a, read = call.a | _data(call, TARGETS, s, e), {k: v[s - lo : e - lo] for k, v in values.items()}
+            loss = _loss_value(a, read, call.sizes, e - s, call.B, call.dtype)
+            self.total += np.sum(_kept(self.counted[s:e], loss) * self.weights[s:e])
 
     def end(self, call: _Call) -> Any:
         """Return the loss of all steps."""

@@ -5,7 +5,7 @@ from typing import Any
 from symbptt.codegen.runtime.arguments import _check_data
 from symbptt.codegen.runtime.call import _Call
 from symbptt.codegen.runtime.cell import Arrays, Gradients
-from symbptt.codegen.runtime.every import _Loss
+from symbptt.codegen.runtime.every import _Loss, _of_all
 from symbptt.codegen.runtime.losses import _added
 from symbptt.codegen.runtime.masks import _final, _kept, _stopped
 from symbptt.codegen.runtime.sweeps import _backward, _forward
@@ -31,7 +31,7 @@ def _trained(call: _Call, plan: Any, flow: Any) -> tuple[Any, Gradients, Arrays]
     """Return the loss, its gradients, and the states at the end."""
     loss = _Loss(call)
     states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
-    full, last = loss.of(call, call.a, states, outputs, 0, call.T)
+    full, last = _of_all(loss, call, states, outputs)
     final = _final(states, call.start, call.active)
     params, inputs, state, resets = _backward(tape, full, last, flow, *call.of(0, call.T))
     call.ws.give(tape[-1])

@@ -96,3 +96,9 @@ def _workspace(given: Any) -> Any:
 def _steps(T: int, B: int, size: int, rows: int = 0) -> int:
     """Return the number of steps of a block with values of that size: they fit in the cache, or are as many rows."""
     return max(min(T, max(rows // max(B, 1), 2**15 // max(B * size, 1))), 1)
+
+
+def _loss_steps(T: int, B: int, size: int) -> int:
+    """Return the number of steps whose loss is computed at once, the largest array of which has that size: all of them where they are
+    few, else as many rows as keep a product fast."""
+    return max(min(T, max(2**8 // max(B, 1), 2**19 // max(B * size, 1))), 1)

@@ -65,7 +65,7 @@ def _pieces(call: Any, end: int, trains: bool) -> tuple[int, int]:
 
 
 def numbers_of_steps(blocks: Blocks) -> dict[str, Any]:
-    """Return the functions, by name, that a module asks how many steps a block and a window of a scan have."""
+    """Return the functions, by name, that a module asks how many steps a block, the loss of some steps and a window of a scan have."""
 
     def steps(T: int, B: int, size: int, rows: int = 0) -> int:
         return max(min(T, blocks.steps), 1)
@@ -73,7 +73,7 @@ def numbers_of_steps(blocks: Blocks) -> dict[str, Any]:
     def window(T: int, states: Any, least: int) -> int:
         return min(blocks.window, 1 << max(T, 1).bit_length() - 1) if T else 0
 
-    return {"_steps": steps, "_window": window, "TILE": TILE}
+    return {"_steps": steps, "_loss_steps": steps, "_window": window, "TILE": TILE}
 
 
 def with_module(kernel: Kernel, module: ModuleType, changed: Mapping[str, Any], **always: Any) -> Kernel:

@@ -14,7 +14,7 @@ from symbptt.codegen.lower.forward import forward
 from symbptt.codegen.lower.loss import lower_loss, lower_told
 from symbptt.codegen.lower.pull import pull
 from symbptt.codegen.lower.storage import Storage
-from symbptt.codegen.memory.runs import LEAST
+from symbptt.codegen.memory.runs import LEAST, widths
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.names import Named, named
 from symbptt.codegen.program.program import Program
@@ -26,7 +26,8 @@ from symbptt.codegen.targets.numpy.index import Names, Shown, base_of, names_of,
 from symbptt.codegen.targets.numpy.names import RESERVED
 from symbptt.codegen.targets.numpy.passes import ready
 from symbptt.codegen.targets.numpy.printer import Printer
-from symbptt.codegen.targets.python.text import dict_text, listed, tuple_text, unpack
+from symbptt.codegen.targets.python.text import dict_text, listed, size_text, tuple_text, unpack
+from symbptt.codegen.targets.python.wrap import wrapped
 
 FORWARD = "def _forward(a, start, sizes, T, B, dtype, active, reset, ws):"
 BACKWARD = "def _backward(tape, full, last, flow, sizes, T, B, dtype, active, reset, ws):"
@@ -191,13 +192,12 @@ def equations_of(n: Named) -> Callable[[int], str]:
     return found
 
 
-def loss_text(p: Program, of_all_steps: bool) -> tuple[str, dict[str, float]]:
+def loss_text(p: Program, f: Function) -> tuple[str, dict[str, float]]:
     """Return the function of a loss, and the numbers that it reads at the head of the module.
 
     In the module `read` are the states and outputs of the cell.
     """
     n = named(p, RESERVED)
-    f = ready(lower_loss(p, of_all_steps, RESERVED))
     text = Text(names_of(n.sizes), equations_of(n), {}, (), None, frozenset(constants_of(f)))
     (weight,) = (q.view.buffer.name for q in f.arguments if q.group == "cotangent")
     first = taken("a", [q for q in f.arguments if q.group not in ("output", "cotangent")])
@@ -211,15 +211,29 @@ def loss_text(p: Program, of_all_steps: bool) -> tuple[str, dict[str, float]]:
     return function_text(LOSS, f, text, first, behind), constants_of(f)
 
 
-def loss_texts(head: Head, of_all_steps: bool) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield the functions of a loss, each with the numbers that it reads at the head of the module: with gradients, its value
-    alone, and what it returns beside its value."""
-    yield loss_text(head.program, of_all_steps)
+def loss_texts(head: Head, of_all_steps: bool, sizes: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the functions of a loss, each with the numbers that it reads at the head of the module: with gradients, how large its arrays
+    are where it is taken at every step, its value alone, and what it returns beside its value; `sizes` are those of the module."""
+    f = ready(lower_loss(head.program, of_all_steps, RESERVED))
+    yield loss_text(head.program, f)
     # A loss at the last step is one there, also where truncation takes it at all steps for its gradients.
     at_every = head.at == "every"
+    if at_every:
+        yield _size_text(f, sizes), {}
     yield _told_text(LOSS_VALUE, head.program, at_every, lambda values: values["loss"])
     if head.predicted is not None:
         yield _told_text(PREDICTED, head.predicted, at_every, dict_text)
+
+
+def _size_text(f: Function, sizes: Sequence[str]) -> str:
+    """Return the function of the size of the largest array of a loss."""
+    largest = [size_text(size) for size in widths(f) if size != 1]
+    lines = [
+        f"def _loss_size({', '.join(sizes)}):",
+        '    """Return the numbers of the largest array of the loss, of one step and sample."""',
+        *wrapped(f"    return max(1, {', '.join(largest)})" if largest else "    return 1"),
+    ]
+    return "\n".join(lines)
 
 
 def _told_text(

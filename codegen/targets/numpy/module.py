@@ -107,7 +107,7 @@ def source(
     tape = found.tape
     constants = {c.buffer.name: c.values for c in found.storage.constants if not c.buffer.shape} | steppings.constants
     if head is not None:
-        for text, more in cells.loss_texts(head, "T" in _lead(head, truncation)):
+        for text, more in cells.loss_texts(head, "T" in _lead(head, truncation), _size_names(p, head)):
             sweeps.append(text)
             constants |= more
     accurate = _forms_in([line for text in sweeps for line in text.splitlines()])
