@@ -101,7 +101,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru aef00d9b'
+MARK = 'gru 8db5d15b'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -312,6 +312,7 @@ def forward(
     steps: int | None = None,
     lengths: np.ndarray | list[int] | None = None,
     reset: np.ndarray | None = None,
+    reset_to: str = "initial",
     workspace: Workspace | None = None,
 ) -> Run:
     """Run the cell over time, and return `.states` and `.outputs` by name after every step, (T, B, ...), for `backward`.
@@ -319,10 +320,10 @@ def forward(
     inputs (T, B, ...), state (B, ...), or both without B for one sample, a context among the inputs (B, ...), or without B for all; a
     state that is not given is what it begins with, zero as a rule. Without inputs `steps` says T. From `lengths`, (B,) integers, on a
     sample keeps its last state and its outputs are zero. Where `reset`, (T, B) bool, is true, the state is the initial one again before
-    that step. The run refers to what it was given: change arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes),
-    keeps memory between calls; the module has its own.
+    that step; with `reset_to="start"` what the cell begins with, zero as a rule, whatever `state` is. The run refers to what it was given:
+    change arrays in place after `backward` only. `workspace`, a Workspace(limit=bytes), keeps memory between calls; the module has its own.
     """
-    call, batched = _called(params, inputs, None, state, steps, lengths, reset, workspace)
+    call, batched = _called(params, inputs, None, state, steps, lengths, reset, reset_to, workspace)
     plan = _prepared(call, False)
     states, outputs, tape = _ran(call, plan)
     kept = (tape, call.sizes, call.T, call.B, call.dtype, call.active, call.reset)
@@ -335,6 +336,7 @@ def forward(
         call.ws,
         tape[-1],
     )
+    run.reset_to = reset_to
     return run
 
 
@@ -357,17 +359,20 @@ def backward(
     tape, sizes, T, B, dtype, active, reset = run.tape
     call = _Call({}, sizes, T, B, dtype, active, reset, ws)
     flow = {k: np.zeros(T, dtype) for k in STATES} if monitor else None
-    found = _flowed_back(call, tape, full, last, flow)
+    found = _aimed(_flowed_back(call, tape, full, last, flow), run.reset_to)
     grads = _grads(*found, flow, run.batched, empty=not T)
     return grads
 
 
-def _called(params, inputs, targets, state, steps, lengths, reset, workspace):
+def _called(params, inputs, targets, state, steps, lengths, reset, reset_to, workspace):
     """Return a call whose arguments are checked, and whether they have a batch axis."""
     ws = _workspace(workspace)
+    _check_reset_to(reset_to)
     a, sizes, T, B, dtype, batched = _arguments(params, inputs, state, steps, targets)
     active, reset = _masks(lengths, reset, T, B)
-    return _Call(a, sizes, T, B, dtype, active, reset, ws), batched
+    call = _Call(a, sizes, T, B, dtype, active, reset, ws)
+    _aim(call, reset_to)
+    return call, batched
 
 
 class Stepper:
@@ -460,8 +465,8 @@ def _prepared(call, trains):
 
 def _ran(call, plan):
     """Return the states and outputs of a run, and its tape."""
-    states, outputs, tape = _forward(call.a, call.a, *call.of(0, call.T))
-    return _stopped(states, call.a, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
+    states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
+    return _stopped(states, call.start, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
 
 
 def _flowed_back(call, tape, full, last, flow):
@@ -486,13 +491,14 @@ def _cut(mask, lo, hi):
 
 
 class _Call:
-    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace; which losses
-    count beside those of who is active, None: all."""
+    """Arguments by name, the sizes, steps and samples, the type, who is active, who is reset, and the workspace; the states before
+    the first step, where resets go to others than these; which losses count beside those of who is active, None: all."""
 
     def __init__(self, a, sizes, T, B, dtype, active, reset, ws):
         self.a, self.sizes, self.T, self.B, self.dtype = a, sizes, T, B, dtype
         self.active, self.reset, self.ws = active, reset, ws
         self.counts = None
+        self.start = {k: a[k] for k in STATES if k in a}
 
     def of(self, lo, hi):
         """Return what a sweep over steps lo to hi takes beside arrays."""
@@ -699,6 +705,31 @@ def _norm(x):
     return np.ldexp(*_norms([x.reshape(1, -1)]))[0]
 
 
+def _check_reset_to(reset_to):
+    if reset_to not in ("initial", "start"):
+        raise ArgumentError(
+            f"reset_to: 'initial', the states of the call, or 'start', what the cell begins with, is expected, got {reset_to!r}"
+        )
+
+
+def _aim(call, reset_to):
+    """Let resets go to what the cell begins with, zero as a rule, where that is asked for."""
+    if reset_to == "start":
+        for k in STATES:
+            _check_finite(k, call.a[k], 1)
+        call.a = {k: v for k, v in call.a.items() if k not in STATES}
+        _fill(call.a, _shapes(**call.sizes), call.B, call.dtype)
+
+
+def _aimed(found, reset_to):
+    """Return gradients with what resets send to the initial states; that of resets to the start is one of the parameters in which
+    states begin."""
+    params, inputs, state, resets = found
+    if reset_to == "start":
+        return params, inputs, state, dict.fromkeys(STATES, 0)
+    return found
+
+
 OUTSIDE = (*INPUTS, *CONTEXTS)
 
 
@@ -888,9 +919,14 @@ def _arguments(params, inputs, state, steps, targets=None):
     B = next((arrays[k].shape[LEAD[k] - 1] for k in (*INPUTS, *arrays) if k in LEAD and k in arrays), 1)
     sizes = _measured(arrays, T, B, batched)
     shapes = _shapes(**sizes)
-    arrays |= {k: np.zeros((B, *shapes[k]), _type_of(k, dtype)) for k in STATES if k not in arrays}
+    _fill(arrays, shapes, B, dtype)
     arrays = {k: a if k in INDICES else a.astype(_type_of(k, dtype), copy=False) for k, a in arrays.items()}
     return arrays, sizes, T, B, dtype, batched
+
+
+def _fill(arrays, shapes, B, dtype):
+    """Add what the states begin with that are not given."""
+    arrays |= {k: np.zeros((B, *shapes[k]), _type_of(k, dtype)) for k in STATES if k not in arrays}
 
 
 def _masks(lengths, reset, T, B):
@@ -984,6 +1020,7 @@ class Run:
     ) -> None:
         self.states, self.outputs, self.tape, self.batched, self.dtype = states, outputs, tape, batched, dtype
         self.workspace, self.rooms = workspace, rooms
+        self.reset_to = "initial"
         self.mark = MARK
 
     def __repr__(self) -> str:
@@ -1347,6 +1384,7 @@ def _of_case(case, seed, what, module):
     """Return the errors of one case; for it the module takes few steps in a block, a window and a piece."""
     small = {
         "_steps": lambda T, B, size, rows=0: max(min(T, case.get("block", 99)), 1),
+        "_loss_steps": lambda T, B, size: max(min(T, case.get("block", 99)), 1),
         "_window": lambda T, states, least: min(2, T) if "block" in case else 0,
         "_pieces": lambda call, end, trains: (max(min(2, end), 1), 1),
         "_clip": lambda adjoints, limit: None,  # a clipped gradient is that of no function
