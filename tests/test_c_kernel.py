@@ -12,7 +12,7 @@ import pytest
 
 import symbptt as sb
 from symbptt.codegen import compiler, in_c
-from symbptt.codegen.kernel import Shared
+from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.targets.c99.flat import Flats
@@ -20,6 +20,9 @@ from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
 from tests import brute, oracle
 from tests.ccode import CC
 from tests.kernels import kernel_of
+from tests.properties import checks
+from tests.properties.bench import Bench
+from tests.properties.cases import case_of
 from tests.test_c99 import KINDS, SHAPES, SIZES, TOLERANCE, cast, worst
 from tests.test_truncation import MASKS, MODELS, labelled
 from tests.test_zoo import sizes_of
@@ -125,6 +128,21 @@ def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks:
         call = {"steps": steps, **data.masks}
         alone = kernel.value(data.params, data.inputs, data.targets, data.state, **call)
         np.testing.assert_allclose(alone, value, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.thinned(1, 7)
+def test_random_cells_are_those_of_the_tape(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole language and under random options, against oracles that share no code with the derivation."""
+    monkeypatch.setattr(
+        Bench, "compiled", lambda self, target, **options: compiled(target, self.shared, asked="c", **options)
+    )
+    monkeypatch.setattr(checks, "short", lambda kernel, options: kernel)  # C chooses its own blocks
+    case = case_of(seed)
+    if case.options.memory in ("least", "more"):
+        case = replace(case, options=replace(case.options, memory="sqrt"))
+    assert checks.assert_case(case, ["tape", "model", ("alone", "float32")[seed % 2]])
 
 
 @pytest.mark.parametrize("truncation", [None, sb.Chunked(2, 3)], ids=str)
