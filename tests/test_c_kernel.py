@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt.codegen import compiler, in_c
+from symbptt.codegen import compiler
 from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
-from symbptt.codegen.targets.c99.flat import Flats
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
 from tests import brute, oracle
 from tests.ccode import CC
@@ -200,18 +199,15 @@ def test_arrays_of_any_layout_are_read() -> None:
 
 
 @pytest.fixture
-def wrong(monkeypatch: pytest.MonkeyPatch) -> sb.Kernel:
-    """A kernel in whose text a sign is wrong."""
-    made = in_c.flats_of
-
-    def planted(*args: Any) -> Flats:
-        flats = made(*args)
-        text = flats.text.replace("1 - SQUARE(", "1 + SQUARE(")
-        assert text != flats.text
-        return replace(flats, text=text)
-
-    monkeypatch.setattr(in_c, "flats_of", planted)
-    return sb.compile(rnn, target="c")
+def wrong() -> sb.Kernel:
+    """A kernel in whose text a sign is wrong, for calls without masks and monitors."""
+    kernel = sb.compile(rnn, target="c")
+    assert kernel.in_c is not None
+    plain = kernel.in_c.plain
+    text = plain.text.replace("1 - SQUARE(", "1 + SQUARE(")
+    assert text != plain.text
+    vars(kernel.in_c)["plain"] = replace(plain, text=text)
+    return kernel
 
 
 def test_a_mistake_in_the_text_is_seen(wrong: sb.Kernel) -> None:
