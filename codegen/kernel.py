@@ -59,7 +59,7 @@ from symbptt.version import VERSION
 
 
 class Kernel:
-    """The forward and the backward pass of a cell as a loaded NumPy module."""
+    """The forward and the backward pass of a cell as a loaded NumPy module, whose sweeps may be computed in C."""
 
     INSTEAD_OF_CELL = "write kernel.cell, or kernel.target, which is what was compiled"
 
