@@ -23,7 +23,7 @@ def erf(x: Any) -> Any:
          -1.6365844691234924e-07, 1.4807192815879218e-08, -1.2290555301717928e-09)  # fmt: skip
     right = np.real(x) >= 0
     z = np.where(right, x, -x)
-    z = np.where(np.real(z) < 30, z, 30)
+    z = np.where(np.real(z) > 30, 30, z)  # NaN stays
     t = 2 / (2 + z)
     s, b, b1 = 4 * t - 2, 0 * z, 0 * z
     for coefficient in p[:0:-1]:

@@ -268,7 +268,11 @@ static inline int any_below(size_t count, const real *x, real limit) {
 #endif
 typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 #define LANES (VECTOR_BYTES/sizeof(real))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 8")
+#endif
 #else
 typedef real vector;
 #define LANES ((size_t)1)
@@ -296,10 +300,15 @@ static inline real *aligned(real *room) {
     return room + (64 - (uintptr_t)room%64)%64/sizeof(real);
 }
 
-// Write a matrix (K, N), whose elements lie row and column apart, as panels; the last one is filled up with zeros.
+// Write a matrix (K, N), whose elements lie row and column apart, as panels; the last one is filled up with zeros. For
+// a BLAS all is one panel.
 static inline void pack(size_t K, size_t N, const real *W, size_t row, size_t column, real *panels) {
     for (size_t j = 0, width; j < N; j += width) {
+#ifdef SBRT_BLAS
+        width = N;
+#else
         width = panel_width(N - j);
+#endif
         const size_t filled = N - j < width ? N - j : width;
         for (size_t k = 0; k < K; k++, panels += width)
             for (size_t i = 0; i < width; i++) panels[i] = i < filled ? W[k*row + (j + i)*column] : 0;
@@ -342,8 +351,8 @@ static INLINE void kernel_of_row(const size_t parts, const size_t wide, int add,
     }
 }
 
-static void wide_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column, const real *panel,
-                        real *C, size_t next) {
+static inline void wide_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
+                               const real *panel, real *C, size_t next) {
     switch (rows) {
         case 1: kernel_of_row(4, WIDE, add, K, A, column, panel, C); break;
         case 2: kernel(2, WIDE, add, K, A, row, column, panel, C, next); break;
@@ -356,8 +365,8 @@ static void wide_kernel(size_t rows, int add, size_t K, const real *A, size_t ro
     }
 }
 
-static void slim_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column, const real *panel,
-                        real *C, size_t next) {
+static inline void slim_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
+                               const real *panel, real *C, size_t next) {
     switch (rows) {
         case 1: kernel_of_row(8, 1, add, K, A, column, panel, C); break;
         case 2: kernel(2, 1, add, K, A, row, column, panel, C, next); break;
@@ -371,8 +380,8 @@ static void slim_kernel(size_t rows, int add, size_t K, const real *A, size_t ro
 }
 
 // The same for one vector of which only so many numbers are columns of C.
-static void partial_kernel(size_t filled, size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
-                           const real *panel, real *C, size_t next) {
+static inline void partial_kernel(size_t filled, size_t rows, int add, size_t K, const real *A, size_t row,
+                                  size_t column, const real *panel, real *C, size_t next) {
     real found[8*LANES];
     slim_kernel(rows, 0, K, A, row, column, panel, found, LANES);
     for (size_t r = 0; r < rows; r++)
@@ -388,8 +397,15 @@ static inline size_t evenly(size_t M, size_t most) {
 // C = A W, or C += A W where `add` is true, for M rows of A, whose elements lie row and column apart, and of C, whose
 // elements lie one behind the other, rows `next` apart. W has K rows and N columns, as panels, of which so many rows
 // at a time are used for all rows of A that they stay in the first cache.
+#ifdef SBRT_BLAS
+void sbrt_product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *W, int add,
+                  real *C, size_t next);  // the caller's, for rows of W that lie one behind the other
+#endif
 static inline void product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *panels,
                            int add, real *C, size_t next) {
+#ifdef SBRT_BLAS
+    sbrt_product(M, N, K, A, row, column, panels, add, C, next);
+#else
     const size_t deep = 256;
     for (size_t j = 0, width; j < N; j += width) {
         width = panel_width(N - j);
@@ -408,13 +424,22 @@ static inline void product(size_t M, size_t N, size_t K, const real *A, size_t r
             panels += depth*width;
         }
     }
+#endif
 }
 
 // C += Aᵀ B for K rows of A (M columns) and of B (N columns), whose elements lie one behind the other, rows so far
 // apart; the panels of 128 rows of B at a time take the room. Where many panels read a strip of A, it is copied into
 // the first cache.
+#ifdef SBRT_BLAS
+void sbrt_gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B, size_t row_of_B,
+                   real *C, size_t next);  // the caller's
+#endif
 static inline void gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B,
                             size_t row_of_B, real *C, size_t next, real *room) {
+#ifdef SBRT_BLAS
+    sbrt_gradient(M, N, K, A, row_of_A, B, row_of_B, C, next);
+    (void)room;
+#else
     real strip[128*8];
     const size_t deep = 128, together = evenly(M, ROWS);
     for (size_t k = 0; k < K; k += deep) {
@@ -428,6 +453,7 @@ static inline void gradient(size_t M, size_t N, size_t K, const real *A, size_t 
             product(rows, N, depth, strip, 1, rows, room, 1, C + r*next, next);
         }
     }
+#endif
 }
 
 #endif
