@@ -604,3 +604,19 @@ def sanitized(text: str, folder: Path, *options: str) -> Any:
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *options]
     subprocess.run([CC, "-std=c99", *flags, "main.c", "-lm", "-o", "main"], cwd=folder, check=True)
     return subprocess.run(["./main"], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.long
+@pytest.mark.skipif("Free Software" not in subprocess.run([CC or "true", "--version"], capture_output=True, text=True).stdout,
+                    reason="the compiler is not GCC")  # fmt: skip
+@pytest.mark.parametrize("cell", [lstm, gru], ids=lambda cell: cell.name)
+def test_what_is_elementwise_is_vectorised(cell: sb.Cell, tmp_path: Path) -> None:
+    source = sb.c_source(cell)
+    source.save(tmp_path / "cell.c")
+    flags = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopt-info-vec"]
+    command = [CC, "-std=c99", *flags, "-c", "cell.c", "-o", "cell.o"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = {int(line.split(":")[1]) for line in done.stderr.splitlines() if "loop vectorized" in line}
+    lines = (tmp_path / "cell.c").read_text(encoding="utf-8").splitlines()
+    wanted = {i for i, line in enumerate(lines, 1) if line.strip().startswith("INDEPENDENT for") and line.endswith("{")}
+    assert len(wanted) >= 3 and wanted <= found, sorted(wanted - found)
