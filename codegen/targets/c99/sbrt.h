@@ -27,8 +27,10 @@ typedef float real;
 
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline))
+#define OUTLINE __attribute__((noinline, unused))
 #else
 #define INLINE inline
+#define OUTLINE inline
 #endif
 
 #if defined(__clang__)
@@ -302,7 +304,7 @@ static inline real *aligned(real *room) {
 
 // Write a matrix (K, N), whose elements lie row and column apart, as panels; the last one is filled up with zeros. For
 // a BLAS all is one panel.
-static inline void pack(size_t K, size_t N, const real *W, size_t row, size_t column, real *panels) {
+static OUTLINE void pack(size_t K, size_t N, const real *W, size_t row, size_t column, real *panels) {
     for (size_t j = 0, width; j < N; j += width) {
 #ifdef SBRT_BLAS
         width = N;
@@ -351,22 +353,24 @@ static INLINE void kernel_of_row(const size_t parts, const size_t wide, int add,
     }
 }
 
-static inline void wide_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
-                               const real *panel, real *C, size_t next) {
+static OUTLINE void wide_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
+                                const real *panel, real *C, size_t next) {
     switch (rows) {
         case 1: kernel_of_row(4, WIDE, add, K, A, column, panel, C); break;
         case 2: kernel(2, WIDE, add, K, A, row, column, panel, C, next); break;
         case 3: kernel(3, WIDE, add, K, A, row, column, panel, C, next); break;
         case 4: kernel(4, WIDE, add, K, A, row, column, panel, C, next); break;
         case 5: kernel(5, WIDE, add, K, A, row, column, panel, C, next); break;
+#if defined(__aarch64__)
         case 6: kernel(6, WIDE, add, K, A, row, column, panel, C, next); break;
         case 7: kernel(7, WIDE, add, K, A, row, column, panel, C, next); break;
-        default: kernel(8, WIDE, add, K, A, row, column, panel, C, next);
+#endif
+        default: kernel(ROWS, WIDE, add, K, A, row, column, panel, C, next);
     }
 }
 
-static inline void slim_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
-                               const real *panel, real *C, size_t next) {
+static OUTLINE void slim_kernel(size_t rows, int add, size_t K, const real *A, size_t row, size_t column,
+                                const real *panel, real *C, size_t next) {
     switch (rows) {
         case 1: kernel_of_row(8, 1, add, K, A, column, panel, C); break;
         case 2: kernel(2, 1, add, K, A, row, column, panel, C, next); break;
@@ -380,7 +384,7 @@ static inline void slim_kernel(size_t rows, int add, size_t K, const real *A, si
 }
 
 // The same for one vector of which only so many numbers are columns of C.
-static inline void partial_kernel(size_t filled, size_t rows, int add, size_t K, const real *A, size_t row,
+static OUTLINE void partial_kernel(size_t filled, size_t rows, int add, size_t K, const real *A, size_t row,
                                   size_t column, const real *panel, real *C, size_t next) {
     real found[8*LANES];
     slim_kernel(rows, 0, K, A, row, column, panel, found, LANES);
@@ -401,7 +405,7 @@ static inline size_t evenly(size_t M, size_t most) {
 void sbrt_product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *W, int add,
                   real *C, size_t next);  // the caller's, for rows of W that lie one behind the other
 #endif
-static inline void product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *panels,
+static OUTLINE void product(size_t M, size_t N, size_t K, const real *A, size_t row, size_t column, const real *panels,
                            int add, real *C, size_t next) {
 #ifdef SBRT_BLAS
     sbrt_product(M, N, K, A, row, column, panels, add, C, next);
@@ -434,7 +438,7 @@ static inline void product(size_t M, size_t N, size_t K, const real *A, size_t r
 void sbrt_gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B, size_t row_of_B,
                    real *C, size_t next);  // the caller's
 #endif
-static inline void gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B,
+static OUTLINE void gradient(size_t M, size_t N, size_t K, const real *A, size_t row_of_A, const real *B,
                             size_t row_of_B, real *C, size_t next, real *room) {
 #ifdef SBRT_BLAS
     sbrt_gradient(M, N, K, A, row_of_A, B, row_of_B, C, next);
