@@ -230,18 +230,6 @@ def test_reader_catches_a_line_that_is_wrong(monkeypatch: pytest.MonkeyPatch) ->
         assert_read(summed, sizes_of(summed))
 
 
-def test_axes_and_orders_make_different_pages() -> None:
-    @sb.cell
-    def down(x: Input["n"], H: State["n n"]):
-        return np.cumsum(H, axis=0)
-
-    @sb.cell
-    def across(x: Input["n"], H: State["n n"]):
-        return np.cumsum(H, axis=1)
-
-    assert sb.derive(down).text() != sb.derive(across).text()
-
-
 def test_names_that_latex_writes_alike_stand_as_they_are_spelt() -> None:
     @sb.cell
     def alike(x: Input["n"], h: State["n"], Wf: Param["n"], W_f: Param["n"]):

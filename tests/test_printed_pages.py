@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import symbptt as sb
 from symbptt import Const, Input, Param, State
-from symbptt.equations.algebra import between_zeros
+from symbptt.equations.algebra import between_zeros, normal
+from symbptt.equations.algebra.expressions import ONE, Symbol
+from symbptt.equations.page import quotients
 from tests.readback import as_latex_textbook, assert_read, sizes_of
 from tests.test_mathml import as_mathml_textbook
 
@@ -102,6 +105,80 @@ def test_what_is_taken_apart_has_a_name_and_each_part_a_line() -> None:
     assert "if k = 0" not in text and "  df_t " in text
     for form in (None, as_latex_textbook):
         assert_read(taken_apart, {"m": 3, "n": 5}, printed=form)
+
+
+@sb.cell
+def liquid(x: Input["n"], h: State["n"], A: Param["n"], tau: Param["n"], U: Param["n n"]):
+    f = sb.sigmoid(U @ h + x)
+    return (h + 0.1 * f * A) / (1 + 0.1 * (1 / tau + f))
+
+
+@sb.cell
+def normalised(x: Input["n"], h: State["n"], A: Param["n n"]):
+    Q = A**2 / np.sum(A**2, axis=1, keepdims=True)
+    return np.tanh(Q @ h + x)
+
+
+@sb.cell
+def before_and_after(x: Input["n"], s: State["n"]):
+    """The same quotient of the state before a step, and of the new one, which is another value of the same step."""
+    y = s / (1 + s @ s)
+    new = np.tanh(y + x)
+    return {"s": new, "z": x + new / (1 + new @ new)}
+
+
+@pytest.mark.parametrize(("cell", "shown"), [
+    (liquid, "da_t = 0.1 dh_t ⊙ (A - h_t) ⊙ f_t ⊙ (1 - f_t) / u_t"),
+    (normalised, "dA = 2 (dQ - (dQ ⊙ Q) 1_n 1_nᵀ) ⊙ A / (A² 1_n 1_nᵀ)"),
+    (before_and_after, "(dy_{t+1}ᵀ s_t) y_{t+1}"),
+], ids=lambda x: getattr(x, "name", ""))  # fmt: skip
+def test_adjoints_of_quotients_have_them_by_their_names(cell: sb.Cell, shown: str) -> None:
+    assert shown in sb.derive(cell).text()
+    for form in (None, as_latex_textbook):
+        assert_read(cell, sizes_of(cell), printed=form)
+
+
+@sb.cell
+def cosine(x: Input["m"], h: State["n"], c: State["s n"], W: Param["n m"], q: Param["n"]):
+    sim = c @ q / (np.linalg.norm(c, axis=1) * np.linalg.norm(q) + 1e-8)
+    h = np.tanh(W @ x + c.T @ sim) + 0.1 * h
+    return {"h": h, "c": np.concatenate([h[None, :], c[:-1]], axis=0)}
+
+
+def test_what_a_step_makes_of_states_before_it_has_one_name_at_all_steps() -> None:
+    text = sb.derive(cosine).text()
+    assert text.count("norm_rows(c") == 1 and "dsim_{t+1} / u_{t+1}" in text
+    for form in (None, as_latex_textbook):
+        assert_read(cosine, sizes_of(cosine), printed=form)
+
+
+def test_a_name_of_the_future_in_a_term_of_this_step_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotients, "is_of_the_next", lambda term: True)
+    with pytest.raises((AssertionError, KeyError)):
+        assert_read(sb.cell(before_and_after.function), {"n": 3})
+
+
+@sb.cell
+def energy(x: Input["n"], h: State["n"], M: Param["k n"], beta: Param, tau: Param["n"]):
+    """A step down the energy of a modern Hopfield network."""
+
+    def of(z: Any) -> Any:
+        return 0.5 * z @ z - sb.logsumexp(beta * (M @ z)) / beta - x @ z
+
+    return h - np.exp(-1 / np.exp(tau)) * sb.grad(of)(h)
+
+
+def test_what_stands_above_and_below_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.strip() for line in sb.derive(energy).text().splitlines()]
+    assert "= h_{t-1} - Mᵀ u_t - x_t" in lines and "dβ = Σ_t da_{g,t}ᵀ M h_{t-1}" in lines
+    (slope,) = [line for line in lines if line.startswith("dτ = ")]
+    assert slope.endswith(" / exp(τ)") and slope.count("exp(τ)") == 1
+    for form in (None, as_latex_textbook):
+        assert_read(energy, sizes_of(energy), printed=form)
+    monkeypatch.setattr(normal, "_may_cancel", lambda e: isinstance(e, Symbol))
+    monkeypatch.setattr(normal, "_less_one", lambda e: ONE)
+    with pytest.raises(AssertionError):
+        assert_read(sb.cell(energy.function), sizes_of(energy))
 
 
 def test_what_one_row_can_hold_is_not_broken_inside() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from math import gcd
+from typing import TypeGuard
 
 import sympy as sp
 
@@ -265,6 +266,8 @@ def _over(e: Over) -> Expr:
     above, below = _cancelled(*_of_one_base(above, below))
     if is_one(below):
         return with_sign(sign * other, above)
+    if isinstance(above, Total) and isinstance(_base(below), Symbol) and _is_fixed(_base(below)):
+        return with_sign(sign * other, _total(Total(_over(Over(above.inner, below)), above.at)))
     return with_sign(sign * other, Over(above, below))
 
 
@@ -361,13 +364,48 @@ def _rows_divided(whole: Expr, below: Expr) -> tuple[Expr, Expr]:
 
 
 def _cancelled(above: Expr, below: Expr) -> tuple[Expr, Expr]:
-    """Return a quotient without a whole number that is above and below."""
+    """Return a quotient without what is above and below: a whole number, a parameter that is a number, an exponential."""
+    above, below = _without_shared(above, below)
     (a, x), (b, y) = _coefficient(above), _coefficient(below)
     # Integers cancel exactly; decimal numbers are left to `product`.
     common = gcd(a, b)
     if common < 2:
         return above, below
     return (_scaled(a // common, x) if a != common else x, _scaled(b // common, y) if b != common else y)
+
+
+def _without_shared(above: Expr, below: Expr) -> tuple[Expr, Expr]:
+    """Return a quotient without factors by which no page divides in vain: β ... / β², exp(τ) / exp(τ)²; also before a sum over steps
+    of what is divided by them."""
+    parts, under = _flat((above,)), _flat((below,))
+    for factor in [x for x in parts if _may_cancel(x)]:
+        at = next((i for i, x in enumerate(under) if _base(x) == factor), None)
+        if at is not None:
+            parts.remove(factor)
+            under[at] = _less_one(under[at])
+    if len(parts) == len(_flat((above,))):
+        return above, below
+    return times(parts) if parts else ONE, times([x for x in under if x != ONE]) if any(
+        x != ONE for x in under
+    ) else ONE
+
+
+def _may_cancel(e: Expr) -> bool:
+    is_number = isinstance(e, Symbol) and not e.shape and e.label.time is None and not e.label.adjoint
+    return is_number or (isinstance(e, Call) and e.name == "exp")
+
+
+def _base(e: Expr) -> Expr:
+    is_whole = isinstance(e, Power) and isinstance(e.exponent, Number) and e.exponent.value.is_Integer
+    return e.base if is_whole and isinstance(e, Power) else e
+
+
+def _less_one(e: Expr) -> Expr:
+    """Return a whole power of a base with the exponent one less."""
+    if not isinstance(e, Power) or not isinstance(e.exponent, Number):
+        return ONE
+    left = e.exponent.value - 1
+    return e.base if left == 1 else Power(e.base, Number(left))
 
 
 def _diagonal(e: Diagonal) -> Expr:
@@ -397,6 +435,9 @@ def _power(e: Power) -> Expr:
 def _matmul(e: Matmul) -> Expr:
     """Move signs, numbers and divisors before the product of matrices."""
     sign, factors = _without_signs(e.factors)
+    divided = _divided_behind(factors)
+    if divided is not None:
+        return with_sign(sign, divided)
     numbers: list[Expr] = []
     below: list[Expr] = []
     kept: list[Expr] = []
@@ -419,6 +460,23 @@ def _matmul(e: Matmul) -> Expr:
         return with_sign(sign, e if e.factors == tuple(kept) else matmul(kept))
     whole = Times((*numbers, *([matmul(kept)] if kept else []), *(Over(ONE, b) for b in below)))
     return with_sign(sign, _times(whole))
+
+
+def _divided_behind(factors: Sequence[Expr]) -> Expr | None:
+    """Return the sums of the rows of a matrix whose rows are divided by numbers, (A / (v 1ᵀ)) 1, as A 1 / v; beside 1ᵀ as
+    A 1 1ᵀ / (v 1ᵀ). None of another product."""
+    if not 2 <= len(factors) <= 3 or not isinstance(factors[0], Over) or not isinstance(factors[1], Ones):
+        return None
+    whole, row = factors[0], factors[-1]
+    if not _is_of_ones(whole.below) or (len(factors) == 3 and row != whole.below.factors[-1]):
+        return None
+    below = whole.below if len(factors) == 3 else matmul(whole.below.factors[:-1])
+    return _over(Over(_matmul_of([whole.above, *factors[1:]]), below))
+
+
+def _is_of_ones(e: Expr) -> TypeGuard[Matmul]:
+    """Answer whether a matrix has equal columns, as v 1ᵀ."""
+    return isinstance(e, Matmul) and isinstance(e.factors[-1], Transposed) and isinstance(e.factors[-1].inner, Ones)
 
 
 def _inside_sum(factors: list[Expr]) -> list[Expr]:

@@ -12,9 +12,12 @@ from symbptt.equations.algebra.normal import in_normal_form, without_tests
 from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
 from symbptt.equations.page.lines import Line, Lines, LossLines, Page, Section, with_right
+from symbptt.equations.page.quotients import by_quotients, moved, quotients_of
 from symbptt.equations.page.textbook import (
     as_families,
     as_written,
+    at_the_first,
+    at_the_next,
     collected,
     folded,
     inlined,
@@ -56,7 +59,10 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     names = free_letters(NAMES, taken)
     backward, gradients, inputs = (collected(x) for x in (backward, gradients, inputs))
     # SymPy sorts sums; a reader expects (1 - z) backward as it stands forward.
-    sections = shared([forward, *ordered_as([backward, gradients, inputs, start], forward)], names)
+    ordered = ordered_as([backward, gradients, inputs, start], forward)
+    values = [*quotients_of(forward)]
+    found, later = [*values, *(moved(q, at_the_first) for q in values)], [moved(q, at_the_next) for q in values]
+    sections = shared([forward, *(collected(by_quotients(x, found, later)) for x in ordered)], names)
     sections[0] = as_written(inlined(sections), lines.spelt())
     # What is computed once from parameters has an adjoint, but is none.
     once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param", "context")})

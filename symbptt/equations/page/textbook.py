@@ -51,6 +51,7 @@ from symbptt.equations.notation.signs import text_of
 from symbptt.equations.notation.writing import RELATIONS, write
 from symbptt.equations.page.families import Letters, accented, gathered, names_of_lines, summed
 from symbptt.equations.page.lines import BACKWARD, FORWARD, ONCE, Line, Lines, indexed, with_right
+from symbptt.equations.page.quotients import in_terms, is_of_the_next
 
 LONGEST = 14
 """Symbols on the right side of a line into which another is still folded."""
@@ -487,6 +488,16 @@ def _at_other_steps(known: Mapping[Expr, Expr], sections: Iterable[Sequence[Line
     return after | {_moved(e, AT_FIRST): _moved(known[e], AT_FIRST) for e in first}
 
 
+def at_the_next(e: Expr) -> Expr:
+    """Return an expression of step t at step t + 1."""
+    return _moved(e, AT_NEXT)
+
+
+def at_the_first(e: Expr) -> Expr:
+    """Return an expression of step t at the first step."""
+    return _moved(e, AT_FIRST)
+
+
 def _there(formulas: Iterable[Expr], read: Container[Label], times: Mapping[int | None, int]) -> list[Expr]:
     """Return formulas of the forward pass at step t that lines which read such values may have at another step."""
     # A formula of values before the step alone is at the next step one of values of this step: its name would be of the future.
@@ -601,9 +612,18 @@ def _named(
         [*map(with_right, lines, replaced([line.right for line in lines], known))]
         for lines, known in zip(sections, tables, strict=True)
     ]
+    if not adjoint and times == {
+        -1
+    }:  # at the next step it is of this one, and its name stands where all is of the next
+        there = {_moved(e, AT_NEXT): _moved(symbol, AT_NEXT)}
+        found[1] = [with_right(x, in_terms(x.right, lambda term: _of_the_next(term, there))) for x in found[1]]
     where = ONCE if label.time is None else (FORWARD, BACKWARD)[min(s, 1)]
     found[s].insert(i, indexed(Line(symbol, e, where, note=_rounds_of(e, sections) if round_ else "")))
     return found
+
+
+def _of_the_next(term: Expr, table: Mapping[Expr, Expr]) -> Expr:
+    return replaced([term], table)[0] if is_of_the_next(term) else term
 
 
 def _round_of(e: Expr) -> str:
@@ -630,8 +650,10 @@ def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> lis
     """Return sections whose sums have their terms in the order in which the sums of a model have the same ones."""
     # A frozenset of terms is equal for sums in any order.
     orders = {frozenset(e.terms): e for line in model for e in every(line.right, Sum)}
+    # SymPy multiplies a number into brackets: 1 + 0.1 (a + b) comes as 1 + 0.1 a + 0.1 b.
+    orders = {frozenset(x.terms): e for e in orders.values() if (x := _multiplied_out(e)) is not None} | orders
     # Order and time change neither kinds nor size, which are cheaper to compare.
-    rough = {(e.kinds, e.size) for e in orders.values()}
+    rough = {(e.kinds, e.size) for known in orders for e in (Sum(tuple(known)),)}
 
     def same(e: Sum) -> Expr:
         if (e.kinds, e.size) not in rough:
@@ -648,6 +670,19 @@ def ordered_as(sections: Iterable[Sequence[Line]], model: Iterable[Line]) -> lis
         return e
 
     return [[with_right(line, mapped_where(line.right, same, Sum)) for line in lines] for lines in sections]
+
+
+def _multiplied_out(e: Sum) -> Sum | None:
+    """Return a sum without numbers before brackets; None of one that has no such term."""
+    terms: list[tuple[int, Expr]] = []
+    for sign, term in e.terms:
+        inner = term.factors[-1] if isinstance(term, Times) and len(term.factors) == 2 else None
+        if isinstance(inner, Sum) and isinstance(term, Times) and isinstance(term.factors[0], Number):
+            terms += [(sign * own, times([term.factors[0], x])) for own, x in inner.terms]
+        else:
+            terms.append((sign, term))
+    found = in_normal_form(plus(terms)) if len(terms) > len(e.terms) else None
+    return found if isinstance(found, Sum) else None
 
 
 def as_written(forward: Iterable[Line], formulas: Iterable[Expr]) -> list[Line]:
