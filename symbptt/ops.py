@@ -209,7 +209,7 @@ def _evaluate_minimum(a: Any, b: Any) -> Any:
 
 def is_number(x: Any) -> bool:
     """Answer whether an argument is a number that stands in a body, which wins at a tie: no array, as an index is one for a check."""
-    return isinstance(x, int | float | np.floating | np.integer)
+    return isinstance(x, int | float | np.floating | np.integer | np.bool_)
 
 
 def _ahead(is_ahead: Any, a: Any, b: Any) -> Any:

@@ -368,7 +368,9 @@ def test_signs_are_multiplicative_and_small_numbers_positive() -> None:
 @pytest.mark.parametrize(
     "value, wanted",
     [(0.1, Fraction(1, 10)), (0.1 * 3, Fraction(3, 10)), (-1e-8, Fraction(-1, 10**8)), (1 / 3, Fraction(1, 3)), (2.0**40, Fraction(2**40)),
-     (0.044715, Fraction(44715, 10**6)), (1.2345678901, Fraction(12345678901, 10**10))],
+     (0.044715, Fraction(44715, 10**6)), (1.2345678901, Fraction(12345678901, 10**10)),
+     (float(np.float32(0.1)), Fraction(13421773, 2**27)), (1 / float(np.float32(0.1)), Fraction(2**27, 13421773)),
+     (float(np.float32(0.1)) - 1, Fraction(13421773 - 2**27, 2**27))],
 )  # fmt: skip
 def test_a_float_stands_for_the_number_that_was_meant(value: float, wanted: Fraction) -> None:
     assert element(value) == fraction(wanted)

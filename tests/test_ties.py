@@ -63,6 +63,17 @@ BODIES: dict[str, Callable[..., Any]] = {
     "integers of NumPy": lambda a, h, x, c, i: (
         np.maximum(a, np.int64(1)) + np.minimum(h, np.arange(3)[0]) + np.maximum(x, i + 0)
     ),
+    "truth values of NumPy": lambda a, h, x, c, i: (
+        np.maximum(a, np.True_)
+        + np.minimum(h, np.bool_(False))
+        + np.maximum(h, np.array(True))
+        + np.where(np.True_, x, h)
+    ),
+    "numbers of few bits": lambda a, h, x, c, i: (
+        np.clip(a, np.int8(-1), np.float16(1))
+        + np.maximum(h, np.uint8(1))
+        + np.minimum(x, np.longdouble(0)) * np.float32(0.1)
+    ),
     "counts": lambda a, h, x, c, i: (
         np.maximum(a, np.sum(x > 0)) + np.minimum(h, (x > 0) * 1) + np.maximum(a, np.where(h > 0, 1, 0))
     ),
@@ -152,6 +163,17 @@ def test_a_clip_at_constants_is_proved_over_the_field() -> None:
 
     assert line(kernel).blocks and not line(kernel).note
     assert line(other).wrong
+
+
+@pytest.mark.parametrize("name", ["truth values of NumPy", "numbers of few bits"])
+@pytest.mark.thinned(2)
+def test_bounds_that_are_scalars_of_numpy_are_proved_over_the_field(name: str) -> None:
+    """An integer of eight bits has no room for an element, and 0.1 of float32 is no tenth, by which a module may divide."""
+    body = BODIES[name]
+    kernel = sb.compile(of_vectors(lambda a, h, x, c, i: body(a, h, x / np.float32(0.3), c, i) - np.uint8(3) * h))
+    (subject, settings) = next(iter(subjects_of(kernel)))
+    found = line_of(subject, settings[1], Cases(0, NOTHING))
+    assert found.blocks and not found.note and not found.wrong, str(found)
 
 
 def test_a_page_shares_where_its_bounds_are_constants() -> None:

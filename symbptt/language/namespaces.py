@@ -84,8 +84,10 @@ def _held(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_number(value: Any) -> bool:
-    """Answer whether a value is an array of NumPy's own without axes, or an integer of NumPy's, which a trace takes for a number."""
-    return isinstance(value, np.integer) or (type(value) is np.ndarray and not value.ndim and value.dtype.kind in "fi")
+    """Answer whether a value is an array of NumPy's own without axes, or an integer or a truth value of NumPy's, which a trace takes for
+    a number."""
+    is_plain = type(value) is np.ndarray and not value.ndim and value.dtype.kind in "fiub"
+    return is_plain or isinstance(value, np.integer | np.bool_)
 
 
 def of_sizes(name: str, own: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:

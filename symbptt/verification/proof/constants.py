@@ -7,6 +7,7 @@ root of 1/2. So constants that were multiplied before, each with its rounding, a
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -16,6 +17,8 @@ from symbptt.verification.proof.field import P, root
 LARGEST = 10**5
 """The largest denominator of a fraction that a float stands for; a decimal with few digits stands for itself."""
 CLOSE = 1e-15
+FEW_BITS = 32
+"""Bits of a number that was made in single precision, which has 24, or of one less it; of others one in two million has so few."""
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 ROOT_OF_PI = 1234567891
 """An element that stands for the root of π, of which a program knows no more than that its square is π."""
@@ -43,7 +46,7 @@ def element(value: float) -> float:
         return math.nan
     if value == int(value):
         return float(int(value) % P)
-    near = _near(value, LARGEST)
+    near = _near(value, LARGEST) or _of_few_bits(value)
     if near is not None:
         return float(fraction(near))
     square = _root_of(value)
@@ -63,6 +66,16 @@ def _near(value: float, largest: int, roundings: int = 1) -> Fraction | None:
         if found and abs(float(found) - value) <= roundings * CLOSE * abs(value):
             return found
     return None
+
+
+def _of_few_bits(value: float) -> Fraction | None:
+    """Return what a number of single precision is, or that less a small one, or the inverse of one: none of these is a decimal."""
+    found = Fraction(value)
+    if found.numerator.bit_length() <= FEW_BITS:
+        return found
+    inverse = struct.unpack("f", struct.pack("f", 1 / value))[0] if 1e-30 < abs(value) < 1e30 else 0.0
+    # As near as the rounding of a quotient: of other numbers one in 10⁸ has an inverse there.
+    return 1 / Fraction(inverse) if inverse and abs(1 / inverse - value) <= CLOSE * abs(value) else None
 
 
 def _turned(value: float, largest: int) -> Fraction | None:

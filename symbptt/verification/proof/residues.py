@@ -133,9 +133,12 @@ def elements(value: Any) -> Any:
     if array.dtype.kind == "b":
         return array.astype(float)
     if array.dtype.kind in "iu":
-        return np.mod(array, P).astype(float)
+        # An integer of few bits has no room for the number of elements.
+        return np.mod(array if array.dtype.itemsize == 8 else array.astype(np.int64), P).astype(float)
     if array.dtype.kind == "f":
-        return array.astype(float) if not array.size else np.vectorize(element, otypes=[float])(array)
+        # Of single precision too: 0.1 of float32 is no tenth, which its own arithmetic would take it for.
+        array = array.astype(float)
+        return np.vectorize(element, otypes=[float])(array) if array.size else array
     if array.dtype.kind == "c":
         return _dual(elements(array.real), elements(array.imag))
     if array.dtype.kind == "O" and isinstance(value, list | tuple):

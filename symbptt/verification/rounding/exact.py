@@ -166,7 +166,8 @@ def exact(value: Any) -> Exact:
     if type(value) is Exact:
         return value
     if isinstance(value, np.ndarray | np.generic):
-        return exact(value.item())
+        found = value.item()  # one of more digits than Python's floats stays; a module has it as a float
+        return exact(float(found) if isinstance(found, np.longdouble) else found)
     return Exact(Decimal(value))
 
 
