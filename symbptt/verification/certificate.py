@@ -105,6 +105,9 @@ def _levels(report: Report) -> Iterator[Level]:
         yield Level("scalar rules", not report.proof.faults, 1, (), report.proof.faults, report.proof.rules)
     if report.rounding is not None:
         yield _rounding(report.rounding)
+    elif report.proof is not None:
+        # What is measured of real numbers alone is no level that complex ones have passed.
+        yield Level("rounding", False, 0, (), report.remarks)
 
 
 def _field(proof: Proof) -> Level:
@@ -136,7 +139,7 @@ def _line(level: Level) -> str:
         open = f", {counted(len(level.open), 'remark')} in the JSON" if level.open else ""
         paths = dict.fromkeys(path.partition(": ")[2].rpartition(" (")[0] for path in level.paths)
         return f"field: exact on {counted(level.compared, 'path')}{open}; {'; '.join(paths)}"
-    return f"{level.name}: {'passed' if level.passed else 'not passed'}"
+    return f"{level.name}: {'passed' if level.passed else 'not passed' if level.compared else 'not verified'}"
 
 
 def _wrapped(text: str) -> list[str]:

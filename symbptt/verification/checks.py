@@ -53,7 +53,7 @@ OF_CONTEXTS = (
 )
 OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
-    "not measured: rounding; not proved: the loops behind each pass, and losses of a cell alone"
+    "not verified: rounding, the loops behind each pass, and losses of a cell alone"
 )
 IN_C = "values, gradients and rounding are those of the kernel in C; the proof is of its module in NumPy, which is made of the same program"
 
