@@ -10,6 +10,7 @@ import sympy as sp
 from scipy import linalg
 from scipy.special import logsumexp
 
+import symbptt as sb
 from symbptt import ops
 from symbptt.codegen.program.program import Program
 from symbptt.ir.node import Node, placeholder
@@ -129,9 +130,27 @@ def one(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
             return whole
         case "algebra":
             return ALGEBRA[attrs.name](*args)
+        case "convolution":
+            return _convolution(node, args, sizes)
         case "whole":
             return WHOLE[attrs.name](args[0], attrs.axes, *args[1:])
     raise AssertionError(f"no value for {node}")
+
+
+def _convolution(node: Node, args: list[Any], sizes: Mapping[str, int]) -> Any:
+    """A convolution, or what a cotangent of it gives to the filters or to what they are applied to, one entry after the other."""
+    of, shape = node.attrs, tuple(number_of(s, sizes) for s in node.shape)
+    around = ((0, 0),) * of.has_channels + of.pads
+
+    def convolved(w: Any, x: Any) -> Any:
+        return sb.conv(np.pad(x, around), w, stride=of.steps, dilation=of.spreads)
+
+    if of.result == "z":
+        return convolved(*args)
+    units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+    if of.result == "x":
+        return np.reshape([np.sum(convolved(args[0], unit) * args[1]) for unit in units], shape)
+    return np.reshape([np.sum(convolved(unit, args[1]) * args[0]) for unit in units], shape)
 
 
 def _kept(f: Any) -> Any:

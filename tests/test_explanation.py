@@ -422,7 +422,7 @@ def test_numbers_of_steps_that_do_not_fit_are_told(T: Any) -> None:
 
 # SymPy.
 
-WITHOUT_FORM = {"clockwork", "retnet", "second_order"}
+WITHOUT_FORM = {"clockwork", "conv_lstm", "retnet", "second_order", "slot_attention"}
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lru", "ctrnn", "linear_attention", "lif", "mgu2"])

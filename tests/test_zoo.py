@@ -259,6 +259,28 @@ def test_s4d_is_the_convolution_with_its_kernel() -> None:
     np.testing.assert_allclose([r["y"] for r in run(zoo.s4d, p, inputs)], expected, rtol=1e-11)
 
 
+def test_s5_is_its_complex_system_held_between_steps() -> None:
+    """By the exponential of the system beside its input (Van Loan 1978), which is constant over a step."""
+    p, inputs = values_of(zoo.s5), inputs_of(6)
+    modes, B, C = -np.exp(p["decay"]) + 1j * p["omega"], p["B_re"] + 1j * p["B_im"], p["C_re"] + 1j * p["C_im"]
+    state, found = np.zeros(4, complex), {"re": np.zeros(4), "im": np.zeros(4)}
+    for u in inputs:
+        pairs = [np.array([[mode, drive], [0, 0]]) for mode, drive in zip(modes, B @ u, strict=True)]
+        held = [sb.expm(step * pair) for step, pair in zip(np.exp(p["log_step"]), pairs, strict=True)]
+        state = np.array([block[0, 0] * x + block[0, 1] for block, x in zip(held, state, strict=True)])
+        found = zoo.s5(**p | {k: found[k] for k in ("re", "im")} | {"u": u})
+        np.testing.assert_allclose(found["y"], 2 * (C @ state).real + p["D"] * u, rtol=1e-10)
+
+
+def test_linoss_takes_implicit_steps_of_its_oscillators() -> None:
+    p = values_of(zoo.linoss)
+    A, dt, force = np.maximum(p["A_hat"], 0), sigmoid(p["step"]), p["B"] @ p["u"]
+    found = zoo.linoss(**p)
+    np.testing.assert_allclose(found["z"], p["z"] + dt * (force - A * found["y"]), rtol=1e-12)
+    np.testing.assert_allclose(found["y"], p["y"] + dt * found["z"], rtol=1e-12)
+    np.testing.assert_allclose(found["x"], p["C"] @ found["y"] + p["D"] @ p["u"], rtol=1e-12)
+
+
 def test_selective_ssm_is_mambas_scan() -> None:
     p = values_of(zoo.selective_ssm)
     h, expected = np.zeros((3, 4)), []
@@ -333,6 +355,45 @@ def test_graph_gru_reads_at_each_node_what_its_neighbours_send() -> None:
         z, r = (sigmoid(p[f"W{gate}"].T @ a + p[f"U{gate}"].T @ h[v]) for gate in "zr")
         candidate = np.tanh(p["W"].T @ a + p["U"].T @ (r * h[v]))
         np.testing.assert_allclose(new, (1 - z) * h[v] + z * candidate, rtol=1e-12)
+
+
+def test_conv_lstm_is_an_lstm_of_the_neighbourhood_of_each_place() -> None:
+    """With maps as units: the filters of a place are weights of the 9 places around it, which are zero outside of the grid."""
+    p = values_of(zoo.conv_lstm)
+    around = {k: np.pad(p[k], ((0, 0), (1, 1), (1, 1))) for k in "xh"}
+    h, c = zoo.conv_lstm(**p)
+    for i, j in np.ndindex(h.shape[1:]):
+        x, before = (around[k][:, i : i + 3, j : j + 3].ravel() for k in "xh")
+        of_place = {f"{k}{g}": p[f"{k}{g}"].reshape(4, -1) for k in "WU" for g in "ifgo"} | {
+            f"b{g}": p[f"b{g}"] for g in "ifgo"
+        }
+        a = {g: of_place[f"W{g}"] @ x + of_place[f"U{g}"] @ before + of_place[f"b{g}"] for g in "ifgo"}
+        old = p["c"][:, i, j]
+        new = sigmoid(a["f"] + p["pf"][:, i, j] * old) * old + sigmoid(a["i"] + p["pi"][:, i, j] * old) * np.tanh(
+            a["g"]
+        )
+        np.testing.assert_allclose(c[:, i, j], new, rtol=1e-12)
+        np.testing.assert_allclose(h[:, i, j], sigmoid(a["o"] + p["po"][:, i, j] * new) * np.tanh(new), rtol=1e-12)
+
+
+def normed(v: Any) -> Any:
+    return (v - v.mean()) / np.sqrt(v.var() + 1e-5)
+
+
+def test_slot_attention_is_its_algorithm_slot_by_slot() -> None:
+    p = values_of(zoo.slot_attention)
+    k, v = ([p[w].T @ normed(x) for x in p["x"]] for w in ("Wk", "Wv"))
+    queries = [p["Wq"].T @ normed(s) for s in p["slots"]]
+    scores = np.exp([[key @ q / 2 for q in queries] for key in k])  # 2 is the root of n = 4
+    shares = scores / scores.sum(1, keepdims=True) + 1e-8
+    gru = {f"{name}{g}": p[f"{name}{g}"].T for name in "WU" for g in "rzn"} | {
+        b: p[b] for b in ("br", "bz", "bn", "cn")
+    }
+    for i, new in enumerate(zoo.slot_attention(**p)):
+        u = sum(share * value for share, value in zip(shares[:, i] / shares[:, i].sum(), v, strict=True))
+        s = zoo.gru(u, p["slots"][i], **gru)
+        wanted = s + p["W2"].T @ np.maximum(p["W1"].T @ normed(s) + p["b1"], 0) + p["b2"]
+        np.testing.assert_allclose(new, wanted, rtol=1e-10)
 
 
 def test_predictive_coding_moves_by_its_two_prediction_errors() -> None:
@@ -489,7 +550,38 @@ def predictive_coding_of(jax: Any, y: Any, x: Any, p: dict[str, Any]) -> Any:
     return x
 
 
-AS_IN_PAPERS = {"graph_gru": graph_gru_of, "predictive_coding": predictive_coding_of}
+def conv_lstm_of(jax: Any, x: Any, h: Any, c: Any, p: dict[str, Any]) -> Any:
+    """Equation 3 of Shi et al. 2015, with the convolution of JAX."""
+
+    def gate(k: str, peep: Any = 0.0) -> Any:
+        of_input, of_state = (jax.lax.conv(v[None], p[w + k], (1, 1), "SAME")[0] for v, w in ((x, "W"), (h, "U")))
+        return of_input + of_state + peep + p["b" + k][:, None, None]
+
+    i, f = (jax.nn.sigmoid(gate(k, p["p" + k] * c)) for k in "if")
+    c = f * c + i * jax.numpy.tanh(gate("g"))
+    return jax.nn.sigmoid(gate("o", p["po"] * c)) * jax.numpy.tanh(c), c
+
+
+def slot_attention_of(jax: Any, x: Any, slots: Any, p: dict[str, Any]) -> Any:
+    """Algorithm 1 of Locatello et al. 2020, its GRU slot by slot."""
+
+    def normed(v: Any) -> Any:
+        return jax.nn.standardize(v, epsilon=1e-5)
+
+    def gru(u: Any, s: Any) -> Any:
+        r, z = (jax.nn.sigmoid(u @ p["W" + k] + s @ p["U" + k] + p["b" + k]) for k in "rz")
+        return (1 - z) * jax.numpy.tanh(u @ p["Wn"] + p["bn"] + r * (s @ p["Un"] + p["cn"])) + z * s
+
+    k, v = normed(x) @ p["Wk"], normed(x) @ p["Wv"]
+    share = jax.nn.softmax(k @ (normed(slots) @ p["Wq"]).T / slots.shape[1] ** 0.5, axis=1) + 1e-8
+    slots = jax.vmap(gru)((share / share.sum(0)).T @ v, slots)
+    return slots + jax.nn.relu(normed(slots) @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"]
+
+
+AS_IN_PAPERS = {
+    "graph_gru": graph_gru_of, "predictive_coding": predictive_coding_of, "conv_lstm": conv_lstm_of,
+    "slot_attention": slot_attention_of,
+}  # fmt: skip
 
 
 @pytest.mark.peers
@@ -498,22 +590,25 @@ def test_gradients_agree_with_jax(name: str) -> None:
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
     cell, values, random, T = CELLS[name], values_of(CELLS[name]), np.random.default_rng(2), 4
-    (input_,), (state,) = ([a.name for a in cell.arguments if a.role == role] for role in ("input", "state"))
-    x, h = random.standard_normal((T, *np.shape(values.pop(input_)))), values.pop(state)
-    sent = random.standard_normal((T, *h.shape))
+    (input_,), states = ([a.name for a in cell.arguments if a.role == role] for role in ("input", "state"))
+    x, h = random.standard_normal((T, *np.shape(values.pop(input_)))), [values.pop(state) for state in states]
+    sent = [random.standard_normal((T, *v.shape)) for v in h]
 
     def objective(x: Any, h: Any, p: dict[str, Any]) -> Any:
         total = 0.0
         for t in range(T):
-            h = AS_IN_PAPERS[name](jax, x[t], h, p)
-            total = total + jax.numpy.sum(sent[t] * h)
+            found = AS_IN_PAPERS[name](jax, x[t], *h, p)
+            h = found if len(states) > 1 else [found]
+            total = total + sum(jax.numpy.sum(weights[t] * v) for weights, v in zip(sent, h, strict=True))
         return total
 
     dx, dh, dp = jax.grad(objective, (0, 1, 2))(x, h, values)
     kernel = kernel_of(cell)
-    found = kernel.backward(kernel.forward(values, {input_: x}, {state: h}), {state: sent})
+    run = kernel.forward(values, {input_: x}, dict(zip(states, h, strict=True)))
+    found = kernel.backward(run, dict(zip(states, sent, strict=True)))
     np.testing.assert_allclose(found.inputs[input_], dx, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found.state[state], dh, rtol=1e-9, atol=1e-12)
+    for state, gradient in zip(states, dh, strict=True):
+        np.testing.assert_allclose(found.state[state], gradient, rtol=1e-9, atol=1e-12)
     for k, gradient in found.params.items():
         np.testing.assert_allclose(gradient, dp[k], rtol=1e-9, atol=1e-12, err_msg=k)
 

@@ -19,7 +19,7 @@ from symbptt.zoo.gated import (
     zoneout,
 )
 from symbptt.zoo.learning import predictive_coding, titans, ttt
-from symbptt.zoo.linear import lru, s4d, selective_ssm
+from symbptt.zoo.linear import linoss, lru, s4d, s5, selective_ssm
 from symbptt.zoo.memory import (
     attention,
     delta_rule,
@@ -42,15 +42,17 @@ from symbptt.zoo.simple import (
     second_order,
 )
 from symbptt.zoo.solving import kalman, mesa_net
+from symbptt.zoo.spatial import conv_lstm, slot_attention
 from symbptt.zoo.spiking import alif, lif
 
 CELLS: dict[str, Cell] = {name: value for name, value in sorted(globals().items()) if isinstance(value, Cell)}
 """Every cell of the zoo by name."""
 
 __all__ = [
-    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "cornn", "ctrnn", "delay_rnn", "delta_rule",
-    "echo_state", "fast_grnn", "fast_weights", "graph_gru", "gru", "gru_layer_norm", "hopfield", "householder",
-    "indrnn", "kalman", "lem", "lif", "linear_attention", "lru", "lstm", "lstm_peephole", "ltc", "mesa_net", "mgu",
-    "mgu2", "min_gru", "minimal_rnn", "mlstm", "predictive_coding", "retnet", "rnn", "s4d", "scrn", "second_order",
-    "selective_ssm", "sru", "stack_rnn", "titans", "ttt", "ugrnn", "unicornn", "zoneout",
+    "CELLS", "alif", "antisymmetric", "attention", "cifg", "clockwork", "conv_lstm", "cornn", "ctrnn", "delay_rnn",
+    "delta_rule", "echo_state", "fast_grnn", "fast_weights", "graph_gru", "gru", "gru_layer_norm", "hopfield",
+    "householder", "indrnn", "kalman", "lem", "lif", "linear_attention", "linoss", "lru", "lstm", "lstm_peephole",
+    "ltc", "mesa_net", "mgu", "mgu2", "min_gru", "minimal_rnn", "mlstm", "predictive_coding", "retnet", "rnn",
+    "s4d", "s5", "scrn", "second_order", "selective_ssm", "slot_attention", "sru", "stack_rnn", "titans", "ttt", "ugrnn",
+    "unicornn", "zoneout",
 ]  # fmt: skip
