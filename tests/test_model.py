@@ -468,7 +468,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a state of another rank": (other_rank, r"'h' of rnn has shape \(n,\), the loss says \(n, n\)"),
     "a target called like an input": (clash_of_roles, r"'x' is input \(m,\) of rnn and target \(m,\) of its loss(.|\n)*another name"),
     "a parameter of another shape": (clash_of_shapes, r"'W' is param \(n, m\) of rnn and param \(n, n\) of its loss"),
-    "an input": (has_an_input, "Input is a role of cells, not of losses"),
+    "an input": (has_an_input, "rnn has no input 'u'"),
     "an argument without a role": (has_no_role, "argument 'y' of has_no_role has no role"),
 }  # fmt: skip
 REFUSED_ON_TRACE: dict[str, tuple[Any, str]] = {

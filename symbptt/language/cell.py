@@ -48,6 +48,9 @@ CELL_ROLES = ("input", "state", "context", "param", "const", "index")
 class Cell:
     """A step function: called on NumPy arrays it computes one step; symbptt traces it once for all else."""
 
+    shows: tuple[str, ...] = ()
+    """The inputs that are outputs too, for a loss that reads them."""
+
     def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
         self.function = function
         self.consts = dict(consts or {})
@@ -683,7 +686,7 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
             raise CellError(
                 f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
             )
-        if name in [a.name for a in cell.arguments]:
+        if name in [a.name for a in cell.arguments] and name not in cell.shows:
             raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
         outputs[name] = _as_result(cell, graph, name, value).id
     return outputs

@@ -21,7 +21,7 @@ class HeldCell(Cell):
         self.whole = cell
         self.function, self.consts, self.options, self.groups = cell.function, cell.consts, cell.options, cell.groups
         self.__name__, self.__module__, self.__qualname__ = cell.name, cell.__module__, cell.__qualname__
-        self.held = contexts_of(cell)
+        self.held, self.shows = contexts_of(cell), cell.shows
         self.arguments = tuple(replace(a, role="state") if a.name in self.held else a for a in cell.arguments)
 
     def called(self, values: Mapping[str, Any]) -> Any:

@@ -38,13 +38,14 @@ from symbptt.language.cell import (
 from symbptt.language.groups import grouped
 from symbptt.language.init import initial
 from symbptt.language.local_names import choose, recorded, with_parts
+from symbptt.language.shown import ShownCell
 from symbptt.language.stable_forms import stable
 
-LOSS_ROLES = ("state", "output", "target", "index", "param", "const")
+LOSS_ROLES = ("state", "output", "input", "target", "index", "param", "const")
 
 
 class Loss:
-    """A function of one sample and one step: of states after the step, outputs, targets and parameters of its own."""
+    """A function of one sample and one step: of states after the step, outputs and inputs, targets and parameters of its own."""
 
     INSTEAD_OF_CELL = "write the cell, or sb.model(cell, loss)"
 
@@ -54,7 +55,10 @@ class Loss:
         functools.update_wrapper(self, function)
         self.__doc__ = function.__doc__ or f"The loss {function.__name__}, which has no docstring."
         self.__qualname__ = function.__qualname__.removesuffix(".function")  # as `by_name` may have called it
-        self.arguments = arguments_of(function, self.consts, LOSS_ROLES)
+        given = arguments_of(function, self.consts, LOSS_ROLES)
+        self.inputs = tuple(a.name for a in given if a.role == "input")
+        # An input of the cell is one of its outputs to a loss.
+        self.arguments = tuple(replace(a, role="output") if a.role == "input" else a for a in given)
         self.groups, self.options = groups_of(function), options_of(function, self.consts)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -105,8 +109,11 @@ class Model:
     INSTEAD_OF_CELL = "write model.cell"
 
     def __init__(self, cell: Cell, loss: Loss, at: str, reduction: str) -> None:
-        self.cell, self.loss, self.at, self.reduction = cell, loss, at, reduction
-        self.arguments = _joint_arguments(cell, loss)
+        _check_inputs(cell, loss)
+        shown = tuple(name for name in loss.inputs if name not in cell.looped.outputs)
+        self.cell = ShownCell(cell, shown) if shown else cell
+        self.loss, self.at, self.reduction = loss, at, reduction
+        self.arguments = _joint_arguments(self.cell, loss)
 
     def __repr__(self) -> str:
         return f"<model {self.name}, loss at {'every' if self.at == 'every' else 'the last'} step>"
@@ -181,6 +188,15 @@ def model(
         if not isinstance(value, str) or value not in known:
             raise ArgumentError(f"{name} is {' or '.join(map(repr, known))}, got {value!r}")
     return Model(cell, loss, at, reduction)
+
+
+def _check_inputs(cell: Cell, loss: Loss) -> None:
+    """Raises: CellError where a loss reads as an input what is none of the cell."""
+    known = [a.name for a in cell.arguments if a.role == "input"]
+    for name in loss.inputs:
+        if name not in known:
+            where = f"\n  in the loss {loss.name}{place_of(loss.function)}"
+            raise CellError(f"{cell.name} has no input {name!r}{where}{nearest(name, known)}")
 
 
 def _joint_arguments(cell: Cell, loss: Loss) -> tuple[Argument, ...]:

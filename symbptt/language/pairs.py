@@ -372,7 +372,7 @@ class PairedCell(Cell):
     """A cell of complex numbers as one of real arrays, whose first axis has the real and the imaginary parts."""
 
     def __init__(self, cell: Cell) -> None:
-        self.whole = cell
+        self.whole, self.shows = cell, cell.shows
         self.function, self.consts, self.options, self.groups = cell.function, cell.consts, cell.options, {}
         self.__name__, self.__module__, self.__qualname__ = cell.name, cell.__module__, cell.__qualname__
         self.arguments = tuple(map(paired_argument, cell.arguments))
@@ -399,7 +399,7 @@ class PairedLoss(Loss):
     """A loss of complex numbers as one of real arrays."""
 
     def __init__(self, loss: Loss) -> None:
-        self.whole = loss
+        self.whole, self.inputs = loss, ()
         self.function, self.consts, self.options, self.groups = loss.function, loss.consts, loss.options, {}
         self.__name__, self.__module__, self.__qualname__ = loss.name, loss.__module__, loss.__qualname__
         self.arguments = tuple(map(paired_argument, loss.arguments))

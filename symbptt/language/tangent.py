@@ -44,7 +44,7 @@ class TangentLoss(Loss):
     """The tangent of a loss: a loss that reads tangents beside values."""
 
     def __init__(self, loss: Loss, dots: Mapping[str, str]) -> None:
-        self.function, self.consts, self.groups, self.options = loss.function, loss.consts, {}, {}
+        self.function, self.consts, self.groups, self.options, self.inputs = loss.function, loss.consts, {}, {}, ()
         functools.update_wrapper(self, loss.function)
         self.of, self.dots = loss, dots
         self.arguments = (

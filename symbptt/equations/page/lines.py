@@ -327,7 +327,7 @@ class Lines:
     def input_gradients(self) -> tuple[Line, ...]:
         """Return the gradients of the inputs at each step, for layers below."""
         lines = tuple(
-            self._line(Label(name, 0, adjoint=True, mark=self.mark), id, BACKWARD, inside=True)
+            self._from_outside(self._line(Label(name, 0, adjoint=True, mark=self.mark), id, BACKWARD, inside=True))
             for name, id in self.recursion.inputs.items()
         )
         return (*lines, *self._without(self.recursion.inputs, "input", 0))

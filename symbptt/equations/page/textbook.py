@@ -92,7 +92,8 @@ def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
     }
     added = {_label(line.left).name: line for line in loop if line.relation == "+="}
     whole = {name: _whole(lines, name, before[name], added.get(name)) for name in r.carry}
-    outputs = [_of_output(lines, name) for name in r.cotangent]
+    # An input that a loss reads has one line, that of its gradient.
+    outputs = [_of_output(lines, name) for name in r.cotangent if name not in r.inputs]
     first = [line for name, line in whole.items() if name not in added]
     rest = [
         whole[_label(line.left).name] if line.relation == "+=" else line
