@@ -516,6 +516,9 @@ class Kernel:
         self._checked(self.module._masks, masks["lengths"], masks["reset"], T, B)
         if not batched:
             like = {k: np.take(v, 0, lead - 1) if (lead := self.module.LEAD.get(k)) else v for k, v in like.items()}
+        # A context without an axis of samples has a tangent without one.
+        contexts = [a.name for a in self.target.arguments if a.role == "context"]
+        like |= {k: np.asarray(self._named(inputs)[k]) for k in contexts}
         tangents = {} if tangents is None else tangents
         check_mapping("tangents", tangents, 'tangents={"U": an array of the shape of U}')
         for name, value in tangents.items():

@@ -15,7 +15,7 @@ from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
 from symbptt.language.tangent import moved_arguments
 
-GROUPS = {"params": ("param",), "inputs": ("input",), "state": ("state",)}
+GROUPS = {"params": ("param",), "inputs": ("input", "context"), "state": ("state",)}
 """The dicts of a call, and the roles of their arguments that have a tangent."""
 
 

@@ -417,3 +417,28 @@ def test_two_directions_and_no_axis_of_samples() -> None:
     along = 1e-6 * random.standard_normal((4, 2))
     slope = (value(inputs["encoder.x"] + along) - value(inputs["encoder.x"] - along)) / 2
     assert np.sum(grads.inputs["encoder.x"] * along) == pytest.approx(slope, rel=1e-6)
+
+
+def test_tangents_of_contexts_and_hessians_with_them() -> None:
+    params, inputs, state = _data(attend, 4, 2)
+    kernel = kernel_of(attend)
+    dots = {k: np.random.default_rng(9).standard_normal(v.shape) for k, v in {**inputs, "Wk": params["Wk"]}.items()}
+    _, found = kernel.jvp(params, inputs, state, dots)
+    moved = [{k: v + 1j * STEP * dots[k] if k in dots else v for k, v in group.items()} for group in (params, inputs)]
+    for name, value in _run(attend, *moved, state, 4, {}).items():
+        np.testing.assert_allclose(
+            {**found.states, **found.outputs}[name], np.imag(value) / STEP, rtol=1e-10, atol=1e-12
+        )
+    alone = inputs | {"memory": inputs["memory"][0]}
+    shared, _ = kernel.jvp(params, alone, state, {"memory": dots["memory"][0]})
+    np.testing.assert_allclose(shared.states["h"], kernel.forward(params, alone, state).states["h"], rtol=1e-13)
+    model = kernel_of(MODEL)
+    params, inputs, state = _data(MODEL, 3, 2)
+    targets, direction = {"y": np.ones((3, 2, SIZES["n"]))}, {"Wk": dots["Wk"]}
+    product = model.hvp(params, inputs, targets, state, direction)
+
+    def slope(sign: float) -> Any:
+        near = params | {"Wk": params["Wk"] + sign * 1e-5 * dots["Wk"]}
+        return model.value_and_grad(near, inputs, targets, state)[1].params["C"]
+
+    np.testing.assert_allclose(product["C"], (slope(1) - slope(-1)) / 2e-5, rtol=1e-5, atol=1e-8)

@@ -25,7 +25,7 @@ from symbptt.ir.naming import unique
 from symbptt.ir.node import Node
 from symbptt.ir.step import Argument, Step
 
-MOVED = ("input", "state", "param", "output")
+MOVED = ("input", "state", "context", "param", "output")
 """The roles of arguments that have a tangent: constants, indices and targets have none."""
 
 

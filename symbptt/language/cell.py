@@ -121,6 +121,10 @@ class Cell:
         """Raises: CellError where a value is complex, or an argument is a context: Jacobians, routes, analyses and C are of real numbers,
         and of what each step is given anew."""
         self.check_contexts()
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Raises: CellError where a value is complex."""
         g = self.looped.graph
         made = next((node for node in g if g.is_complex(node.id)), None)
         if made is not None:
@@ -147,6 +151,15 @@ class Cell:
         Raises: CellError for a cell of complex numbers.
         """
         self.check_real()
+        return self.written
+
+    @functools.cached_property
+    def moved(self) -> Step:
+        """The same, of a cell that may have contexts, for tangents.
+
+        Raises: CellError for a cell of complex numbers.
+        """
+        self._check_numbers()
         return self.written
 
     @functools.cached_property
