@@ -15,13 +15,16 @@ from symbptt.language.init import concrete
 def random_inputs(
     arguments: Sequence[Argument], sizes: Mapping[str, int], lead: tuple[int, ...], seed: int | Sequence[int]
 ) -> dict[str, Any]:
-    """Return inputs, standard normal, and indices, uniform. Shapes: `lead` and then as annotated."""
+    """Return inputs and contexts, standard normal, and indices, uniform. Shapes: `lead` and then as annotated, of contexts without its
+    first axis, that of steps."""
     random, numbers = np.random.default_rng(seed), {named_size(name): value for name, value in sizes.items()}
     inputs: dict[str, Any] = {}
     for a in arguments:
         shape = (*lead, *concrete(a.shape, numbers))
         if a.role in ("input", "target") and a.limit is None:
             inputs[a.name] = random.standard_normal(shape)
+        elif a.role == "context":
+            inputs[a.name] = random.standard_normal((*lead[1:], *concrete(a.shape, numbers)))
         elif a.role in ("index", "target"):
             inputs[a.name] = random.integers(0, concrete((a.limit,), numbers)[0], shape)
     return inputs

@@ -168,7 +168,7 @@ class EncoderDecoder:
             handed[source] = _added(handed.get(source), decoder.state[own], values[source].shape, _end(run, source))
         for own, source in self.contexts.items():
             back = self._turned(own, decoder.contexts[own])
-            handed[source] = _with_all(handed.get(source), back, _end(run, source))
+            handed[source] = _added(handed.get(source), back, back.shape, _end(run, source))
         encoder = self.encoder.backward(run, handed)
         # States that the encoder gives have no gradient of their own: it has gone on into the encoder.
         left = {k: v for k, v in decoder.state.items() if k not in self.state}
@@ -185,30 +185,18 @@ def _end(run: Any, source: str) -> int:
     return 0 if isinstance(run, BidirectionalRun) and source.startswith("backward.") else -1
 
 
-def _with_all(given: Any, back: Any, end: int) -> Any:
-    """Return the cotangents of a state or an output with those of all steps; those of one step alone are of the step `end`."""
+def _added(given: Any, more: Any, shape: tuple[int, ...], end: int) -> Any:
+    """Return the cotangents of a state or an output, of the `shape` of all steps or of the step `end` alone, with more of them."""
     if given is None:
-        return back
-    if given.dtype != back.dtype or given.shape not in (back.shape, back.shape[1:]):
+        return more
+    if given.dtype != more.dtype or given.shape not in (shape, shape[1:]):
         return given  # which the encoder refuses
-    if given.shape == back.shape:
-        return given + back
-    full = back.copy()
-    full[end] += given
-    return full
-
-
-def _added(given: Any, last: Any, shape: tuple[int, ...], end: int) -> Any:
-    """Return the cotangents of a state with one more of what it ends with, at the step `end`."""
-    if given is None:
-        return last
-    if given.dtype != last.dtype or given.shape not in (shape, last.shape):
-        return given  # which the encoder refuses
-    if given.shape == last.shape:
-        return given + last
+    if given.shape == more.shape:
+        return given + more
+    whole, one = (given, more) if given.shape == shape else (more, given)
     # A copy, for the caller keeps the cotangents that were given.
-    full = given.copy()
-    full[end] += last
+    full = whole.copy()
+    full[end] += one
     return full
 
 

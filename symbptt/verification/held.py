@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.held import as_states, contexts_of
-
-Arrays = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class HeldRun:
-    """What a kernel returns of a run, with its contexts after every step, and the run itself."""
-
-    states: Arrays
-    outputs: Arrays
-    whole: Any
-
-
-@dataclass(frozen=True)
-class HeldGrads:
-    """Gradients, those of contexts among those of states."""
-
-    params: Arrays
-    inputs: Arrays
-    state: Arrays
-    flow: Any
-    final: Any
+from symbptt.verification.wrapped import Arrays, WrappedGrads, WrappedRun
 
 
 class HeldKernel(Kernel):
@@ -64,7 +42,7 @@ class HeldKernel(Kernel):
         given, left = self._called(inputs, state)
         run = super().forward(params, given, left, **options)
         steps = len(next(iter(run.states.values())))
-        return HeldRun(run.states | self._repeated(given, steps), run.outputs, run)
+        return WrappedRun(run.states | self._repeated(given, steps), run.outputs, run)
 
     def _repeated(self, given: Arrays, steps: int) -> Arrays:
         return {k: np.broadcast_to(given[k], (steps, *np.shape(given[k])), subok=True) for k in self.held}
@@ -75,11 +53,11 @@ class HeldKernel(Kernel):
         own = {k: v for k, v in cotangents.items() if k not in self.held}
         return self._grads(super().backward(run.whole, own, **options), sent)
 
-    def _grads(self, grads: Any, sent: Arrays, final: Any = None) -> HeldGrads:
+    def _grads(self, grads: Any, sent: Arrays, final: Any = None) -> WrappedGrads:
         contexts = dict(grads.contexts)
         for k, v in sent.items():
             contexts[k] = contexts[k] + (v.sum(0) if v.ndim > contexts[k].ndim else v)
-        return HeldGrads(grads.params, grads.inputs, grads.state | contexts, grads.flow, final)
+        return WrappedGrads(grads.params, grads.inputs, grads.state | contexts, grads.flow, final)
 
     def value_and_grad(
         self, params: Any, inputs: Any = None, targets: Any = None, state: Any = None, **options: Any

@@ -7,7 +7,6 @@ are pairs of real numbers (`language/pairs.py`), on which the user's own functio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,28 +16,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
 from symbptt.language.pairs import PairedCell, from_parts, in_parts, real_pairs
-
-Arrays = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PairedRun:
-    """What a kernel returns of a run, complex numbers as their parts, and the run itself."""
-
-    states: Arrays
-    outputs: Arrays
-    whole: Any
-
-
-@dataclass(frozen=True)
-class PairedGrads:
-    """Gradients with complex ones as their parts."""
-
-    params: Arrays
-    inputs: Arrays
-    state: Arrays
-    flow: Any
-    final: Any
+from symbptt.verification.wrapped import Arrays, WrappedGrads, WrappedRun
 
 
 class PairedKernel(Kernel):
@@ -75,7 +53,7 @@ class PairedKernel(Kernel):
     def forward(self, params: Any, inputs: Any = None, state: Any = None, **options: Any) -> Any:
         """Return a run with complex numbers as their parts."""
         run = super().forward(*map(self.whole, (params, inputs, state)), **options)
-        return PairedRun(self.parts(run.states), self.parts(run.outputs), run)
+        return WrappedRun(self.parts(run.states), self.parts(run.outputs), run)
 
     def backward(self, run: Any, cotangents: Any, **options: Any) -> Any:
         """Return gradients with complex ones as their parts."""
@@ -113,9 +91,9 @@ class PairedKernel(Kernel):
         ranks = {k: len(shape) - 1 for k, shape in shapes.items()}
         return {k: in_parts(v, v.ndim - ranks[k]) if k in ranks and np.iscomplexobj(v) else v for k, v in found.items()}
 
-    def _grads(self, grads: Any) -> PairedGrads:
+    def _grads(self, grads: Any) -> WrappedGrads:
         params, inputs, state = map(self.parts, (grads.params, grads.inputs, grads.state))
-        return PairedGrads(params, inputs, state, grads.flow, self.parts(grads.final))
+        return WrappedGrads(params, inputs, state, grads.flow, self.parts(grads.final))
 
 
 def given_parts(target: Cell | Model, arrays: Any) -> Any:
