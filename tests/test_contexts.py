@@ -442,3 +442,14 @@ def test_tangents_of_contexts_and_hessians_with_them() -> None:
         return model.value_and_grad(near, inputs, targets, state)[1].params["C"]
 
     np.testing.assert_allclose(product["C"], (slope(1) - slope(-1)) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+def test_both_directions_read_one_context() -> None:
+    params, inputs, _ = _data(attend, 4, 2)
+    net, kernel = sb.bidirectional(attend), kernel_of(attend)
+    sent = np.random.default_rng(4).standard_normal((4, 2, SIZES["n"]))
+    both = {f"{way}.{k}": v for way in ("forward", "backward") for k, v in params.items()}
+    found = net.backward(net.forward(both, inputs), {"forward.h": sent, "backward.h": sent})
+    one: Any = kernel.backward(kernel.forward(params, inputs), {"h": sent})
+    other: Any = kernel.backward(kernel.forward(params, inputs, reverse=True), {"h": sent})
+    np.testing.assert_allclose(found.contexts["memory"], one.contexts["memory"] + other.contexts["memory"], rtol=1e-13)

@@ -96,7 +96,8 @@ class Bidirectional:
         return BidirectionalRun(ahead, back)
 
     def backward(self, run: BidirectionalRun, cotangents: Mapping[str, Any]) -> Grads:
-        """Return the gradients of sum(cotangent * value): `.params` and `.state` by the names of both, `.inputs` of both together.
+        """Return the gradients of sum(cotangent * value): `.params` and `.state` by the names of both, `.inputs` and
+        `.contexts` of both together.
 
         Shapes: cotangents of states and outputs by "forward.NAME" and "backward.NAME", (T, B, ...), or (B, ...) for the step that each
         takes last; an absent one is zero.
@@ -108,10 +109,16 @@ class Bidirectional:
         ahead = self.forward_kernel.backward(run.forward, sent["forward"])
         back = self.backward_kernel.backward(run.backward, sent["backward"])
         # Both cells read the same data, so that what reaches it by one adds to what reaches it by the other.
-        inputs = {**back.inputs, **ahead.inputs}
-        inputs |= {k: ahead.inputs[k] + back.inputs[k] for k in ahead.inputs if k in back.inputs}
         params = joined({"forward": ahead.params, "backward": back.params})
-        return Grads(params, inputs, joined({"forward": ahead.state, "backward": back.state}), None)
+        state = joined({"forward": ahead.state, "backward": back.state})
+        grads = Grads(params, _of_both(ahead.inputs, back.inputs), state, None)
+        grads.contexts = _of_both(ahead.contexts, back.contexts)
+        return grads
+
+
+def _of_both(ahead: Mapping[str, Any], back: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays by name, of those that both have the sums."""
+    return {**back, **ahead} | {k: ahead[k] + back[k] for k in ahead if k in back}
 
 
 def bidirectional(forward: Any, backward: Any = None) -> Bidirectional:

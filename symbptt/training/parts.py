@@ -59,7 +59,10 @@ def read_by(what: str, given: Arrays | None, kernels: Mapping[str, Kernel]) -> d
     """
     given = {} if given is None else given
     check_mapping(what, given, '{"x": x}')
-    known = {part: [a.name for a in k.cell.arguments if a.role in ("input", "index")] for part, k in kernels.items()}
+    known = {
+        part: [a.name for a in k.cell.arguments if a.role in ("input", "index", "context")]
+        for part, k in kernels.items()
+    }
     every = list(dict.fromkeys(name for names in known.values() for name in names))
     for name in given:
         if name not in every:
