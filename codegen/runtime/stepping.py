@@ -25,7 +25,11 @@ class Stepper:
         self.left: Any = None
         self.known: Any = None
 
-    def __call__(self, inputs: Arrays | None = None, state: Arrays | None = None) -> tuple[Arrays, Arrays]:
+    def __call__(
+        self,
+        inputs: Arrays | None = None,
+        state: Arrays | None = None,
+    ) -> tuple[Arrays, Arrays]:
         """Return the states after one step and its outputs, with what a loss predicts there, by name: inputs (B, ...) or (...), state
         likewise; an omitted one is what it begins with, zero as a rule."""
         inputs, state = {} if inputs is None else inputs, {} if state is None else state
