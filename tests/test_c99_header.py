@@ -107,30 +107,41 @@ def units_off(name: str, x: Any, y: Any) -> float:
     return float(errors.max())
 
 
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
+    """All functions over arrays, for float and double, with fused multiplications and additions."""
+    text, folder = over_arrays(HEADER.read_text(encoding="utf-8")), tmp_path_factory.mktemp("c")
+    return {kind: compiled(folder, text, kind, *FAST) for kind in KINDS}
+
+
+def least_accurate(library: ctypes.CDLL, dtype: Any, count: int) -> float:
+    """The largest error of all functions, in units of rounding; erf has a slow reference."""
+    cases = {name: points(name, dtype, min(count, 20_000) if name == "erf" else count) for name in REFERENCES}
+    return max(units_off(name, x, called(library, name, x)) for name, x in cases.items())
+
+
 @pytest.mark.parametrize("count", [4_000, pytest.param(1_000_000, marks=pytest.mark.exhaustive)])
-@pytest.mark.parametrize("options", [("-O1",), FAST], ids=["plain", "fused"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_functions_are_a_few_units_of_rounding_off(
-    kind: str, options: tuple[str, ...], count: int, tmp_path: Path
-) -> None:
-    library = compiled(tmp_path, over_arrays(HEADER.read_text(encoding="utf-8")), kind, *options)
-    for name in REFERENCES:
-        x = points(name, KINDS[kind], min(count, 20_000) if name == "erf" else count)
-        assert units_off(name, x, called(library, name, x)) <= 2.5, name
+def test_functions_are_a_few_units_of_rounding_off(kind: str, count: int, libraries: dict[str, ctypes.CDLL]) -> None:
+    assert least_accurate(libraries[kind], KINDS[kind], count) <= 2.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_functions_that_are_not_fused_are_as_accurate(kind: str, tmp_path: Path) -> None:
+    library = compiled(tmp_path, over_arrays(HEADER.read_text(encoding="utf-8")), kind, "-O1")
+    assert least_accurate(library, KINDS[kind], 100_000) <= 2.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_functions_at_the_edges_are_those_of_numpy(kind: str, tmp_path: Path) -> None:
+def test_functions_at_the_edges_are_those_of_numpy(kind: str, libraries: dict[str, ctypes.CDLL]) -> None:
     """NaN, infinities, signs of zero, numbers under the least normal one, and large ones."""
-    library, info = (
-        compiled(tmp_path, over_arrays(HEADER.read_text(encoding="utf-8")), kind, *FAST),
-        np.finfo(KINDS[kind]),
-    )
+    info = np.finfo(KINDS[kind])
     numbers = [0, info.smallest_subnormal, info.tiny / 3, info.tiny, 1, 90, 1e4, info.max, np.inf]
     x = np.array([*numbers, *(-float(v) for v in numbers), np.nan, np.log(info.max)], KINDS[kind])
     for name in REFERENCES:
         with np.errstate(all="ignore"):
-            found = called(library, name, x)
+            found = called(libraries[kind], name, x)
             known = name in ops.BY_NAME
             wanted = ops.BY_NAME[name].evaluate(x) if known else REFERENCES[name][0](x.astype(Long)).astype(x.dtype)
         np.testing.assert_allclose(found, wanted, rtol=8 * info.eps, atol=0, err_msg=name)
@@ -220,6 +231,7 @@ def products(library: ctypes.CDLL, dtype: Any) -> float:
     return worst
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("vectors", ["vectors", "plain", "blas"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_are_those_of_numpy(kind: str, vectors: str, tmp_path: Path) -> None:
@@ -229,6 +241,7 @@ def test_products_are_those_of_numpy(kind: str, vectors: str, tmp_path: Path) ->
     assert products(library, KINDS[kind]) < 1
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [("panels += depth*width;", "panels += K*width;"), ("const int more = add || k > 0;", "const int more = add;")],
@@ -239,12 +252,10 @@ def test_a_planted_mistake_in_products_is_caught(right: str, wrong: str, tmp_pat
     assert not products(compiled(tmp_path, text + PRODUCTS, "d", "-O1"), np.float64) < 1
 
 
-def test_a_source_has_a_copy_of_what_it_needs_alone(tmp_path: Path) -> None:
+def test_a_source_has_a_copy_of_what_it_needs_alone() -> None:
     text = "\n".join(functions.definitions(["TANH"]))
     assert "real TANH(" in text and "exp_rest(" in text and "ERF" not in text and "product" not in text
     assert "\n".join(functions.definitions([])).count("static") == 0
-    for name in sorted(functions.defined()):  # each name alone compiles, with nothing that is not used but itself
-        (tmp_path / "code.c").write_text("\n".join(functions.definitions([name])), encoding="utf-8")
     everything = "\n".join(functions.definitions([*functions.defined()]))
     for paragraph in functions.paragraphs():
         assert paragraph.text in everything
