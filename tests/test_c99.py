@@ -390,6 +390,15 @@ def u(x: Input["U_DONE"], h: State["U_DONE"], U_H: Param["U_DONE"], U_DOUBLE: Pa
 
 
 @sb.cell
+def of_products(pack: Input["steps"], bits: State["K"], product: Param["K steps"], W: Param["K K"], W_panels: Param["K"],
+                aligned: Param["K"], BIAS: Param["K"], INDEPENDENT: Param["K"]):  # fmt: skip
+    """Names of the functions and macros that a source has a copy of."""
+    room = np.tanh(W @ bits + product @ pack + W_panels)
+    vector = sb.sigmoid(aligned * room + BIAS)
+    return vector * room + INDEPENDENT * bits
+
+
+@sb.cell
 def of_parts(x: Input["m"], h: State["n"], W: Param["n m"], angle: Param["n//2"]):
     a, b = h[::2], h[1::2]
     turned = np.stack([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], -1)
@@ -403,7 +412,7 @@ def of_sizes(x: Input["n"], h: State["n"], U: Param["n n"]):
     return np.tanh(A @ h + x * np.linspace(0.5, 1, h.shape[0]))
 
 
-SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n": 4}), "hostile": (hostile, {"T": 3, "B": 4}), "of the header": (u, {"U_DONE": 3}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
+SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n": 4}), "hostile": (hostile, {"T": 3, "B": 4}), "of the header": (u, {"U_DONE": 3}), "of products": (of_products, {"steps": 5, "K": 7}), "cut": (cut_cell, {"n": 4}), "cut to nothing": (cut_cell, {"n": 1}),
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 

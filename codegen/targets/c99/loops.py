@@ -28,7 +28,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Statement,
     View,
     index_symbol,
-    used,
+    views,
     walk,
     writes,
 )
@@ -173,7 +173,7 @@ def loops(name: str, body: Sequence[Statement], optional: Collection[Buffer] = (
 
     Raises: CellError for a statement that C does not have.
     """
-    made, found = _Loops(optional, {buffer.name for buffer in used(body)}), list[Line]()
+    made, found = _Loops(optional, {view.buffer.name for s in walk(body) for view in views(s)}), list[Line]()
     for s in body:
         made.begin(s)
         lines = _statement(name, s, made)
