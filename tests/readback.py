@@ -69,10 +69,12 @@ def as_latex_textbook(d: sb.Derivation) -> Read:
 def read_latex(d: sb.Derivation, latex: str) -> Read:
     own = {named.latex for named in d.symbols}  # constants of the user have their values already
     constants = {shown: value for shown, value in latex_page.constants_of(latex).items() if shown not in own}
-    given = {named.name: named.latex for named in d.symbols} | {
+    sizes = {x: _of_page(x, d.target) for x in sizes_of(d.target)}
+    # A value and a size of one name are written apart, and have names of their own here.
+    shown = {named.name: f"{named.name}_" for named in d.symbols if named.name in sizes}
+    given = {shown.get(named.name, named.name): named.latex for named in d.symbols} | {
         f"constant{i}": name for i, name in enumerate(constants)
     }
-    sizes = {x: _of_page(x, d.target) for x in sizes_of(d.target)}
     given |= {shown: rf"\mathsf{{{x}}}" for x, shown in sizes.items() if shown != x}
     names = latex_page.names_of(given, d.mark)
     sections = latex_page.sections_of(latex, names)
@@ -81,7 +83,7 @@ def read_latex(d: sb.Derivation, latex: str) -> Read:
     ]
     left = [line for line in left if " for " not in line]
     assert len(left) == len(set(left)), f"left sides are alike: {left}"
-    return sections, Spelt(), {}, {f"constant{i}": column(value) for i, value in enumerate(constants.values())}
+    return sections, Spelt(shown), {}, {f"constant{i}": column(value) for i, value in enumerate(constants.values())}
 
 
 def complexified(target: sb.Cell | sb.Model, data: brute.Data) -> None:

@@ -181,6 +181,32 @@ def test_what_stands_above_and_below_cancels(monkeypatch: pytest.MonkeyPatch) ->
         assert_read(sb.cell(energy.function), sizes_of(energy))
 
 
+@sb.cell
+def two_times(x: Input["n"], h_prev: State["n"], s_prev: State["n"], V: Param["n n"], p: Param["p"], Q: Param["n p"]):
+    """An argument that the user calls a_t, one without a name, and a parameter with the name of a size."""
+    a_t = x + (Q @ p) * s_prev
+    h_t = np.tanh(a_t) + 0.1 * h_prev
+    return h_t, 0.9 * s_prev + np.tanh(V @ h_t)
+
+
+def test_an_argument_without_a_name_has_another_letter_than_the_users_at_a_time() -> None:
+    text = sb.derive(two_times).text()
+    assert "a_t = x_t" in text and "u_t = V h_t" in text and "a_{t,t}" not in text
+    for form in (None, as_latex_textbook):
+        assert_read(two_times, sizes_of(two_times), printed=form)
+
+
+@sb.cell
+def plastic(x: Input["n"], h: State["n"], A: State["n n"], eta: Param):
+    new = np.tanh(A.T @ h + x)
+    return new, A + eta * (np.outer(h, new) - A * new**2)
+
+
+def test_a_number_inside_of_a_transpose_leads_the_product() -> None:
+    assert "- 2 η ((dA_t ⊙ A_{t-1})ᵀ 1_n) ⊙ h_t" in sb.derive(plastic).text()
+    assert_read(plastic, sizes_of(plastic))
+
+
 def test_what_one_row_can_hold_is_not_broken_inside() -> None:
     """Parts of a joined vector begin rows where they do not fit behind the part before; greedily dh_t stood there alone."""
     latex = sb.derive(parted).latex(width="single")

@@ -233,9 +233,11 @@ LETTERS = "auzwrpqsvg"
 
 
 def _names_and_sizes(r: Recursion, found: Mapping[int, Label]) -> set[str]:
-    """Return the names of values and of the sizes of arguments, none of which an argument of a function may have."""
+    """Return the names of values, also without what their ends say of time, and of the sizes of arguments, none of which an argument
+    of a function may have: beside a_t of the user's it is u."""
     sizes = {name for a in r.step.arguments for name in names_in(a.shape)}
-    return sizes | {label.name for label in found.values()}
+    names = {label.name for label in found.values()}
+    return sizes | names | {without_time(name, role) for name in names for role in TIMES}
 
 
 def _apart(name: str, letters: Iterable[str], used: Collection[str]) -> str:

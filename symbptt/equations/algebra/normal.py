@@ -684,6 +684,9 @@ def _numbers_apart(e: Expr) -> tuple[list[Expr], Expr]:
     if isinstance(e, Over) and e.above.shape:
         numbers, rest = _numbers_apart(e.above)
         return numbers, Over(rest, e.below)
+    if isinstance(e, Transposed):
+        numbers, rest = _numbers_apart(e.inner)
+        return (numbers, turned(rest)) if numbers else ([], e)
     return [], e
 
 
