@@ -108,6 +108,12 @@ def slots(x: Input["m"], M: State["k m"]):
     return M * (1 - p[:, None]) + np.outer(p, x)
 
 
+@sb.cell
+def rows_of(i: Index["v"], h: State["n"], E: Param["v n"]):
+    """A table, whose columns are summed some at once."""
+    return np.tanh(E[i] + h)
+
+
 LOSS = sb.model(lstm, general_loss(lstm), at="last")
 FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (lstm, {}, "np.add(dc, s_1, out=dc)", "np.subtract(dc, s_1, out=dc)"),
@@ -137,6 +143,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
     (slots, {}, "            total += _kept(reset[t], d)", "            total += 0 * d"),
     (slots, {}, "np.add(s_2_1, dshifted_t, out=dshifted_t)", "np.add(0 * s_2_1, dshifted_t, out=dshifted_t)"),
     (slots, {}, "np.square(v_p_1_b, out=s_4_b)", "np.square(v_p_1_b[:1], out=s_4_b)"),
+    (rows_of, {}, "(here.reshape(-1, 1) + starts)", "(here.reshape(-1, 1) - starts)"),
     (LOSS, {}, "value, found, final = _trained(call, plan, flow)", "value, found, final = _trained(call, plan, None)"),
     (LOSS, {"truncation": Window(2)}, "grads = _grads(*_aimed(found, reset_to), flow, batched, final, not call.T)", "grads = _grads(*_aimed(found, reset_to), {k: v / 2 for k, v in flow.items()} if flow else flow, batched, final, not call.T)"),
     (LOSS, {}, "return params | {k: params[k] + v if k in params else v for k, v in own.items()}", "return params | own | {k: 0 * v for k, v in own.items()}"),

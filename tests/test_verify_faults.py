@@ -556,6 +556,18 @@ def test_module_that_loses_digits_where_gates_saturate_is_caught(cell: sb.Cell) 
     assert not is_caught(compiled(cell)) and is_caught(_blunt(cell))
 
 
+@sb.cell
+def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"]):
+    return np.tanh(E[i] + h)
+
+
+def test_columns_of_a_table_that_are_exchanged_are_caught() -> None:
+    """Of two columns the order backward is that from one to the next: sizes of two had hidden such a mistake."""
+    kernel, place = compiled(by_tokens), "(here.reshape(-1, 1) + starts)"
+    assert place in kernel.source and not is_caught(kernel)
+    assert is_caught(Kernel(by_tokens, kernel.program, kernel.source.replace(place, place.replace("+", "-"))))
+
+
 @pytest.mark.parametrize("bias", [20.0, -20.0])
 @pytest.mark.thinned(2)
 def test_module_that_loses_digits_at_biases_that_are_given_is_caught(bias: float) -> None:

@@ -104,8 +104,9 @@ class Size:
 
 
 SIZES = (Size(3, 2), Size(1, 1), Size(2, 1, ones=True), Size(0, 2))
-LONG = Size(25, 1)
-"""Long enough to see where a backward pass stops going back."""
+LONG = Size(25, 1, other=True)
+"""Long enough to see where a backward pass stops going back; and the only one in one block with no axis of two entries, whose order
+backward is that from one entry to the next."""
 THREE = Size(5, 2, blocks=Blocks(2, 2), other=True)
 """Two whole blocks and the rest of one, and in each a window of a scan or less."""
 TWO = Size(7, 1, last=True, blocks=Blocks(4, 2), only="states")
