@@ -308,6 +308,8 @@ def test_verify_proves_contexts(target: Any) -> None:
     assert report.passed
     assert report.proof is not None
     assert {line.note for line in report.proof.lines} == {""}
+    if isinstance(target, sb.Cell):
+        assert "norm of dh" in {block for line in report.proof.lines for block in line.blocks}
 
 
 def test_errors_say_what_to_write() -> None:

@@ -49,7 +49,7 @@ from symbptt.verification.undefined import undefined
 
 OF_CONTEXTS = (
     "contexts are compared, and proved, as states that stay as they are: of a context c, dc_0 is the gradient; "
-    "not compared: norms of monitor=True; not proved: truncation, the loops behind each pass, and losses of a cell alone"
+    "norms of monitor=True are compared in the proof alone; not proved: truncation, the loops behind each pass, and losses of a cell alone"
 )
 OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "

@@ -16,11 +16,13 @@ from symbptt.language.held import HeldCell
 from symbptt.language.model import Model
 from symbptt.language.pairs import PairedCell
 from symbptt.verification import oracle
+from symbptt.verification.oracle import Arrays
 from symbptt.verification.proof.cases import Case, Cases
 from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
 from symbptt.verification.proof.identity import are_equal, wrong_blocks
 from symbptt.verification.proof.loops import as_derived
+from symbptt.verification.proof.norms import label
 from symbptt.verification.proof.residues import elements, functions_of, has_elements
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
@@ -118,7 +120,7 @@ def _line(subject: Subject, setting: Setting, case: Case | None = None, differin
     line = Line(subject.words, setting.path, setting.sizes, few=few)
     if case is None:
         return line
-    norms = case.squares(subject.truncation) if _is_monitored(subject, setting) else {}
+    norms = _norms(subject, setting, case)
     return replace(line, blocks=(*_blocks(subject, case), *norms), wrong=tuple(differing))
 
 
@@ -129,7 +131,7 @@ def _blocks(subject: Subject, case: Case) -> tuple[str, ...]:
 def _differing(subject: Subject, setting: Setting, case: Case, given: Found, named: bool = True) -> list[str]:
     """Return the labels of the values and blocks that are not the same on both sides; of blocks not `named` one word for all."""
     values, gradients = given
-    wanted = case.wanted | (case.squares(subject.truncation) if _is_monitored(subject, setting) else {})
+    wanted = case.wanted | _norms(subject, setting, case)
     found = [k for k, v in wanted.items() if not _same(v, values.get(k))]
     slope, along = case.slope(subject.truncation), partial(case.along, subject.truncation)
     if are_equal(gradients, case.moving, slope):
@@ -140,14 +142,13 @@ def _differing(subject: Subject, setting: Setting, case: Case, given: Found, nam
     ]
 
 
-def _is_monitored(subject: Subject, setting: Setting) -> bool:
-    """Answer whether norms are compared: loops are run without, and a module has none of contexts."""
-    return (
-        isinstance(subject.target, Cell)
-        and not isinstance(subject.target, HeldCell)
-        and not subject.words.startswith(LOOPS_OF)
-        and setting.monitor
-    )
+def _norms(subject: Subject, setting: Setting, case: Case) -> Arrays:
+    """Return the squares of the norms that are compared: loops are run without, and a context that stands for a state has none."""
+    target = subject.target
+    if not isinstance(target, Cell) or subject.words.startswith(LOOPS_OF) or not setting.monitor:
+        return {}
+    held = [label(name) for name in target.held] if isinstance(target, HeldCell) else []
+    return {name: value for name, value in case.squares(subject.truncation).items() if name not in held}
 
 
 def _same(wanted: Any, given: Any) -> bool:
