@@ -40,11 +40,6 @@ class Flow:
 
     def __post_init__(self) -> None:
         check_options(self.truncation, self.clip_adjoint)
-        if isinstance(self.truncation, Chunked) and self.truncation.k2 < self.truncation.k1:
-            raise ArgumentError(
-                f"torch and JAX take Chunked(k1, k2) with k2 >= k1, got {self.truncation!r}, which leaves losses out\n"
-                "  write sb.compile(model, truncation=...) for a NumPy kernel that has it"
-            )
 
 
 def torch_source(
@@ -164,7 +159,8 @@ def _module(
     # A loss is native beside a kernel too, so that the last states and targets have their gradients.
     kernel = compile(_cell_of(target), truncation=flow.truncation, clip_adjoint=flow.clip_adjoint)
     equations = (looped_equations_of(target) or equations_of(target)).as_spelt()
-    module = load(interface(Asked(kernel.program, TABLES[framework], VERSION, equations, _head(target))), name)
+    asked = Asked(kernel.program, TABLES[framework], VERSION, equations, _head(target), flow.truncation)
+    module = load(interface(asked), name)
     inside = import_module(f"symbptt.codegen.frameworks.{framework}_kernel")
     setattr(module, TABLES[framework].recurrence, inside.recurrence(kernel, module))
     return module, target

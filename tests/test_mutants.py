@@ -39,7 +39,7 @@ def survivors(kernel: Kernel, chosen: list[Mutant]) -> tuple[list[str], int]:
 
 
 def test_no_mutant_of_a_sample_survives() -> None:
-    alive, counted = survivors(kernel_of(vanilla), random.Random(1).sample(all_of(kernel_of(vanilla)), 24))
+    alive, counted = survivors(kernel_of(vanilla), random.Random(1).sample(all_of(kernel_of(vanilla)), 32))
     assert not alive and counted > 4
 
 

@@ -122,10 +122,14 @@ def test_what_lacks_is_refused_by_name() -> None:
         sb.torch_source(named_rounds)
     with pytest.raises(sb.ArgumentError, match="torch_source takes a cell or a model, got int"):
         sb.torch_source(3)
-    with pytest.raises(sb.ArgumentError, match="k2 >= k1, got Chunked"):
-        sb.jax_source(plain, truncation=sb.Chunked(3, 2))
     with pytest.raises(sb.ArgumentError, match="does not go with Window"):
         sb.torch_source(plain, truncation=sb.Window(3), clip_adjoint=1.0)
+
+
+def test_losses_that_flow_nowhere_are_told_where_there_are_some() -> None:
+    for written in (sb.torch_source, sb.jax_source):
+        assert "_hear(" in written(plain, truncation=sb.Chunked(3, 2))
+        assert "_hear" not in written(plain, truncation=sb.Chunked(3, 3)) + written(plain)
 
 
 def expected(cell: Any, T: int, B: int, masked: bool, flow: dict[str, Any]) -> Any:
@@ -234,6 +238,7 @@ FLOWS: tuple[dict[str, Any], ...] = (
     {"clip_adjoint": 0.1},
     {"truncation": sb.Chunked(2, 2)},
     {"truncation": sb.Window(50)},
+    {"truncation": sb.Chunked(4, 2)},
 )
 """Each model and cell takes another one of these."""
 MODEL_CASES = [(model, FLOWS[i % len(FLOWS)], (7, 3)) for i, model in enumerate(MODELS)] + [

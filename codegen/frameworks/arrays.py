@@ -58,6 +58,11 @@ def _where(condition: Any, x: Any, other: Any) -> Any:
     return np.where(condition, x, other)
 
 
+def _unmoved(x: Any) -> Any:
+    """Return an array as a constant, through which no gradient flows."""
+    return x.copy()
+
+
 def _range(n: int, like: Any) -> Any:
     """Return the integers below one, where an array is."""
     return np.arange(n)

@@ -63,6 +63,10 @@ def _where(condition, x, other):
     return jnp.where(condition, x, other)
 
 
+def _unmoved(x):
+    return jax.lax.stop_gradient(x)
+
+
 def _range(n, like):
     return jnp.arange(n)
 

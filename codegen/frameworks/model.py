@@ -4,6 +4,7 @@ from symbptt.codegen.frameworks.arguments import _arguments, _check_indices
 from symbptt.codegen.frameworks.arrays import _losses, _where
 from symbptt.codegen.frameworks.cell import LOSS_INPUTS, LOSS_PARAMS, REDUCTION, TARGETS
 from symbptt.codegen.frameworks.every import _read
+from symbptt.codegen.frameworks.heard import _hear
 from symbptt.codegen.frameworks.masks import _masks
 from symbptt.codegen.frameworks.steps import _ran
 
@@ -32,7 +33,9 @@ def _total(given, values, lengths, T, B):
     """Return the sum of the loss over the steps and samples that count, or its mean."""
     read, counted, T = _read(given, values, lengths, T)
     _check_indices(given, {k: read[k] for k in TARGETS})
-    losses = _losses((T, B), tuple(read[k] for k in LOSS_PARAMS), tuple(read[k] for k in LOSS_INPUTS))
+    found = [_losses((T, B), tuple(read[k] for k in LOSS_PARAMS), tuple(read[k] for k in LOSS_INPUTS))]
+    _hear(found, T)
+    losses = found[0]
     number = T * B
     if counted is not None:
         losses, number = _where(counted, losses, 0), counted.sum()

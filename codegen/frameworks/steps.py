@@ -3,6 +3,7 @@
 from symbptt.codegen.frameworks.arguments import _arguments, _parted
 from symbptt.codegen.frameworks.arrays import _recurrence, _where
 from symbptt.codegen.frameworks.cell import OUTPUTS, STATES
+from symbptt.codegen.frameworks.heard import _hear
 from symbptt.codegen.frameworks.masks import _at, _ends, _like, _masked, _masks
 
 
@@ -21,7 +22,9 @@ def _called(params, inputs, state, lengths, reset, steps):
 def _ran(given, T, B, lengths, reset):
     """Return the states after each step, the outputs, those of a sample that has ended as at its last step, and the last states."""
     arrays, active, reset, index = _masked(given, T, lengths, reset)
-    after, outputs = _recurrence((T, B), active, reset, index, *_parted(arrays))
+    after, outputs = map(list, _recurrence((T, B), active, reset, index, *_parted(arrays)))
+    _hear(after, T)
+    _hear(outputs, T)
     states = dict(zip(STATES, after))
     if index is not None:
         # A sample that has ended keeps the state that it had at its end; one that never began keeps the initial one.

@@ -74,6 +74,10 @@ def _where(condition, x, other):
     return torch.where(condition, x, other)
 
 
+def _unmoved(x):
+    return x.detach()
+
+
 def _range(n, like):
     return torch.arange(n, device=like.device)
 

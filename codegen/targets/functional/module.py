@@ -56,7 +56,13 @@ class Asked:
         truncated = (f"{self.table.name}_truncated.py",) if self.truncation is not None else ()
         affine = ("affine.py",) if self.sweeps(()).scans is not None else ()
         of_target = self.table.of_cell if self.head is None else (*self.table.of_model, f"{self.head.at}.py")
-        return *truncated, *affine, *of_target, "steps.py", "clip.py", "masks.py", "arguments.py"
+        return *truncated, *affine, *of_target, "steps.py", "heard.py", "clip.py", "masks.py", "arguments.py"
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The functions that have nothing to do in the module, whose calls are left out: all losses of a chunk flow back."""
+        leaves_out = isinstance(self.truncation, Chunked) and self.truncation.k2 < self.truncation.k1
+        return frozenset() if leaves_out else frozenset({"_hear"})
 
     def sweeps(self, taken: Collection[str]) -> Sweeps:
         """Return the cell with names, none of them taken."""
@@ -93,7 +99,7 @@ def _module(a: Asked, own: Sequence[str], roots: Iterable[str] = (), absent: str
     head = docstring(a.program, a.version, a.equations, a.head)
     first = "\n".join([head, "", *imports, "", tables(a.program, a.head, {}, ("STARTS",))])
     constants = "\n".join(line for text in _tables(a) for line in wrapped(text))
-    carried = _carried(a.files, "\n".join([text, first, *roots]), absent)
+    carried = _carried(a.files, "\n".join([text, first, *roots]), absent, a.absent)
     return "\n\n\n".join([first, constants, text, carried])
 
 
@@ -134,13 +140,13 @@ def _tables(a: Asked) -> list[str]:
     return lines
 
 
-def _carried(files: Sequence[str], text: str, absent: str = "") -> str:
+def _carried(files: Sequence[str], text: str, absent: str = "", idle: frozenset[str] = frozenset()) -> str:
     """Return the definitions that a text reads, those that a caller uses, and what these read in turn, in the order of the files. Of a
-    name in several files the first one counts, and one name may be `absent`."""
+    name in several files the first one counts, and one name may be `absent`; statements that call an `idle` function are left out."""
     places = {name: file for file in reversed(files) for name in names_of(file) if name != absent}
 
     def told(name: str) -> Definition | None:
-        return definition(places[name], name) if name in places else None
+        return definition(places[name], name, idle) if name in places else None
 
     found = needed([*ROOTS, *sorted(names_read(text, FILE))], told)
     order = [(file, name) for file in files for name in names_of(file)]
@@ -153,9 +159,9 @@ def names_of(file: str) -> tuple[str, ...]:
 
 
 @cache
-def definition(file: str, name: str) -> Definition:
-    """Return what a file that modules carry defines under a name."""
-    text = plain(_source(file), name)
+def definition(file: str, name: str, idle: frozenset[str] = frozenset()) -> Definition:
+    """Return what a file that modules carry defines under a name, without statements that call an `idle` function."""
+    text = plain(_source(file), name, idle)
     return Definition(file, name, text, frozenset(names_read(text, FILE) - {name}))
 
 
