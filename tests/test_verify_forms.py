@@ -104,7 +104,8 @@ def test_wrong_norms_of_a_truncated_kernel_are_caught_and_named(fault: str) -> N
 
 
 VALUE = (
-    "call, _ = _called(params, inputs, {} if targets is None else targets, state, steps, lengths, reset, workspace)\n"
+    "call, _ = _called(\n"
+    "        params, inputs, {} if targets is None else targets, state, steps, lengths, reset, reset_to, workspace\n    )\n"
     "    _label(call, mask, ignore_index)\n"
     "    return _evaluated(call, _Value(call))"
 )
