@@ -181,12 +181,12 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
     [
         ("Ur[0], 1, n, Ur_panels", "Ur[0], n, 1, Ur_panels"),  # a weight transposed
         ("h[t][0], n, 1, Ur_panels", "h[0][0], n, 1, Ur_panels"),  # the initial state at every step
-        ("h[from][0], n, dUr[0]", "h[from + 1][0], n, dUr[0]"),  # the states after the step
+        ("h[from][0], n, dU_gates[0]", "h[from + 1][0], n, dU_gates[0]"),  # the states after the step
         (
             "for (size_t t = from + steps; t-- > from;)",
             "for (size_t t = from; t < from + steps; t++)",
         ),  # the backward sweep forward
-        ("dbr[j] +=", "dbr[j] ="),  # the last step alone
+        ("dgates_1[j] +=", "dgates_1[j] ="),  # the last step alone
         ("+= dh_in[t][b][i]", "+= dh_in[T - 1][b][i]"),
     ],
 )
@@ -244,6 +244,9 @@ def test_iterations_that_need_each_other_are_not_called_independent() -> None:
     assert independent(Assign(total, Ref(0), (here,)), Assign(here, Ref(0), (total,)))
     assert not independent(Assign(total, Ref(0), (here,), add=True))
     assert not independent(Assign(here, Ref(0), (Element(a, (t, j - 1)),)))
+    assert not independent(Assign(here, Ref(0), (Element(a, (t, j + 3)),)))
+    assert independent(Assign(here, Ref(0), (Element(a, (t, j + 4)),)))
+    assert not independent(Assign(Element(a, (t, 2 * j)), Ref(0), (Element(a, (t, 2 * j + 4)),)))
     assert not independent(Assign(Element(a, (t, 0)), Ref(0), (here,)))
     assert not independent(Assign(Element(b, (t, CHOSEN), here), Ref(0), (here,), add=True))
 
@@ -252,8 +255,9 @@ def test_lstm_reads_as_its_equations() -> None:
     c = sb.c_source(lstm)
     for line in (
         "c[t + 1][b][j] = f[t][b][j]*c[t][b][j] + i[t][b][j]*g[t][b][j];  // c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t",
-        "product(B, n, n, h[t][0], n, 1, Uf_panels, 0, s_1[0], n);  // Uf h_{t-1}",
-        "gradient(n, n, B*steps, da_f[0][0], n, h[from][0], n, dUf[0], n, room);  // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
+        "product(B, n, n, h[t][0], n, 1, Uf_panels, 0, s[0], n);  // Uf h_{t-1}",
+        "gradient(4*n, n, B*steps, dgates[0][0], 4*n, h[from][0], n, dU_gates[0], n, room);",
+        "dUf[j][k] = dU_gates[n + j][k];                         // dUf = Σ_t da_{f,t} h_{t-1}ᵀ",
     ):
         assert line in c.source
     assert "= dL/dh_{t-1} + Uiᵀ da_{i,t}" in c.source  # the equations in the comment at its head

@@ -35,11 +35,11 @@ PASSES = (
 SPARING = tuple(recompute_cheap if step is recompute_free else step for step in PASSES)
 """The passes for a kernel that spares memory."""
 
-FOR_NUMPY = (pack, join, rounds_first, turn, turn_signs)
-"""The passes that arrange values for NumPy's products: gate-major layouts, and weights transposed, concatenated and of the other sign."""
+FOR_NUMPY = (pack, rounds_first, turn, turn_signs)
+"""The passes that arrange values for NumPy's calls: gate-major layouts, and weights transposed, and of the other sign."""
 
-# Packing and stacking pay for arrays of NumPy and for calls of BLAS; a target that writes plain loops reads each gate
-# where it is.
+# To pack gates pays for calls of NumPy; a target that writes loops reads each gate where it is. Adjoints that stand in one
+# row make one product of many everywhere.
 NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
 """The passes that every target uses."""
 

@@ -30,7 +30,7 @@ from symbptt.codegen.targets.c99.loops import (
     elements_of,
     renamed,
 )
-from symbptt.ir.shape import size, symbols
+from symbptt.ir.shape import Size, sign_of, size, symbols
 
 LOCAL = ("temporary", "block", "scalar")
 """Spaces of buffers that nobody sees outside the function."""
@@ -120,7 +120,7 @@ def _joins(before: Sequence[_Part], part: _Part) -> bool:
             # Two indices over the same range are one: names are no obstacle.
             moved = renamed(line, line.index, first.index)
             assert isinstance(moved, For)
-            if not _in_conflict(other, _part(moved), first.index):
+            if not _in_conflict(other, _part(moved), first):
                 found = other, moved
         if _in_conflict(other, part):
             break
@@ -131,8 +131,8 @@ def _joins(before: Sequence[_Part], part: _Part) -> bool:
     return True
 
 
-def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) -> bool:
-    """Answer whether the order of two lines matters; with an index, of two loops over it, that of all iterations of the
+def _in_conflict(first: _Part, second: _Part, loop: For | None = None) -> bool:
+    """Answer whether the order of two lines matters; with a loop, of two loops over its index, that of all iterations of the
     first and all of the second, not that within one iteration."""
 
     def is_inner(x: sp.Symbol) -> bool:
@@ -141,7 +141,7 @@ def _in_conflict(first: _Part, second: _Part, index: sp.Symbol | None = None) ->
     for buffer, elements in second.elements.items():
         for x, is_written in first.elements.get(buffer, {}).items():
             for y, other_written in elements.items():
-                if (is_written or other_written) and not _is_safe(x, y, is_inner, index):
+                if (is_written or other_written) and not _is_safe(x, y, is_inner, loop):
                     return True
     return False
 
@@ -157,7 +157,7 @@ def _indices(line: Line) -> Iterator[sp.Symbol]:
             yield from _indices(x)
 
 
-def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], index: sp.Symbol | None) -> bool:
+def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], loop: For | None) -> bool:
     """Answer whether two accesses never meet, or meet in one iteration alone."""
     for a, b in zip(x.index, y.index, strict=True):
         varying = {symbol for symbol in symbols(a, b) if is_inner(symbol)}
@@ -165,9 +165,16 @@ def _is_safe(x: Element, y: Element, is_inner: Callable[[sp.Symbol], bool], inde
         if not varying and a != b and isinstance(size(a - b), int):
             return True
         # Equal, and telling the iteration: what one writes no other iteration reads.
-        if index is not None and a == b and varying == {index}:
+        if loop is not None and varying == {loop.index} and (a == b or _is_beyond(a, b, loop)):
             return True
     return False
+
+
+def _is_beyond(a: Size, b: Size, loop: For) -> bool:
+    """Answer whether two indices differ in any two iterations: j and n + j, for j below n."""
+    if any(loop.index in symbols(size(x - loop.index)) for x in (a, b)):
+        return False
+    return any(sign_of(size(x - loop.stop)) in (0, 1) for x in (size(a - b), size(b - a)))
 
 
 @dataclass(frozen=True)
@@ -197,15 +204,14 @@ def is_independent(line: For, numbers: Numbers) -> bool:
         return False
     own = {numbers.at[x] for x in line.body if isinstance(x, Assign) and x in numbers.at}
     return all(
-        buffer in own
-        or all(_is_apart(x, y, line.index) for x, is_written in found.items() if is_written for y in found)
+        buffer in own or all(_is_apart(x, y, line) for x, is_written in found.items() if is_written for y in found)
         for buffer, found in _part(line).elements.items()
     )
 
 
-def _is_apart(x: Element, y: Element, index: sp.Symbol) -> bool:
+def _is_apart(x: Element, y: Element, line: For) -> bool:
     """Answer whether what one iteration writes at x no other one accesses at y."""
-    return x.chosen is None and y.chosen is None and _is_safe(x, y, lambda symbol: symbol == index, index)
+    return x.chosen is None and y.chosen is None and _is_safe(x, y, lambda symbol: symbol == line.index, line)
 
 
 def _declared(lines: Sequence[Line], buffers: Collection[Buffer]) -> Iterator[tuple[Assign, Buffer]]:
