@@ -127,7 +127,15 @@ def before_and_after(x: Input["n"], s: State["n"]):
     return {"s": new, "z": x + new / (1 + new @ new)}
 
 
+@sb.cell
+def at_all_steps(x: Input["n"], h: State["n"], p: Param["n"], q: Param["n"]):
+    """A next state that is the same at all steps, which has the name of one step."""
+    return p * q / (2 + np.sin(p))
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize(("cell", "shown"), [
+    (at_all_steps, "h_t = p ⊙ q / (2 + sin(p))"),
     (liquid, "da_t = 0.1 dh_t ⊙ (A - h_t) ⊙ f_t ⊙ (1 - f_t) / u_t"),
     (normalised, "dA = 2 (dQ - (dQ ⊙ Q) 1_n 1_nᵀ) ⊙ A / (A² 1_n 1_nᵀ)"),
     (before_and_after, "(dy_{t+1}ᵀ s_t) y_{t+1}"),

@@ -43,7 +43,10 @@ def quotients_of(forward: Iterable[Line]) -> Iterator[Quotient]:
     """Yield the values of the forward pass that are quotients; 1 / b is none, whose square is as short as b²."""
     for line in forward:
         e = line.right
-        if isinstance(line.left, Symbol) and isinstance(e, Over) and not isinstance(e.above, Number) and not line.note:
+        if not isinstance(line.left, Symbol) or not isinstance(e, Over) or isinstance(e.above, Number) or line.note:
+            continue
+        # What is the same at all steps, under the name of one step, is no value that a line outside of a sum over steps may read.
+        if line.left.label.time is None or any(x.time is not None for x in e.labels):
             yield Quotient(line.left, e.above, e.below)
 
 
