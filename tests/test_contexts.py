@@ -9,7 +9,6 @@ import pytest
 
 import symbptt as sb
 from symbptt import Context, Index, Input, Output, Param, State, Target
-from symbptt.autodiff import bptt
 from symbptt.codegen.lower import sweep
 from symbptt.codegen.lower.families import total
 from tests.kernels import kernel_of, own_kernel_of
@@ -280,14 +279,13 @@ def test_pages_say_what_is_computed_once() -> None:
     assert "Gradients of the parameters and contexts" in text
 
 
-def test_a_sum_over_all_samples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistake: the gradient of what is made of a context is one for all samples."""
-    before = bptt.summed
-    monkeypatch.setattr(
-        bptt, "summed", lambda *given: {"steps": "", "samples": "samples"}.get(over := before(*given), over)
-    )
-    with pytest.raises(Exception):  # noqa: B017
-        _check(attend, sb.compile(attend), 3, 2)
+def test_a_sum_over_steps_that_is_wrong_is_caught() -> None:
+    kernel = kernel_of(attend)
+    line = next(text for text in kernel.source.splitlines() if text.strip().startswith("np.add(dkeys, "))
+    wrong = kernel.source.replace(line, line.replace("np.add(dkeys, ", "np.multiply(0.5, "))
+    _check(attend, sb.Kernel(attend, kernel.program, kernel.source), 3, 2)
+    with pytest.raises(AssertionError, match="memory"):
+        _check(attend, sb.Kernel(attend, kernel.program, wrong), 3, 2)
 
 
 def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
