@@ -14,6 +14,7 @@ import symbptt as sb
 from symbptt import Chunked, Window, ops, zoo
 from symbptt.codegen import runtime
 from symbptt.codegen.runtime import (
+    alone,
     checked_loss,
     checked_reach,
     chunked,
@@ -28,6 +29,8 @@ from symbptt.codegen.runtime import (
     reach,
     real_types,
     root,
+    rows,
+    shared,
     told_every,
     told_last,
     types,
@@ -42,7 +45,8 @@ from tests.kernels import kernel_of
 from tests.test_truncation import MODELS
 
 CHOICES = (
-    {whole, pieces, reach},
+    {whole, pieces, reach, rows},
+    {alone, shared},
     {root, limit},
     {chunked, full, window},
     {every, last},

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from symbptt.codegen.runtime import masks, norms
+from symbptt.codegen.runtime.alone import _enter, _leave
 from symbptt.codegen.runtime.masks import (
     _adjoints,
     _after_end,
     _buffers,
-    _enter,
     _final,
     _held,
     _kept,
-    _leave,
     _sent,
     _stopped,
     _wait,

@@ -68,6 +68,7 @@ def test_every_block_is_compared_and_each_step_of_the_inputs() -> None:
         "T=0 B=2",
         "T=25 B=1",
         "T=5 B=4 no lengths",
+        "T=5 B=4 no resets",
         "T=5 B=4 last no resets",
         "T=5 B=2 blocks of 2",
         "T=5 B=6 blocks of 2",

@@ -238,7 +238,10 @@ def zeros_of(kernel: Kernel) -> str:
 @pytest.mark.parametrize(("old", "new"), [
     ("if active is not None or reset is not None:", "if active is not None and reset is not None:"),
     ("    if reset is not None:\n        for d, total in zip(", "    if reset is not None and active is not None:\n        for d, total in zip("),
-    ("    if active is not None:\n        for d, aside in zip(", "    if active is not None and reset is not None:\n        for d, aside in zip("),
+    ("d[row] = first[b] if goes_on else", "d[row] = 0 if goes_on else"),
+    ("else 0 if self.last[k] is None else self.last[k][b]", "else 0"),
+    ("initial[b] if source is None else after[source]", "initial[b]"),
+    ("found[self.left :, -1] = 0", "pass"),
 ])  # fmt: skip
 def test_mistake_where_samples_only_end_or_only_begin_anew_is_caught(old: str, new: str) -> None:
     assert is_caught(edited(tabled, old, new))

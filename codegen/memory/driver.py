@@ -12,7 +12,7 @@ import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import BATCH, STEPS, Port
 from symbptt.codegen.memory.account import Account, Scale, Sizes, Sum
-from symbptt.codegen.memory.runs import Call, Functions, Ran, Runs, given_to, widths
+from symbptt.codegen.memory.runs import Call, Functions, Ran, Runs, given_to, lies_in_rows, widths
 from symbptt.codegen.runtime.workspace import _loss_steps
 from symbptt.ir.shape import Shape
 
@@ -52,13 +52,17 @@ class Driver:
         """`_trained` of whole.py."""
         self._data([*self._inputs(), *self._targets()])
         self._counted()
-        self.runs.forward()
+        laid = self._laid()
+        ran = self.runs.forward()
+        if self.in_rows:
+            self._stopped(ran)
+            self._free_read(laid)
         if not self.functions.at_every:
             self._noted()
         self._lost()
         given = self._sent()
         self._finals()
-        self.runs.backward(given)
+        self._back(given)
 
     def _lost(self) -> None:
         """`_of_all` of every.py: where steps are many, the loss of a block of them, whose cotangents are written into those of all."""
@@ -90,12 +94,34 @@ class Driver:
     def _there_and_back(self) -> None:
         """`forward` and `backward` of driver.py, over whole.py."""
         data = self._data(self._inputs())
+        laid = self._laid()
         ran = self.runs.forward()
         if self.call.lengths:
             self._stopped(ran)
-        self._free_read(data)
+        if self.in_rows:
+            self.account.free(*data)
+        self._free_read(laid if self.in_rows else data)
         self._ended()
-        self.runs.backward({*self.functions.states, *self.functions.outputs})
+        self._back({*self.functions.states, *self.functions.outputs})
+
+    @property
+    def in_rows(self) -> bool:
+        """True if samples lie one behind another: what is counted is of samples of which each is nearly as long as the longest."""
+        f, call = self.functions, self.call
+        return call.lengths and not call.reset and not call.pieces and lies_in_rows(f.forward, f.back)
+
+    def _laid(self) -> list[Sum]:
+        """`_Rows` of shared.py, which the tape holds, and the data in rows."""
+        for _ in range(3 * self.in_rows):
+            self._take((STEPS, BATCH), "index")
+        return [self._take(port.view.shape, port.view.buffer.dtype) for port in self._inputs() if self.in_rows]
+
+    def _back(self, given: set[str] | frozenset[str]) -> None:
+        """`_backward`, whose gradients of inputs are taken from rows."""
+        self.runs.backward(given)
+        for port in self.functions.back.results if self.in_rows else ():
+            if port.group == "inputs":
+                self._take(port.view.shape)
 
     def _stopped(self, ran: Ran) -> None:
         """`_stopped` and `_kept`: states and outputs behind the ends of samples, in new arrays."""

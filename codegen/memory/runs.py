@@ -11,6 +11,7 @@ from symbptt.codegen.loop_ir.nodes import (
     BATCH,
     BLOCK,
     STEPS,
+    Algebra,
     Buffer,
     Function,
     If,
@@ -18,6 +19,7 @@ from symbptt.codegen.loop_ir.nodes import (
     Port,
     Runtime,
     Scan,
+    Settle,
     View,
     elements,
     views,
@@ -72,6 +74,17 @@ def widths(f: Function) -> tuple[Size, ...]:
     """Return the numbers that arrays of a loss have of one step and sample."""
     found = {prod(b.shape[2:]) for b in f.declared if b.shape[:2] == (STEPS, BATCH)}
     return tuple(sorted({1, *found}, key=str))
+
+
+def lies_in_rows(*functions: Function) -> bool:
+    """Answer whether ragged batches lie in rows, one sample behind another. A sample that has ended waits where adjoints are clipped,
+    which its own is meanwhile; a message that tells steps and samples reads them of the arrays that a sweep has; and a row of several
+    samples has no one context."""
+    statements = (s for f in functions for s in walk(f.body))
+    return not (
+        any(given_to(f, "context") for f in functions)
+        or any(isinstance(s, Algebra | Settle) or (isinstance(s, Runtime) and s.name == "clip") for s in statements)
+    )
 
 
 def given_to(f: Function, *groups: str) -> list[Port]:

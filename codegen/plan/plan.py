@@ -116,7 +116,7 @@ class Plan:
         self, T: int, B: int, *, dtype: Any = np.float64, lengths: bool = False, reset: bool = False, **sizes: int
     ) -> int:
         """Return the greatest number of bytes that a call takes beside its arguments: `value_and_grad` of a model,
-        `forward` and `backward` of a cell; with `lengths` of which the longest is T, with `reset`.
+        `forward` and `backward` of a cell; with `lengths` of which all are T or nearly so, for short samples take less, with `reset`.
 
         Raises: ArgumentError where a named size lacks, a number is none, or no schedule keeps within the memory.
         """

@@ -248,20 +248,21 @@ def _fill(arrays: Arrays, shapes: dict[str, tuple[int, ...]], B: int, dtype: Any
 
 
 def _masks(lengths: Any, reset: Any, T: int, B: int) -> tuple[Mask, Mask]:
-    """Return who is active and who is reset at each step, (T, B) bool each, or None."""
+    """Return who is active and who is reset at each step, (T, B) bool each, or None: all and nobody."""
     active = None
     if lengths is not None:
         lengths = np.atleast_1d(_plain("lengths", lengths))
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) != (B,) else ""
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
-        active = np.arange(T)[:, None] < lengths
+        active = np.arange(T)[:, None] < lengths if (lengths < T).any() else None
     if reset is not None:
         reset = _plain("reset", reset)
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
             raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}")
         reset = reset if active is None else reset & active
+        reset = reset if reset.any() else None
     return active, reset
 
 

@@ -1,6 +1,6 @@
 """Samples that end and states that are reset: data, states and adjoints of a sweep that has masks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,12 +54,6 @@ def _entering(t: int, initial: Array, after: Array, before: Array, active: Mask,
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
 
 
-def _enter(t: int, states: Iterable[tuple[Array, Array, Array]], active: Mask, reset: Mask) -> None:
-    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
-    for initial, after, before in states:
-        before[t] = _entering(t, initial, after, before, active, reset)
-
-
 def _buffers(start: Array, T: int, masked: bool) -> tuple[Array, Array, Array]:
     """Return a state after each step from the initial one on, before each step and after each: views of the first, but
     where masks change what a step begins with."""
@@ -99,7 +93,7 @@ def _wait(active: Array, adjoints: Sequence[Array], waiting: Sequence[Array]) ->
         d[...] = _kept(active, d)
 
 
-def _leave(
+def _left(
     t: int, adjoints: Sequence[Array], waiting: Sequence[Array], resets: Sequence[Array], active: Mask, reset: Mask
 ) -> None:
     """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""

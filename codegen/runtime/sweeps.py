@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from symbptt.codegen.runtime.alone import _enter, _leave
 from symbptt.codegen.runtime.cell import STATES, Array, Arrays, Gradients, Mask, Sizes
-from symbptt.codegen.runtime.masks import _adjoints, _buffers, _enter, _kept, _leave, _sent, _wait
+from symbptt.codegen.runtime.masks import _adjoints, _buffers, _kept, _sent, _wait
 from symbptt.codegen.runtime.watch import _watch
 
 

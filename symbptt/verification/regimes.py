@@ -138,6 +138,7 @@ MOST = 4096
 PADDED = (
     Size(5, 4, whole=True, only="outputs"),
     Size(5, 4, last=True, running=True),
+    Size(5, 4, running=True),
     Size(5, 6, blocks=Blocks(2, 2), other=True),
 )
 BORDERS = {
@@ -148,11 +149,12 @@ BORDERS = {
 }
 """By regime, on which other sizes: those of several blocks of steps, those whose gates are shut, those of ties, and those of
 samples that end."""
-LENGTHS = {4: np.array([5, 3, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
-"""By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward."""
+LENGTHS = {4: np.array([3, 5, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
+"""By number of samples; at each border of blocks of two steps, which begin at steps 0, 2, 4 forward and 0, 1, 3 backward. One behind
+another in rows of five steps, samples go on in another row, and the last row is full or not."""
 RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
 """At first steps, inside, at a last step, and behind a sample's end, where none is."""
-RESETS = {4: RESET, 6: np.concatenate([RESET, [[0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]], 1).astype(bool)}
+RESETS = {4: RESET[:, [1, 0, 2, 3]], 6: np.concatenate([RESET, [[0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]], 1).astype(bool)}
 
 
 def sizes_of(regime: Regime) -> tuple[Size, ...]:

@@ -16,6 +16,7 @@ from symbptt import ops, special
 from symbptt.codegen.load import names_of_code, names_read
 from symbptt.codegen.runtime import (
     algebra,
+    alone,
     arguments,
     call,
     cell,
@@ -48,10 +49,12 @@ from symbptt.codegen.runtime import (
     resets,
     results,
     root,
+    rows,
     saturation,
     scan,
     selfcheck,
     settling,
+    shared,
     starts,
     stepping,
     sweeps,
@@ -67,9 +70,10 @@ from symbptt.codegen.runtime import (
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 
 RUNTIME: tuple[ModuleType, ...] = (
-    initial, driver, stepping, whole, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, labelled, every,
-    last, losses, parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, masks, watch,
-    watch_chunk, norms, resets, arguments, starts, contexts, types, real_types, results, workspace, errors, full, selfcheck, forms,
+    initial, driver, stepping, whole, rows, pieces, reach, evaluation, root, limit, chunked, window, told_every, told_last, labelled, every,
+    last, losses, parts, part, located, call, checkpoints, gather, algebra, settling, scan, quiet, saturation, special, alone, shared,
+    masks, watch, watch_chunk, norms, resets, arguments, starts, contexts, types, real_types, results, workspace, errors, full, selfcheck,
+    forms,
     checked_loss, checked_reach,
 )  # fmt: skip
 """The files of the runtime in the order in which a module contains them, from callers to callees."""

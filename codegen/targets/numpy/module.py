@@ -10,10 +10,12 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.codegen.loop_ir.nodes import STEPS
+from symbptt.codegen.memory.runs import lies_in_rows
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, parts_of_number, size_names
 from symbptt.codegen.runtime import (
+    alone,
     checked_loss,
     checked_reach,
     chunked,
@@ -29,6 +31,8 @@ from symbptt.codegen.runtime import (
     reach,
     real_types,
     root,
+    rows,
+    shared,
     starts,
     told_every,
     told_last,
@@ -118,7 +122,7 @@ def source(
     carried, read = embedded(
         "\n".join([*sweeps, quiet, selfcheck]),
         public,
-        _files(p, head, truncation, memory),
+        _files(p, head, truncation, memory, lies_in_rows(found.forward, found.back)),
         _absent(p, head, accurate > 0),
     )
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
@@ -154,13 +158,24 @@ def _size_names(p: Program, head: Head | None) -> list[str]:
 
 
 def _files(
-    p: Program, head: Head | None, truncation: Window | Chunked | None, memory: str | int
+    p: Program, head: Head | None, truncation: Window | Chunked | None, memory: str | int, may_lie_in_rows: bool
 ) -> dict[str, ModuleType]:
     """Return the files of the runtime that define the functions in which modules differ."""
-    run = whole if memory == "all" else pieces
-    found = {"_prepared": run, "_ran": run, "_flowed_back": run, "_trained": run, "_reaches": full, "_watch": watch}
+    tells_places = any(node.family in ("algebra", "settled") for node in with_bodies(p.graph))
+    # Pieces and windows are of the steps of all samples.
+    in_rows = memory == "all" and truncation is None and may_lie_in_rows
+    run = rows if in_rows else whole if memory == "all" else pieces
+    found = {
+        "_prepared": pieces if run is pieces else whole,
+        "_ran": run,
+        "_flowed_back": run,
+        "_trained": run,
+        "_reaches": full,
+        "_watch": watch,
+    }
+    found |= dict.fromkeys(("_enter", "_leave"), shared if in_rows else alone)
     found |= dict.fromkeys(names_of(checked_loss), checked_reach if truncation else checked_loss)
-    found["_part"] = located if any(node.family in ("algebra", "settled") for node in with_bodies(p.graph)) else part
+    found["_part"] = located if tells_places else part
     if truncation is not None:
         blocks = window if isinstance(truncation, Window) else chunked
         found |= {
