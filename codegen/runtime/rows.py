@@ -53,6 +53,7 @@ def _flowed_back(call: _Call, tape: Any, full: Arrays, last: Arrays, flow: Any) 
     params, inputs, state, _ = _backward(
         inner, given, behind, norms or None, *_of(call, rows, _RowsBack(rows, last, first))
     )
+    del given  # for the memory that it holds
     for k, found in zip(STATES, first):
         found[rows.first] = state[k]
     for k in flow or ():

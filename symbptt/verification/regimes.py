@@ -154,7 +154,10 @@ LENGTHS = {4: np.array([3, 5, 1, 0]), 6: np.array([2, 4, 5, 3, 1, 0])}
 another in rows of five steps, samples go on in another row, and the last row is full or not."""
 RESET = np.array([[0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
 """At first steps, inside, at a last step, and behind a sample's end, where none is."""
-RESETS = {4: RESET[:, [1, 0, 2, 3]], 6: np.concatenate([RESET, [[0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]], 1).astype(bool)}
+RESETS = {
+    4: RESET[:, [1, 0, 2, 3]],
+    6: np.concatenate([RESET, [[0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]], 1).astype(bool),
+}
 
 
 def sizes_of(regime: Regime) -> tuple[Size, ...]:
