@@ -120,3 +120,19 @@ def test_a_sweep_runs_as_many_steps_as_a_ragged_batch_has() -> None:
     for lengths in ([6, 6, 6, 6], [3, 1, 6, 2], [2, 2, 1, 1], [0, 0, 0, 0]):
         module.forward(params, inputs, state, lengths=lengths, reset=np.zeros((STEPS, 4), bool))
     assert ran == [(6, 4, True), (6, 2, False), (2, 3, False), (6, 4, False)]
+
+
+def test_pieces_of_steps_have_masks_only_where_samples_end_or_are_reset() -> None:
+    module, masks = sb.compile(gated, memory="sqrt").module, list[tuple[bool, bool]]()
+    sweep = module._forward
+
+    def noted(*args: Any) -> Any:
+        masks.append((args[6] is not None, args[7] is not None))
+        return sweep(*args)
+
+    module._forward, module._pieces = noted, lambda *_: (2, 1)
+    params, inputs, state, _ = drawn([STEPS, 3], np.float64)
+    reset = np.zeros((STEPS, 2), bool)
+    reset[1, 1] = reset[5, 1] = True  # the second behind the end
+    module.forward(params, inputs, state, lengths=[STEPS, 3], reset=reset)
+    assert masks == [(False, True), (True, False), (True, False)]

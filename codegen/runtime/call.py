@@ -21,6 +21,8 @@ class _Call:
         self.start: Arrays = {k: a[k] for k in STATES if k in a}
 
     def of(self, lo: int, hi: int) -> Any:
-        """Return what a sweep over steps lo to hi takes beside arrays."""
-        masks = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
-        return self.sizes, hi - lo, self.B, self.dtype, *masks, self.ws
+        """Return what a sweep over steps lo to hi takes beside arrays, without masks that change nothing there."""
+        active, reset = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
+        active = None if active is None or active.all() else active
+        reset = None if reset is None or not reset.any() else reset
+        return self.sizes, hi - lo, self.B, self.dtype, active, reset, self.ws
