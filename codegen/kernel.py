@@ -740,10 +740,10 @@ def compiled(
     parts = shared.sweeps(cell, is_sparing, names, clip_adjoint, isinstance(truncation, Window))
     origin = origin_of(target, truncation, clip_adjoint, memory, names)
     steppings = shared.stepping(cell, is_sparing, names)
-    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
+    in_c, reason = _in_c(asked, target, shared, names, head, truncation, clip_adjoint, memory)
+    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings, in_c is None)
     # A text that Python does not take is a mistake of ours, which must not wait for the first call.
     check_parsed(text, _file_of(target))
-    in_c, reason = _in_c(asked, target, shared, names, head, truncation, clip_adjoint, memory)
     return Kernel(target, program, text, truncation, clip_adjoint, memory, names, asked, in_c, reason)
 
 

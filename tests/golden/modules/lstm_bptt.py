@@ -111,7 +111,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h", "c")  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'lstm 199d69a2'
+MARK = 'lstm 5799e0f3'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -481,14 +481,60 @@ def _prepared(call, trains):
 
 
 def _ran(call, plan):
-    """Return the states and outputs of a run, and its tape."""
-    states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
-    return _stopped(states, call.start, call.active), {k: _kept(call.active, v) for k, v in outputs.items()}, tape
+    """Return the states and outputs of a run, and its tape behind how a ragged batch lies in rows."""
+    states, outputs, tape = _swept(call)
+    states = _stopped(states, call.start, call.active) if tape[0] is None else states
+    return states, {k: _kept(call.active, v) for k, v in outputs.items()}, tape
+
+
+def _swept(call):
+    """Return the states and outputs of a sweep, and its tape behind how a ragged batch lies in rows; what lies behind the end of a sample
+    is of no meaning, and finite where all of the sample is."""
+    if call.active is None or call.reset is not None or not call.active.any():
+        states, outputs, tape = _forward(call.a, call.start, *call.of(0, call.T))
+        return states, outputs, (None, tape, tape[-1])
+    rows = _Rows(call.active)
+    a = call.a | {k: rows.laid(call.a[k]) for k in INPUTS}
+    start = {k: v[rows.first] for k, v in call.start.items()}
+    states, outputs, tape = _forward(a, start, *_of(call, rows, rows))
+    states, outputs = rows.stopped(states, call.start), rows.stopped(outputs, {})
+    return states, outputs, (rows, tape, tape[-1])
+
+
+def _of(call, rows, turns):
+    """Return what a sweep over rows takes beside arrays."""
+    return call.sizes, rows.T, rows.rows, call.dtype, None, turns, call.ws
 
 
 def _flowed_back(call, tape, full, last, flow):
     """Return the gradients of a run."""
-    return _backward(tape, full, last, flow, *call.of(0, call.T))
+    rows, inner, _ = tape
+    if rows is None:
+        return _backward(inner, full, last, flow, *call.of(0, call.T))
+    given = {k: None if v is None else rows.sent(v) for k, v in full.items()}
+    behind = {k: None if v is None else rows.behind(v) for k, v in last.items()}
+    norms = {k: np.zeros(rows.sources.shape, v.dtype) for k, v in (flow or {}).items()}
+    first = _firsts(call, rows, last)
+    params, inputs, state, _ = _backward(
+        inner, given, behind, norms or None, *_of(call, rows, _RowsBack(rows, last, first))
+    )
+    del given  # for the memory that it holds
+    for k, found in zip(STATES, first):
+        found[rows.first] = state[k]
+    for k in flow or ():
+        flow[k][...] = np.ldexp(*_norms([rows.taken(norms[k])]))
+    state = dict(zip(STATES, first))
+    return params, {k: rows.taken(v) for k, v in inputs.items()}, state, dict.fromkeys(STATES, 0)
+
+
+def _firsts(call, rows, last):
+    """Return room for the adjoints of the initial states, with those of samples that have no step."""
+    shapes, empty = _shapes(**call.sizes), rows.begin == rows.end
+    found = [np.zeros((call.B, *shapes[k]), _type_of(k, call.dtype)) for k in STATES]
+    for k, v in zip(STATES, found):
+        if last[k] is not None:
+            v[empty] = last[k][empty]
+    return found
 
 
 def _data(call, names, lo, hi):
@@ -518,9 +564,11 @@ class _Call:
         self.start = {k: a[k] for k in STATES if k in a}
 
     def of(self, lo, hi):
-        """Return what a sweep over steps lo to hi takes beside arrays."""
-        masks = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
-        return self.sizes, hi - lo, self.B, self.dtype, *masks, self.ws
+        """Return what a sweep over steps lo to hi takes beside arrays, without masks that change nothing there."""
+        active, reset = _cut(self.active, lo, hi), _cut(self.reset, lo, hi)
+        active = None if active is None or active.all() else active
+        reset = None if reset is None or not reset.any() else reset
+        return self.sizes, hi - lo, self.B, self.dtype, active, reset, self.ws
 
 
 ERRORS = {"divide": "divide by zero", "over": "overflow", "invalid": "invalid value"}
@@ -597,6 +645,131 @@ def _sigmoid_rest(e):
     return e / (1 + e)
 
 
+class _Rows:
+    """Where the samples of a ragged batch lie. Of all steps and samples, and of all places in rows, in a row each: `used` are those
+    of the batch that are any, `places` where they lie; `sources` tells what lies at each place. `begun` and `ended` are the rows
+    that turn at a step: which sample begins and where it is continued from, and which one ends and whether it goes on elsewhere."""
+
+    def __init__(self, active):
+        lengths = active.sum(0)
+        self.shape, self.T = active.shape, int(lengths.max())
+        self.end = np.cumsum(lengths)
+        self.begin = self.end - lengths
+        self.border = (self.end - 1) // self.T * self.T  # where the row begins in which a sample ends
+        self.over = np.where(
+            self.border > self.begin, self.end - self.border, 0
+        )  # its steps there, where it begins in another
+        whole = int(self.end[-1])
+        self.rows = -(-whole // self.T)
+        self.left = whole - (self.rows - 1) * self.T  # steps of the last row
+        step, sample = active.nonzero()
+        self.used, self.places = step * self.shape[1] + sample, self.place(step, sample)
+        self.sources = np.zeros((self.T, self.rows), np.intp)
+        self.sources.reshape(self.T * self.rows)[self.places] = self.used
+        self.sources[self.left :, -1] = self.sources[self.left - 1, -1]
+        self.first, self.last = self.sources[0] % self.shape[1], self.sources[-1] % self.shape[1]  # samples
+        self.begun = {}
+        self.ended = {}
+        for b, (begin, end, over) in enumerate(zip(self.begin.tolist(), self.end.tolist(), self.over.tolist())):
+            row, t = divmod(begin, self.T)
+            if t and end > begin:
+                self.begun.setdefault(t, []).append((row, b, (over, row + 1) if over else None))
+            row, t = divmod(end, self.T)
+            if t and end > begin:
+                self.ended.setdefault(t, []).append((row, b, over > 0))
+
+    def place(self, step, sample):
+        """Return the places where steps of samples lie."""
+        over = self.over[sample]
+        at = np.where(step < over, self.border[sample] + step, self.begin[sample] + step - over)
+        return at % self.T * self.rows + at // self.T
+
+    def enter(self, t, states):
+        """Write the states before step t."""
+        for initial, after, before in states:
+            before[t] = after[t]
+            if t in self.begun:
+                for row, b, source in self.begun[t]:
+                    before[t, row] = initial[b] if source is None else after[source]
+            if t >= self.left:
+                before[t, -1] = before[t - 1, -1]
+
+    def laid(self, x):
+        """Return data of steps and samples in rows."""
+        return _flat(x)[self.sources]
+
+    def sent(self, x):
+        """Return cotangents of steps and samples in rows, zero behind the end of the last one."""
+        found = self.laid(x)
+        found[self.left :, -1] = 0
+        return found
+
+    def behind(self, last):
+        """Return the adjoints behind the rows: those behind the samples at their end."""
+        found = last[self.last]
+        if self.left < self.T:
+            found[-1] = 0
+        return found
+
+    def taken(self, x):
+        """Return values in rows by steps and samples, zero behind the end of each."""
+        found = np.zeros((*self.shape, *x.shape[2:]), x.dtype)
+        _flat(found)[self.used] = _flat(x)[self.places]
+        return found
+
+    def stopped(self, values, initial):
+        """Return values in rows by steps and samples, behind the end of each those at its end; of a sample without a step initial ones,
+        or, where there are none, others that are there."""
+        lengths = self.end - self.begin
+        empty = (lengths == 0).nonzero()[0]
+        steps = np.minimum(np.arange(self.shape[0])[:, None], np.maximum(lengths - 1, 0))
+        at = self.place(steps, np.arange(len(lengths)))
+        at[:, empty] = 0
+        values = {k: _flat(v)[at] for k, v in values.items()}
+        for k in initial:
+            values[k][:, empty] = initial[k][empty]
+        return values
+
+
+def _flat(x):
+    """Return an array whose first two axes are one."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+class _RowsBack:
+    """Rows on the way back: the adjoints behind the end of each sample, and those before the first of its steps so far."""
+
+    def __init__(self, rows, last, first):
+        self.rows, self.last, self.first = rows, last, first
+
+    def leaving(self, t, adjoints):
+        """Behind step t take the adjoints of samples that begin there, and put those in their place that end before."""
+        if t not in self.rows.ended:
+            return
+        for k, d, first in zip(STATES, adjoints, self.first):
+            for row, b, _ in self.rows.begun.get(t, ()):
+                first[b] = d[row]
+            for row, b, goes_on in self.rows.ended[t]:
+                d[row] = first[b] if goes_on else 0 if self.last[k] is None else self.last[k][b]
+
+
+def _enter(t, states, active, reset):
+    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
+    if isinstance(reset, _Rows):
+        reset.enter(t, states)
+        return
+    for initial, after, before in states:
+        before[t] = _entering(t, initial, after, before, active, reset)
+
+
+def _leave(t, adjoints, waiting, resets, active, reset):
+    """Put the adjoints of other samples back behind a step; where a state was reset, its adjoint goes to the initial one."""
+    if isinstance(reset, _RowsBack):
+        reset.leaving(t, adjoints)
+    else:
+        _left(t, adjoints, waiting, resets, active, reset)
+
+
 def _where(mask, a, b):
     """Choose between a and b by a mask that may lack their last axes."""
     return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(a) - mask.ndim)), a, b)
@@ -631,12 +804,6 @@ def _entering(t, initial, after, before, active, reset):
     if active is None:
         return x
     return _where(active[t], x, before[t - 1]) if t else x[_present(active.sum(0))]
-
-
-def _enter(t, states, active, reset):
-    """Write the states before step t; of each: the initial one, those after each step from that on, those before."""
-    for initial, after, before in states:
-        before[t] = _entering(t, initial, after, before, active, reset)
 
 
 def _buffers(start, T, masked):
@@ -678,7 +845,7 @@ def _wait(active, adjoints, waiting):
         d[...] = _kept(active, d)
 
 
-def _leave(t, adjoints, waiting, resets, active, reset):
+def _left(t, adjoints, waiting, resets, active, reset):
     """Put those adjoints back behind a step; where a state was reset, its adjoint goes to the initial one."""
     if active is not None:
         for d, aside in zip(adjoints, waiting):
@@ -692,7 +859,8 @@ def _leave(t, adjoints, waiting, resets, active, reset):
 def _watch(flow, t, adjoints):
     """Note the norms of the adjoints of the states after step t."""
     for k, d in zip(STATES, adjoints):
-        flow[k][t] = _norm(d)
+        # of rows, where samples lie one behind another, for each row
+        flow[k][t] = _norm(d) if flow[k].ndim == 1 else np.ldexp(*_norms([d]))
 
 
 def _reals(rows):
@@ -947,20 +1115,21 @@ def _fill(arrays, shapes, B, dtype):
 
 
 def _masks(lengths, reset, T, B):
-    """Return who is active and who is reset at each step, (T, B) bool each, or None."""
+    """Return who is active and who is reset at each step, (T, B) bool each, or None: all and nobody."""
     active = None
     if lengths is not None:
         lengths = np.atleast_1d(_plain("lengths", lengths))
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) != (B,) else ""
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
-        active = np.arange(T)[:, None] < lengths
+        active = np.arange(T)[:, None] < lengths if (lengths < T).any() else None
     if reset is not None:
         reset = _plain("reset", reset)
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
             raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}")
         reset = reset if active is None else reset & active
+        reset = reset if reset.any() else None
     return active, reset
 
 
