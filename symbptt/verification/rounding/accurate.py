@@ -37,6 +37,7 @@ CHANGED = 1e-9
 """The part of a block by which it changes where a form decides, at least: of less, rounding may explain more."""
 MOST = 500
 """Pairs of arrays, with signs and cotangents, that are tried for the forms which no single array drives."""
+ROUNDING, FORMULA = "rounding", "formula"
 CALL = "_sharpened("
 """How the line of a form begins."""
 
@@ -75,10 +76,10 @@ class _Switch:
 
 
 def driven(
-    kernel: Kernel, seed: int, asked: Asked, is_wrong: Callable[[Kernel, Point, Arrays], bool]
+    kernel: Kernel, seed: int, asked: Asked, judged: Callable[[Kernel, Point, Arrays], str]
 ) -> tuple[tuple[Driven, ...], tuple[str, ...]]:
-    """Return arguments at which the forms of a module decide, and the names of those for which none are found; `is_wrong` judges the
-    module without a form."""
+    """Return arguments at which the forms of a module decide, and the names of those for which none are found; `judged` tells what
+    a module is wrong by, ROUNDING or FORMULA, or nothing."""
     # Forms are those that symbptt writes, whatever text the kernel has: one that an edit has dropped is looked for too.
     own = compiled(kernel.target, Shared(), truncation=kernel.truncation, memory=kernel.memory)
     switch = _Switch(own.source)
@@ -91,11 +92,13 @@ def driven(
         decided = [
             line
             for line in _that_change(own, switch, left, near, sent)
-            if _without(switch, line, partial(is_wrong, own, near, sent))
+            if _without(switch, line, partial(judged, own, near, sent))
         ]
+        # Where all forms together lose digits, these are lost elsewhere: that is no place to look at one form.
+        if not decided or _without(switch, 0, partial(judged, own, near, sent)) == ROUNDING:
+            continue
         left.difference_update(decided)
-        if decided:
-            found.append(Driven(tuple(_name(own.source, line) for line in decided), moved, near, sent))
+        found.append(Driven(tuple(_name(own.source, line) for line in decided), moved, near, sent))
         if not left:
             break
     return tuple(found), tuple(_name(own.source, line) for line in sorted(left))

@@ -27,7 +27,7 @@ from symbptt.verification import oracle
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
-from symbptt.verification.rounding.accurate import driven
+from symbptt.verification.rounding.accurate import FORMULA, ROUNDING, driven
 from symbptt.verification.rounding.arrays import values_of
 from symbptt.verification.rounding.exact import Tape, fifty_digits
 from symbptt.verification.rounding.gradients import Group, exact_arrays, exact_point, gradients_of
@@ -93,18 +93,19 @@ def rounding_of(
     if SATURATED not in regimes:
         return Rounding(tuple(lines))
     with np.errstate(all="ignore"):
-        found, idle = driven(kernel, seed, asked, partial(_is_wrong, seed=seed))
+        found, idle = driven(kernel, seed, asked, partial(_judged, seed=seed))
     for one in found:
         lines += _measured(kernel, one.near, partial(dict, one.sent), (FORMS, one.moved), seed)
     return Rounding(tuple(lines), tuple(name for one in found for name in one.names), idle)
 
 
-def _is_wrong(kernel: Kernel, near: Point, sent: Arrays, seed: int) -> bool:
-    """Answer whether a kernel that lacks a form is judged to be wrong at some arguments."""
-    # One type is enough, and mostly it is the first.
-    return any(
-        line.wrong for kind in TYPES for line in _measured(kernel, near, partial(dict, sent), ("", ""), seed, (kind,))
-    )
+def _judged(kernel: Kernel, near: Point, sent: Arrays, seed: int) -> str:
+    """Return what a kernel is wrong by at some arguments, its formulas or rounding; nothing where it is right."""
+    for kind in TYPES:  # one type is enough, and mostly it is the first
+        (line,) = _measured(kernel, near, partial(dict, sent), ("", ""), seed, (kind,))
+        if line.wrong:
+            return FORMULA if any(b.formula > b.allowed for b in line.blocks if not b.passed) else ROUNDING
+    return ""
 
 
 def _affordable(kernel: Kernel, steps: int, seed: int, asked: Asked) -> Size:
