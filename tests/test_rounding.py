@@ -313,6 +313,14 @@ def test_each_accurate_form_that_is_dropped_is_caught(target: Any, options: dict
     assert len(lines) == len(whole.forms) and f"{len(lines)} of {len(lines)} measured" in str(whole)
 
 
+def test_an_accurate_form_of_another_argument_is_caught() -> None:
+    """The planted mistake: a form that takes what tanh(c) leaves of one from another number."""
+    kernel, argument = sb.compile(squashed), "lambda: c["
+    saturated = tuple(regime for regime in REGIMES if regime.name == "saturated")
+    found = rounding_of(changed(kernel, (argument, "lambda: 0.9 * c[")), steps=1, regimes=saturated)
+    assert found.wrong and {line.regime for line in found.lines if line.wrong} == {measure.FORMS}, str(found)
+
+
 def test_forms_that_decide_nowhere_are_named() -> None:
     @sb.cell
     def hidden(x: Input["n"], h: State["n"], b: Param["n"]):
