@@ -61,10 +61,18 @@ def reshape(x: Any, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
 def _in_shape(x: Array, shape: shapes.Shape) -> Array:
     """Return a view in another shape."""
     g, own = x.graph, x.graph.shape(x.id)
-    found = built(g, build.reshape, x.id, shape)
+    try:
+        found = Array(g, build.reshape(g, x.id, shape))
+    except ShapeError as error:
+        cure = "check the shapes: the number of elements stays; a size that is a product is annotated as one, "
+        raise cell_error(str(error), f'{cure}Param["{_product(shape)}"]', ShapeError) from None
     found.part = Part(x, lambda id: build.reshape(g, id, shape), lambda _, new: build.reshape(g, new, own))
     found.limit = x.limit
     return found
+
+
+def _product(shape: shapes.Shape) -> str:
+    return "*".join(f"({text})" if set(text) & set("+-") else text for text in map(shapes.size_text, shape)) or "1"
 
 
 def ravel(x: Any) -> Any:
