@@ -48,7 +48,7 @@ def by_hand(cell: Any, params: Arrays, inputs: Arrays, state: Arrays, B: int, T:
     for t in range(T):
         results = []
         for b in range(B):
-            made = cell.function(**params, **{k: v[t, b] for k, v in inputs.items()}, **current[b])
+            made = cell(**params, **{k: v[t, b] for k, v in inputs.items()}, **current[b])
             made = made if isinstance(made, dict) else {next(iter(state)): made}
             current[b] = {k: made[k] for k in state}
             results.append(made)
@@ -242,8 +242,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a variance": (lambda z: z * np.var(z), "a variance of complex numbers"),
     "softmax": (lambda z: sb.softmax(z), "np.abs"),
     "a solve": (lambda z: np.linalg.solve(np.outer(z, z), z), "a function of complex matrices"),
-    "an inner gradient": (lambda z: sb.grad(lambda v: np.sum(np.abs(v)))(z), "real numbers, got complex numbers"),
-    "a loop": (lambda z: sb.repeat(lambda v: v * 0.5, z, 3), "a repetition with complex numbers"),
+    "rounds of two kinds": (
+        lambda z: sb.repeat(lambda v: np.abs(v), z, 3),
+        "makes real numbers of z, which is complex",
+    ),
+    "a fixed point": (lambda z: sb.fixed_point(lambda v: v * 0.5 + z, z), "a fixed point of complex numbers"),
     "a condition": (lambda z: np.where(z, z, 0), "a complex number as a condition"),
     "a sort": (lambda z: np.sort(z), "complex"),
     "a floor": (lambda z: np.floor(z), "floor of complex numbers"),

@@ -38,7 +38,8 @@ def write_loop(s: Lowering, values: Sequence[tuple[Node, View]]) -> None:
         if i not in kept:
             # Nothing outside reads it, but the rounds do.
             rows = (size(loop.count + 1), *own.shape(i))
-            kept[i] = room(s, "s", lead, rows, by_round=True)
+            kind = "complex" if own.is_complex(i) else "float"
+            kept[i] = room(s, "s", lead, rows, by_round=True, dtype=kind)
     start = loop.count if loop.reverse else 0
     for i in range(loop.carried):
         s.builder.copy(point(kept[i], len(lead), start), operand(s, first.args[i]), tuple(n.id for n, _ in values))
@@ -123,7 +124,7 @@ def write_body(s: Lowering, places: Mapping[int, Sequence[View]], lead: int) -> 
             emit(s, id, places[id][0])
             s.stored[id] = Stored(places[id][0], "none")
         elif _has_place(s, node, len(readers[id])):
-            out = room(s, s.graph.names.get(id, "s"), s.lead(id), node.shape)
+            out = room(s, s.graph.names.get(id, "s"), s.lead(id), node.shape, dtype=s.type_of(id))
             emit(s, id, out)
             s.stored[id] = Stored(out, "none")
     for id, views in places.items():

@@ -352,6 +352,7 @@ class Recording(Graph):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Any] = {}
+        self.has_complex = ARE_NUMBERS.get()
         self._leaf_of: dict[int, tuple[Any, int]] = {}
 
     def leaf_of(self, value: Any, role: str = "given") -> int:
@@ -360,10 +361,16 @@ class Recording(Graph):
         if id(value) not in self._leaf_of:
             name = f"given {len(self.given)}"
             self.given[name] = value
-            self._leaf_of[id(value)] = value, build.leaf(self, role, name, np.shape(value))
+            self._leaf_of[id(value)] = value, build.leaf(self, role, name, np.shape(value), self.is_of_numbers(value))
         return self._leaf_of[id(value)][1]
 
+    def is_of_numbers(self, value: Any) -> bool:
+        """Answer whether an array has complex numbers of the user's, no real ones with a tangent in the imaginary part."""
+        return self.has_complex and np.iscomplexobj(value)
 
+
+ARE_NUMBERS: ContextVar[bool] = ContextVar("are_numbers", default=False)
+"""Whether complex arrays are numbers of a cell that has complex arguments, while it is called on arrays."""
 TRACED: ContextVar[Graph | None] = ContextVar("traced", default=None)
 """The graph in which a function of the user's is traced, while it is."""
 

@@ -28,7 +28,7 @@ from symbptt.ir.rounds import as_loops, with_closed_bodies, written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.ir.step import Argument, Step
-from symbptt.language.array import TRACED, Array, apply, as_array, graph_of
+from symbptt.language.array import ARE_NUMBERS, TRACED, Array, apply, as_array, graph_of
 from symbptt.language.folding import folded
 from symbptt.language.functions import NUMPY_FUNCTIONS
 from symbptt.language.groups import NOTHING, Group, group_of, grouped
@@ -62,11 +62,15 @@ class Cell:
         self.groups, self.options = groups_of(function), options_of(function, self.consts)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if not self.consts:
+        if self.consts:
+            # Arguments given in the call go before constants set by `with_consts`; those of a group come with it.
+            given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+            args, kwargs = (), {**{k: v for k, v in self.consts.items() if "." not in k}, **given}
+        token = ARE_NUMBERS.set(any(a.complex for a in self.arguments))
+        try:
             return self.function(*args, **kwargs)
-        # Arguments given in the call go before constants set by `with_consts`; those of a group come with it.
-        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
-        return self.function(**{**{k: v for k, v in self.consts.items() if "." not in k}, **given})
+        finally:
+            ARE_NUMBERS.reset(token)
 
     def called(self, values: Mapping[str, Any]) -> Any:
         """Return what the function returns of its arguments by name, each field of a group by its own; what a state begins with is none."""
@@ -552,19 +556,19 @@ def check_gathers(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> N
             )
 
 
-COMPLEX_CURES = {
-    "algebra": "of whole matrices functions are known of real ones: [[A.real, -A.imag], [A.imag, A.real]] is A as a real matrix",
-    "repeat": "write the rounds as a loop of Python: for _ in range(times)",
-}
-"""Families of which no rule for complex numbers is proved, and what to write instead."""
-
-
 def check_complex(cell: Any, graph: Graph) -> None:
     """Raises: CellError where a value is made of complex numbers by what no rule is proved of."""
     for node in graph:
-        if node.family in COMPLEX_CURES and any(map(graph.is_complex, (node.id, *node.args))):
-            what = "a function of complex matrices" if node.family == "algebra" else "a repetition with complex numbers"
-            raise CellError(f"{what}{_place_of_value(graph, node.id, cell)}\n  {COMPLEX_CURES[node.family]}")
+        refused = (
+            ("a function of complex matrices",
+             "of whole matrices functions are known of real ones: [[A.real, -A.imag], [A.imag, A.real]] is A as a real matrix")
+            if node.family == "algebra"
+            else ("a fixed point of complex numbers", "write so many rounds, sb.repeat(step, z, 50), or let z.real and z.imag settle")
+            if isinstance(node.attrs, Settling)
+            else None
+        )  # fmt: skip
+        if refused and any(map(graph.is_complex, (node.id, *node.args))):
+            raise CellError(f"{refused[0]}{_place_of_value(graph, node.id, cell)}\n  {refused[1]}")
 
 
 def checked_needs(cell: Any, graph: Graph, arguments: tuple[Argument, ...]) -> tuple[Need, ...]:

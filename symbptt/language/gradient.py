@@ -24,7 +24,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.autodiff.scalar_gradient import gradient_of
-from symbptt.errors import ArgumentError, ShapeError
+from symbptt.errors import ArgumentError, CellError, ShapeError
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, Slope, placeholder
@@ -128,11 +128,12 @@ def _of_call(
     numbers = _in_range(what, argnums, args)
     parts = [_Part(n, path, x) for n in dict.fromkeys(numbers) for path, x in _leaves(what, args[n])]
     graph = graph_of(*(part.value for part in parts)) or TRACED.get()
-    value, gradients = (
-        _on_numbers(what, function, parts, args, kwargs)
-        if graph is None
-        else _in_graph(what, graph, function, parts, args, kwargs)
-    )
+    if any(_is_pair(part.value) for part in parts):
+        value, gradients = _on_pairs(what, function, parts, args, kwargs)
+    elif graph is None:
+        value, gradients = _on_numbers(what, function, parts, args, kwargs)
+    else:
+        value, gradients = _in_graph(what, graph, function, parts, args, kwargs)
     found = {(part.number, part.path): x for part, x in zip(parts, gradients, strict=True)}
     whole = {n: _filled(args[n], partial(_found, found, n)) for n in dict.fromkeys(numbers)}
     return value, tuple(whole[n] for n in numbers) if isinstance(argnums, tuple) else whole[numbers[0]]
@@ -159,7 +160,7 @@ def _in_range(what: str, argnums: int | tuple[int, ...], args: tuple[Any, ...]) 
 def _leaves(what: str, value: Any, path: Path = ()) -> list[tuple[Path, Any]]:
     """Return the arrays in an argument.
 
-    Raises: CellError for what is no array of real numbers.
+    Raises: CellError for what is no array of real or complex numbers.
     """
     if isinstance(value, dict):
         return [leaf for key, x in value.items() for leaf in _leaves(what, x, (*path, key))]
@@ -168,7 +169,7 @@ def _leaves(what: str, value: Any, path: Path = ()) -> list[tuple[Path, Any]]:
     kind_of_it = _what_it_is(value)
     if kind_of_it:
         raise cell_error(
-            f"sb.{what} differentiates by arrays of real numbers, got {kind_of_it}",
+            f"sb.{what} differentiates by arrays of real or complex numbers, got {kind_of_it}",
             "give it an array of the cell, or tuples, lists and dicts of arrays; what stays constant, the function may close over",
         )
     return [(path, value)]
@@ -179,9 +180,8 @@ def _what_it_is(value: Any) -> str:
     if isinstance(value, Dim):
         return f"the size {value!r}"
     if isinstance(value, Array):
-        other = "complex numbers" if kind(value) == COMPLEX else "integers or truth values"
-        return "" if kind(value) == REAL else f"{other}: {value!r}"
-    if own_functions(value) is not None:
+        return "" if kind(value) >= REAL else f"integers or truth values: {value!r}"
+    if own_functions(value) is not None or _is_pair(value):
         return ""
     array = np.asarray(value) if isinstance(value, int | float | complex | np.ndarray | np.generic) else None
     if array is None:
@@ -211,12 +211,6 @@ def _called(
         return function(*given, **kwargs)
 
 
-_NO_REAL = (
-    ("an integer or a truth value", "a count has no derivative: return a smooth function of the argument"),
-    ("a complex number", "return its .real, or np.abs of it"),
-)
-
-
 def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -> Array:
     """Return the value of a function as an array of the graph.
 
@@ -237,16 +231,19 @@ def _scalar(what: str, graph: Graph, function: Callable[..., Any], value: Any) -
             ShapeError,
         )
     if kind(found) == COMPLEX:
-        raise cell_error(
-            f"sb.{what} takes a function whose value is a real number, {name} returns a complex one{_at(function)}",
-            "return its .real, or np.abs",
-        )
+        raise _complex_value(what, function)
     if kind(found) != REAL:
         raise cell_error(
             f"sb.{what} takes a function whose value is a real number, {name} returns an integer or a truth value{_at(function)}",
             "a count has no derivative: return a smooth function of the argument",
         )
     return found
+
+
+def _complex_value(what: str, function: Any) -> CellError:
+    name = getattr(function, "__name__", "the function")
+    said = f"sb.{what} takes a function whose value is a real number, {name} returns a complex one{_at(function)}"
+    return cell_error(said, "return its .real, or np.abs")
 
 
 def _at(function: Any) -> str:
@@ -262,7 +259,10 @@ def _in_graph(
 ) -> tuple[Array, list[Array]]:  # fmt: skip
     """Return the value and the gradients as arrays of the graph."""
     given = [as_array(graph, part.value) for part in parts]
-    leaves = [build.leaf(graph, "variable", f"variable {len(graph)}", graph.shape(x.id)) for x in given]
+    leaves = [
+        build.leaf(graph, "variable", f"variable {len(graph)}", graph.shape(x.id), graph.is_complex(x.id))
+        for x in given
+    ]
     value = _scalar(what, graph, function, _called(what, graph, function, parts, leaves, args, kwargs))
     onto = dict(zip(leaves, (x.id for x in given), strict=True))
     done = Derived.of(graph, value.id, leaves)
@@ -379,6 +379,38 @@ def _whole(number: sp.Expr) -> sp.Expr:
     return sp.Integer(int(number)) if number.is_Float and float(number).is_integer() else number
 
 
+# On pairs of real numbers, as complex ones are written where they are checked.
+
+
+def _is_pair(value: Any) -> bool:
+    return hasattr(value, "elementwise_of_pairs")
+
+
+def _on_pairs(
+    what: str, function: Callable[..., Any], parts: Sequence[_Part], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, list[Any]]:  # fmt: skip
+    """Return the value and the gradients as pairs: those by the real and by the imaginary part are the parts of one, by the
+    definition of the cotangent of a complex number."""
+    kind_of_pair = next(type(part.value) for part in parts if _is_pair(part.value))
+    whole = [part.value if _is_pair(part.value) else kind_of_pair(part.value) for part in parts]
+    flat = [x for pair in whole for x in (pair.re, pair.im) if x is not None]
+
+    def of_parts(*given: Any) -> Any:
+        left = iter(given)
+        pairs = [kind_of_pair(*(next(left) for x in (pair.re, pair.im) if x is not None)) for pair in whole]
+        found = _moved_value(function, parts, args, kwargs, pairs)
+        if not _is_pair(found):
+            return found
+        if found.im is not None:
+            raise _complex_value(what, function)
+        return found.re
+
+    value, gradients = _of_call(what, of_parts, tuple(range(len(flat))), tuple(flat), {})
+    slopes = iter(gradients)
+    found = [kind_of_pair(*(next(slopes) for x in (pair.re, pair.im) if x is not None)) for pair in whole]
+    return kind_of_pair(value), found
+
+
 SAME = ("reshape", "expand", "transpose")
 """Views of one number repeated that are such themselves."""
 
@@ -467,7 +499,9 @@ def _traced_anew(
     kwargs: dict[str, Any],
 ) -> tuple[_Traced, dict[str, Any]]:  # fmt: skip
     graph = Recording()
-    leaves = [build.leaf(graph, "variable", f"variable {i}", np.shape(x)) for i, x in enumerate(given)]
+    leaves = [
+        build.leaf(graph, "variable", f"variable {i}", np.shape(x), graph.is_of_numbers(x)) for i, x in enumerate(given)
+    ]
     token = TRACED.set(graph)
     try:
         with held_names(function, lambda x: as_array(graph, x) if x.dtype.kind in "fcO" else x):

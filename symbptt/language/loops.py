@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from symbptt import ops
 from symbptt.errors import ShapeError, counted
 from symbptt.ir import build
 from symbptt.ir import shape as shapes
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Repeat, Settling
+from symbptt.ir.node import Repeat, Settling, placeholder
 from symbptt.ir.rounds import GRADIENT_CURE, NO_GRADIENT
 from symbptt.language.array import Array, Recording, as_array, body_of, graph_of
 from symbptt.language.number_kinds import TRUTH, kind_of
@@ -42,6 +43,8 @@ def repeat(step: Callable[..., Any], z: Any, times: Any) -> Any:
     graph = graph_of(z)
     if count == 0:
         return z
+    if graph is None and _are_symbolic_pairs(z):
+        return _of_pairs(step, z, times, takes_number)
     if graph is None:
         # Plain numbers may meet values of a cell in the body: one round tells.
         first = step(z, 0) if takes_number else step(z)
@@ -53,6 +56,45 @@ def repeat(step: Callable[..., Any], z: Any, times: Any) -> Any:
         return _plainly(step, step(z, 0) if takes_number else step(z), count, takes_number)
     found = _Body(step, takes_number, several, graph, count).traced(tuple(z) if several else (z,))
     return found if several else found[0]
+
+
+def _are_symbolic_pairs(z: Any) -> bool:
+    parts = z if isinstance(z, tuple) else (z,)
+    return any(hasattr(x, "elementwise_of_pairs") and graph_of(x.re) is not None for x in parts)
+
+
+def _of_pairs(step: Callable[..., Any], z: Any, times: Any, takes_number: bool) -> Any:
+    """Return the rounds of complex numbers that are pairs of symbolic arrays, as rounds of these arrays."""
+    several = isinstance(z, tuple)
+    starts = z if several else (z,)
+    pair = type(next(x for x in starts if hasattr(x, "elementwise_of_pairs")))
+
+    def once(parts: Sequence[Any], k: Any) -> list[Any]:
+        given = tuple(parts) if several else parts[0]
+        new = step(given, k) if takes_number else step(given)
+        return [x if isinstance(x, pair) else pair(x) for x in (new if several else (new,))]
+
+    # What begins as a real number may become a complex one in the first round, and stays one.
+    are_complex = [
+        getattr(x, "im", None) is not None or y.im is not None for x, y in zip(starts, once(starts, 0), strict=True)
+    ]
+
+    def flat(parts: Sequence[Any]) -> tuple[Any, ...]:
+        found = []
+        for x, is_complex in zip(parts, are_complex, strict=True):
+            re, im = (x.re, x.im) if isinstance(x, pair) else (x, None)
+            found += [re, np.zeros_like(re) * 1.0 if im is None else im] if is_complex else [re]
+        return tuple(found)
+
+    def whole(given: Sequence[Any]) -> list[Any]:
+        left = iter(given)
+        return [pair(next(left), next(left)) if is_complex else pair(next(left)) for is_complex in are_complex]
+
+    def flat_step(given: Any, k: Any) -> Any:
+        return flat(once(whole(given), k))
+
+    found = whole(repeat(flat_step, flat(starts), times))
+    return tuple(found) if several else found[0]
 
 
 FIXED = "write sb.fixed_point(lambda z: np.tanh(U @ z + x), h, tolerance=1e-10, most=500)"
@@ -195,7 +237,7 @@ class _Body:
         leaves, number, following = self._once(starts)
         wider = [self._wider(start, new) for start, new in zip(starts, following, strict=True)]
         if wider != starts:
-            # A start that NumPy would broadcast, such as 0.0, has the shape of what the body makes of it.
+            # A start that NumPy would broadcast, such as 0.0, has the shape of what the body makes of it, and its kind.
             starts = wider
             leaves, number, following = self._once(starts)
         for i, (leaf, new) in enumerate(zip(leaves, following, strict=True)):
@@ -251,6 +293,8 @@ class _Body:
 
     def _wider(self, start: int, new: int) -> int:
         mine, other = self.graph.shape(start), self.graph.shape(new)
+        if self.graph.is_complex(new) and not self.graph.is_complex(start):
+            start = build.map_(self.graph, ops.as_complex(placeholder(0)), (start,))
         if mine == other:
             return start
         try:
@@ -267,6 +311,11 @@ class _Body:
                 f"the body of {self.name} makes {shapes.show(g.shape(new))} of {which}, of shape {shapes.show(g.shape(leaf))}",
                 "what goes from round to round keeps its shape",
                 ShapeError,
+            )
+        if g.is_complex(leaf) and not g.is_complex(new):
+            raise cell_error(
+                f"the body of {self.name} makes real numbers of {which}, which is complex",
+                "what goes from round to round is of one kind: return it + 0j, or begin with real numbers",
             )
         if kind_of(g, new) == TRUTH:
             raise cell_error(

@@ -32,7 +32,7 @@ class PairedKernel(Kernel):
     @cached_property
     def _ranks(self) -> dict[str, int]:
         """The number of axes of each complex value of one sample and step."""
-        step = self.cell.step
+        step = self.cell.looped
         outputs = {k: len(step.graph.shape(id)) for k, id in step.outputs.items()}
         return {k: n - 1 for k, n in ({a.name: len(a.shape) for a in self.target.arguments} | outputs).items()}
 

@@ -85,7 +85,7 @@ class _Pass:
             assert isinstance(operand, View)
             return operand
         read = list(dict.fromkeys(indices(tree)))
-        out = self.made.like(s.out)
+        out = self.made.like(s.out, dtype=s.out.buffer.dtype)
         args: tuple[Operand, ...] = tuple(s.args[i] for i in read)
         found.append(Map(out, replaced(tree, lambda i: Ref(read.index(i))), args))
         return out

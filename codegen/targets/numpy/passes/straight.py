@@ -102,7 +102,7 @@ class _Around:
                 best, count, chosen = fresh, _cost(call_of(fresh)), some
         if not chosen:
             return [s, s]
-        new = {side: self.made.like(getattr(best, side)) for side in chosen}
+        new = {side: self.made.like(getattr(best, side), dtype=getattr(s, side).buffer.dtype) for side in chosen}
         product = _with(s, new)
         copies: list[Statement] = [Map(new[side], Ref(0), (getattr(s, side),)) for side in chosen if side != "out"]
         if "out" not in chosen:
@@ -133,7 +133,7 @@ class _Around:
         if source not in self.known:
             name = unique(f"{view.buffer.name}T", self.made.taken)
             self.made.taken.add(name)
-            buffer = Buffer(name, source.shape, "temporary")
+            buffer = Buffer(name, source.shape, "temporary", source.buffer.dtype)
             self.made.new.append(buffer)
             self.known[source] = whole(buffer)
             self.before.append(Map(whole(buffer), Ref(0), (source,)))
@@ -156,7 +156,7 @@ def _with(s: Contract, new: Mapping[str, View]) -> Contract:
 
 def _contiguous(view: View) -> View:
     """Return a view as a copy of it would lie."""
-    buffer = Buffer("copy", view.shape, "temporary")
+    buffer = Buffer("copy", view.shape, "temporary", view.buffer.dtype)
     return whole(buffer)
 
 
