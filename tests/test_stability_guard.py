@@ -128,3 +128,16 @@ def test_rate_of_one_says_that_no_gradient_grows() -> None:
 
     W = np.array([[0.6, -0.8], [0.8, 0.6]])
     assert "no gradient grows (η = 1 in the 2-norm)" in " ".join(sb.analyze(turn, {"W": W}).text().split())
+
+
+@sb.cell
+def squared(x: sb.Input["n"], h: sb.State["n"], g: sb.State, a: sb.Param["n"]):
+    """A product of two numbers without axes, one of them a sum of products, as an energy e @ e times a rate is."""
+    e = x - a * np.tanh(h)
+    return 0.5 * np.tanh(a * h), 0.1 * np.tanh(np.einsum(",->", e @ e, g))
+
+
+def test_products_of_numbers_without_axes_are_analysed() -> None:
+    """Theorems hold in the run; a bound of the factor of such a product raised TypeError."""
+    x = np.random.default_rng(0).standard_normal((12, 1, 2))
+    assert sb.analyze(squared, squared.init({"n": 2}), {"x": x}).spectrum.exponents[0] < 0

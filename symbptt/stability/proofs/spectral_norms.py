@@ -247,9 +247,9 @@ class _Factor:
         m = np.transpose(m, [self.theirs.index(x) for x in (*batch, *rows, *columns)])
         left = _kept(self.left, self.out, [*batch, *rows])
         right = _kept(right, self.mine, [*batch, *columns])
-        m = _times(m, left.reshape(*left.shape, *(1,) * len(columns)))
+        m = _times(m, left.reshape((*left.shape, *(1,) * len(columns))))
         lead = right.shape[: len(batch)]
-        m = _times(m, right.reshape(*lead, *(1,) * len(rows), *right.shape[len(batch) :]))
+        m = _times(m, right.reshape((*lead, *(1,) * len(rows), *right.shape[len(batch) :])))
         if not np.isfinite(m).all():
             return np.inf
         shape = m.shape[: len(batch)], m.shape[len(batch) : len(batch) + len(rows)], m.shape[len(batch) + len(rows) :]
