@@ -127,3 +127,16 @@ def test_a_wrong_module_passes_none() -> None:
 def test_names_of_numpy_are_put_back() -> None:
     wrong_of(sb.compile(shifted))
     assert shifted.function.__globals__["np"] is np and type(np.zeros(2)) is np.ndarray
+
+
+@sb.cell
+def spread_by_full(x: sb.Input["n"], h: sb.State["n"], a: sb.Param["n"]):
+    """A value of the cell in all places of a new array."""
+    return np.tanh(np.full(h.shape, (a * h).sum()) + x)
+
+
+@pytest.mark.proof
+@pytest.mark.long
+def test_an_array_full_of_a_value_carries_its_digits() -> None:
+    """The measure of rounding called the right module wrong: np.full dropped what its numbers carry."""
+    assert sb.verify(spread_by_full).passed
