@@ -412,7 +412,7 @@ def momentum_rnn(x: Input["m"], h: State["n"], v: State["n"], s: State["n"], W: 
 
 
 @sb.cell
-def conv_lstm(x: Input["c 6"], h: State["f 6"], c: State["f 6"], W: Param["4 f c 3"], U: Param["4 f f 3"], peep: Param["3 f 6"],
+def line_lstm(x: Input["c 6"], h: State["f 6"], c: State["f 6"], W: Param["4 f c 3"], U: Param["4 f f 3"], peep: Param["3 f 6"],
               b: Param["4 f"]):  # fmt: skip
     """A convolutional LSTM over a line of six places: Shi and others 2015, arXiv:1506.04214, equation 3."""
 

@@ -235,23 +235,6 @@ def mamba_block(x: Input["m"], past: State["3 d"], h: State["d s"], Wi: Param["2
     return {"past": window[1:, :], "h": h, "y": (h @ (Wc @ u) + D * u) * sb.silu(z)}
 
 
-@sb.cell
-def s5(x: Input["m"], re: State["p"], im: State["p"], log_rate: Param["p"], freq: Param["p"], Br: Param["p m"], Bi: Param["p m"],
-       Cr: Param["m p"], Ci: Param["m p"], D: Param["m"], log_dt: Param["p"]):  # fmt: skip
-    """A diagonal complex system of many inputs, held between steps: Smith, Warrington, Linderman 2022, arXiv:2208.04933,
-    equations 2 and 6."""
-    dt, rate = np.exp(log_dt), -np.exp(log_rate)
-    size = np.exp(rate * dt)
-    ar, ai = size * np.cos(freq * dt), size * np.sin(freq * dt)
-    below = rate**2 + freq**2
-    gr, gi = ((ar - 1) * rate + ai * freq) / below, (ai * rate - (ar - 1) * freq) / below
-    ur, ui = Br @ x, Bi @ x
-    new_re = ar * re - ai * im + gr * ur - gi * ui
-    new_im = ar * im + ai * re + gr * ui + gi * ur
-    y = 2 * (Cr @ new_re - Ci @ new_im) + D * x
-    return {"re": new_re, "im": new_im, "y": sb.gelu(y)}
-
-
 def legs(order: int) -> tuple[Any, Any]:
     n, k = np.meshgrid(np.arange(order), np.arange(order), indexing="ij")
     root = np.sqrt((2 * n + 1) * (2 * k + 1))

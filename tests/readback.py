@@ -70,8 +70,10 @@ def read_latex(d: sb.Derivation, latex: str) -> Read:
     own = {named.latex for named in d.symbols}  # constants of the user have their values already
     constants = {shown: value for shown, value in latex_page.constants_of(latex).items() if shown not in own}
     sizes = {x: _of_page(x, d.target) for x in sizes_of(d.target)}
-    # A value and a size of one name are written apart, and have names of their own here.
-    shown = {named.name: f"{named.name}_" for named in d.symbols if named.name in sizes}
+    # A value and a size of one name have names of their own here; a value with a time is told from a size by that.
+    cell = d.target.cell if isinstance(d.target, sb.Model) else d.target
+    timed = {a.name for a in cell.arguments if a.role in ("input", "state")}
+    shown = {named.name: f"{named.name}_" for named in d.symbols if named.name in sizes and named.name not in timed}
     given = {shown.get(named.name, named.name): named.latex for named in d.symbols} | {
         f"constant{i}": name for i, name in enumerate(constants)
     }

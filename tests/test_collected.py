@@ -84,7 +84,7 @@ def test_what_is_printed_three_times_has_a_name_also_where_it_is_short() -> None
 
     lines = lines_of(ratio)
     assert lines["u_t"] == "1 + f_t + 1 / τ" and lines["h_t"] == "(h_{t-1} + f_t ⊙ x_t) / u_t"
-    assert lines["da_t"] == "dh_t ⊙ (x_t / u_t - (h_{t-1} + f_t ⊙ x_t) / u_t²) ⊙ f_t ⊙ (1 - f_t)"
+    assert lines["da_t"] == "dh_t ⊙ (x_t - h_t) ⊙ f_t ⊙ (1 - f_t) / u_t"
     assert_read(ratio, sizes_of(ratio))
 
 

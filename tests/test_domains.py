@@ -19,7 +19,7 @@ from symbptt.verification.oracle import Point
 from symbptt.verification.regimes import GIVEN, REGIMES, TIES, Size, size_given, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.requests import asked_of
-from symbptt.verification.rounding import measure
+from symbptt.verification.rounding import runs
 from symbptt.verification.rounding.measure import rounding_of
 from symbptt.zoo import rnn
 from tests.kernels import kernel_of
@@ -85,7 +85,7 @@ def test_numbers_of_float32_lie_in_their_domain_too() -> None:
     for regime in REGIMES:
         point = regimes.point(all_roles, regime, Size(4, 2), 0, asked)
         if point is not None:
-            for name, array in arrays(measure._single(point, asked)).items():
+            for name, array in arrays(runs.single(point, asked)).items():
                 assert array.dtype == np.float32 and HOLD[1e-3, 2e-3](np.float64(array)), (regime, name)
     assert np.float64(np.float32(2e-3)) > 2e-3
 

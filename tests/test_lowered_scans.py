@@ -46,7 +46,8 @@ def free(h: sb.State["n"], k: sb.State["n"], w: sb.Param["n"]):
 
 
 SCANNED = {
-    name: CELLS[name] for name in ("linear_attention", "lru", "mesa_net", "min_gru", "retnet", "s4d", "selective_ssm")
+    name: CELLS[name]
+    for name in ("linear_attention", "linoss", "lru", "mesa_net", "min_gru", "retnet", "s4d", "s5", "selective_ssm")
 }
 OWN = {cell.name: cell for cell in (coupled, leaky, free)}
 EVERY = {**SCANNED, **OWN}

@@ -14,7 +14,7 @@ FORMS: dict[str, tuple[Printed, ...]] = {
     "loop": (as_text("loop"), as_latex, as_mathml),
     "textbook": (as_text("textbook"), as_latex_textbook, as_mathml_textbook),
 }
-FEW = ("hgrn2", "conv_lstm", "dnc_links", "non_saturating")
+FEW = ("hgrn2", "line_lstm", "dnc_links", "non_saturating")
 SLOW = ("tensor_product",)
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used")
 

@@ -115,6 +115,9 @@ def _turn(
     for i in args:
         arg = p.graph[id].args[i]
         if arg not in p.varying:
+            # Of parts that are told together, as those of equal weights, no one has a sign of its own.
+            if len(signs) not in (1, len(p.origin.get(arg, signs))):
+                return False
             fixed[id, i] = signs
         elif readers[arg] != [id] or not _turn(p, readers, arg, signs, values, fixed):
             return False

@@ -88,14 +88,19 @@ def layout_for(layouts: Sequence[Layout], framework: str, params: Arrays) -> Lay
     for layout in layouts:
         if set(params) == set(_shapes(layout.cell)):
             return layout
-    # The parameters are those of a cell that the framework lacks: the error then names the cell.
-    for name in CELLS:
-        if set(params) == set(_shapes(name)):
-            return layout_of(layouts, framework, name)
+    # The parameters are those of a cell that the framework lacks: the error then names the cell, of several with the same names
+    # the one whose arrays have as many axes.
+    alike = [name for name in CELLS if set(params) == set(_shapes(name))]
+    if alike:
+        return layout_of(layouts, framework, next((name for name in alike if _fits(name, params)), alike[0]))
     raise ArgumentError(
         f"no cell has just the parameters {', '.join(map(str, params)) or '(none)'}\n"
         + "\n".join(f"  {layout.cell} has {', '.join(_shapes(layout.cell))}" for layout in layouts)
     )
+
+
+def _fits(name: str, params: Arrays) -> bool:
+    return all(np.ndim(params[k]) == len(shape) for k, shape in _shapes(name).items())
 
 
 def read(layout: Layout, arrays: Arrays) -> dict[str, Any]:

@@ -42,6 +42,13 @@ class Namespace:
         return exactly(np.empty(shape, dtype))
 
     @staticmethod
+    def ndarray(shape: Any, dtype: Any, buffer: Any) -> Any:
+        """Return an array to write into, in the memory of another where that has the same type."""
+        if buffer.dtype != dtype:
+            return exactly(np.empty(shape, dtype))
+        return exactly(buffer.reshape(-1)[: int(np.prod(shape))].reshape(shape))
+
+    @staticmethod
     def empty_like(array: Any, dtype: Any = None, shape: Any = None) -> Any:
         """Return an array to write into, of the shape and the type of another."""
         return exactly(np.empty(np.shape(array) if shape is None else shape, array.dtype if dtype is None else dtype))
