@@ -145,6 +145,6 @@ def test_a_part_by_what_is_no_integer_is_refused(dims: str) -> None:
 def test_the_divisor_is_seen_where_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     import symbptt.ir.needs as needs
 
+    assert rotated.needs and sp.sympify(rotated.needs[0].spare) == N
     monkeypatch.setattr(needs, "divisors", lambda value: ())
     assert not sb.Cell(rotated.function).needs
-    assert rotated.needs and sp.sympify(rotated.needs[0].spare) == N
