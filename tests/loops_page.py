@@ -87,7 +87,7 @@ class Rounds:
 def parts_of(text: str) -> list[str]:
     """A name and what stands below it: z̃, t and k + 1 of z̃_{t,k+1}."""
     head, _, below = text.partition("_")
-    more = re.split(r"_(?![^{]*\})", below)
+    more = re.split(r"_(?!$)(?![^{]*\})", below)  # a size that is called L ends with the sign in a model, L_
     return [head, *(part for each in more for part in each.strip("{}").split(","))] if below else [head]
 
 

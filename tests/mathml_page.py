@@ -245,7 +245,8 @@ class Reader:
             if is_mo(part, ","):
                 parts.append("")
             else:
-                parts[-1] += self.raw(part).replace("−", "-")
+                # A size that is written apart, as the number of a round, is L_ in text.
+                parts[-1] += self.raw(part).replace("−", "-") + "_" * ("sans-serif" in part.get("style", ""))
         below = [part for part in parts if part]
         stem = Stem(self.letter(base), tuple(below), prime)
         shorter, carrier = (Stem(stem.letter, stem.below[:-n], prime) for n in (1, 2))

@@ -1,5 +1,6 @@
 """A printed page read back: each line evaluates to what the kernel computes."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -79,7 +80,11 @@ def read_latex(d: sb.Derivation, latex: str) -> Read:
     }
     given |= {shown: rf"\mathsf{{{x}}}" for x, shown in sizes.items() if shown != x}
     names = latex_page.names_of(given, d.mark)
-    sections = latex_page.sections_of(latex, names)
+    found = latex_page.sections_of(latex, names)
+    # The number of a round, below a value, may be a size that is written apart.
+    sections = {
+        heading: [re.sub(r"\\mathsf \{(\w)\}", r"\1_", line) for line in lines] for heading, lines in found.items()
+    }
     left = [
         line.partition(" = ")[0] for lines in sections.values() for line in lines if " = " in line and "+=" not in line
     ]

@@ -46,6 +46,7 @@ def as_mathml(d: sb.Derivation, style: str = "loop") -> Read:
     shown_of = mathml_page.constants_of(page)  # those of the user have their values already
     constants = {shown: value for shown, value in shown_of.items() if plain(shown) not in given.values()}
     given |= {f"constant{i}": shown for i, shown in enumerate(constants)}
+    given |= {f"{x}_": n.size(x) for x in sizes_of(d.target) if "sans-serif" in n.size(x)}
     names = mathml_page.names_of(given, d.mark)
     found = {f"constant{i}": column(value) for i, value in enumerate(constants.values())}
     return mathml_page.sections_of(page, names), Spelt(), {}, found

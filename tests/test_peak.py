@@ -67,9 +67,9 @@ def sizes_of(name: str, sizes: dict[str, int] | None = None) -> dict[str, int]:
 
 
 def masks_of(kind: str, T: int, B: int) -> dict[str, Any]:
-    """Masks; samples that lie one behind another in rows take the most where no two lie in one."""
+    """Masks; samples that lie one behind another in rows take the most where no two lie in one. One sample of T steps has none."""
     least = T // 2 if kind == "both" else max(T - T // B, 0)
-    lengths = np.array([T, *np.random.default_rng(0).integers(least, T + 1, B - 1)])
+    lengths = np.array([T if B > 1 else max(T - 1, 0), *np.random.default_rng(0).integers(least, T + 1, B - 1)])
     masks = {"lengths": lengths, "reset": np.arange(T * B).reshape(T, B) % 17 == 0}
     return {name: masks[name] for name in MASKS[kind]}
 

@@ -109,11 +109,11 @@ def _check_arrays(given, like, T, B, shapes):
 # A framework counts negative indices from the end and moves others into the table, and says nothing of either.
 def _check_indices(given, read):
     """Raises: ArgumentError where what steps read by name are no values of an index."""
-    indices = [(k, of, v) for k, v in read.items() if (of := INDICES.get(k)) is not None and _has_values(v)]
-    shapes = _shapes(**_sizes(partial(_length, given))) if indices else {}
-    for name, of, value in indices:
-        limit = shapes[of][0]
-        if bool(((value < 0) | (value >= limit)).any()):
+    found = [(name, INDICES.get(name), value) for name, value in read.items() if _has_values(value)]
+    shapes = _shapes(**_sizes(partial(_length, given))) if any(of is not None for _, of, _ in found) else {}
+    for name, of, value in found:
+        limit = 0 if of is None else shapes[of][0]
+        if of is not None and bool(((value < 0) | (value >= limit)).any()):
             came = f"{value.min().item()} to {value.max().item()}"
             raise ArgumentError(f"{name}: integers from 0 to {limit - 1} are expected, got {came}")
 

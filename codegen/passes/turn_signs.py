@@ -132,7 +132,7 @@ def _args(p: Program, id: int, signs: Signs) -> list[int] | None:
         labels = (node.attrs.a, node.attrs.b)[fixed[0]]
         return fixed if len(signs) == 1 or labels[:1] == node.attrs.out[:1] else None
     # What repeats along the first axis has one sign for all of its entries.
-    alike = all(len(g.shape(arg)) == len(node.shape) and g.shape(arg)[0] == node.shape[0] for arg in node.args)
+    alike = all(len(g.shape(arg)) == len(node.shape) and g.shape(arg)[:1] == node.shape[:1] for arg in node.args)
     if len(signs) > 1 and not alike:
         return None
     if signs_of(node) is not None:

@@ -453,7 +453,7 @@ def _matmul(e: Matmul) -> Expr:
             numbers += own
             kept.append(rest)
     kept = _inside_sum(_as_number(_quadratic_form(_without_diagonals(kept))))
-    if kept:  # what else is multiplied has the shape of the product: I A is A
+    if kept and matmul(kept).shape:  # I A is A, but I xᵀ x is no number
         parts = [x for number in numbers for x in (number.factors if isinstance(number, Times) else (number,))]
         numbers = [x for x in parts if not is_identity(x)] if any(map(is_identity, parts)) else numbers
     if not numbers and not below:
