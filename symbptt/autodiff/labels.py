@@ -204,7 +204,8 @@ def _forward(r: Recursion, taken: Iterable[str], on_page: bool = False) -> dict[
                 name, 0 if id in varying else None, is_identity=is_eye(g, id)
             )
     letters = [*islice(free_letters(LETTERS, used | _names_and_sizes(r, found)), len(LETTERS))]
-    for id, name in _preactivations(r, found, on_page).items():
+    # Those with the name of a value first: a letter alone is none of theirs.
+    for id, name in sorted(_preactivations(r, found, on_page).items(), key=lambda named: "_" not in named[1]):
         name = _apart(name, letters, used)
         used.add(name)
         found[id] = Label(name, 0 if id in varying else None, given=False)
@@ -241,9 +242,12 @@ def _names_and_sizes(r: Recursion, found: Mapping[int, Label]) -> set[str]:
 
 
 def _apart(name: str, letters: Iterable[str], used: Collection[str]) -> str:
-    """Return the name of an argument, with another letter where it is used: u_g beside a_g, which is no entry of a matrix as a_g_1 is."""
+    """Return the name of an argument, with another letter where it is used: u_g beside a_g, which is no entry of a matrix as a_g_1 is,
+    and u beside a_g, which is no entry of u."""
     _, line, owner = name.partition("_")
-    return next((new for x in letters if (new := f"{x}{line}{owner}") not in used), unique(name, used))
+    beside = {x.partition("_")[0] for x in used if "_" in x} if not line else set[str]()
+    free = (x for x in letters if x not in beside)
+    return next((new for x in free if (new := f"{x}{line}{owner}") not in used), unique(name, used))
 
 
 def _time(arguments: Iterable[Argument], name: str, varies: bool) -> int | None:
