@@ -100,17 +100,28 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
 
 
-@lru_cache(64)
 def library(source: str, macros: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Return a source as a loaded library, compiled where the cache has none of the same source, flags, compiler and processor.
 
-    Raises: TargetError where there is no compiler, or where it refuses the source.
+    Raises: TargetError where there is no compiler, where it refuses the source, or where its library does not load.
     """
-    used = compiler()
+    return _loaded(source, macros, compiler())
+
+
+@lru_cache(64)
+def _loaded(source: str, macros: tuple[str, ...], used: Compiler) -> ctypes.CDLL:
     path = _cache() / f"{_key(source, macros, used)}.so"
     if not path.exists():
         _build(source, macros, used, path)
-    return ctypes.CDLL(str(path))
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # a folder may be of a disk from which nothing runs
+        raise TargetError(
+            three_lines(
+                f"the library {path} cannot be loaded: {error}",
+                cure="set XDG_CACHE_HOME to a folder from which libraries may run",
+            )
+        ) from None
 
 
 def _key(source: str, macros: tuple[str, ...], used: Compiler) -> str:

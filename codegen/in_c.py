@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symbptt.codegen.compiler import Compiler, library
+from symbptt.codegen.compiler import Compiler, compiler, library
 from symbptt.codegen.loop_ir.interpret import evaluated
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Function, Port, View
 from symbptt.codegen.loop_ir.views import is_whole, stride
@@ -27,6 +27,7 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flat, Flats, block_of, flats_of
+from symbptt.codegen.targets.c99.functions import header_text
 from symbptt.codegen.targets.c99.module import equations_of
 from symbptt.ir.shape import named_size
 
@@ -39,6 +40,15 @@ KEPT = ("residual", "after", "before", "param", "input", "index", "const")
 """The groups of what a sweep backward reads of the one forward."""
 KINDS = {"index": np.dtype(np.uintp), "bool": np.dtype(np.bool_)}
 """The types of elements that are no numbers of the data."""
+
+
+def working_compiler() -> Compiler:
+    """Return the compiler of the machine, which has compiled the header that all sources copy from.
+
+    Raises: TargetError where there is none, or where it does not work: a compiler may be there without the headers of C.
+    """
+    library(header_text())
+    return compiler()
 
 
 @dataclass(frozen=True)

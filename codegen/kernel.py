@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
 from symbptt.codegen.by_sample import sample, shares
-from symbptt.codegen.compiler import compiler
-from symbptt.codegen.in_c import InC
+from symbptt.codegen.in_c import InC, working_compiler
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import (
     LARGE,
@@ -675,10 +674,10 @@ def compile(
     and `kernel.plan` is that of what is left. The gradients of states come with every backward pass.
 
     `target`: "numpy"; "c" computes the sweeps and the loss in C, with the compiler of the machine, equal to rounding; "auto" is C where
-    there is a compiler and C has all of the cell, else NumPy: `kernel.backend` says which, and `kernel.reason` why.
+    there is a compiler that works and C has all of the cell, else NumPy: `kernel.backend` says which, and `kernel.reason` why.
 
     Raises: ArgumentError where the target is neither, or an option is not what it takes; CellError where it is not
-    written as it must be, or has what C lacks; TargetError where there is no compiler.
+    written as it must be, or has what C lacks; TargetError where there is no compiler, or it does not work.
     """
     return compiled(cell, Shared(), consts, truncation, clip_adjoint, memory, wrt, target)
 
@@ -775,7 +774,7 @@ def _in_c(
             target.name,
             shared.equations(target),
             shared.neutral(cell, memory != "all", names),
-            compiler(),
+            working_compiler(),
             head,
             limit,
             isinstance(truncation, Window),

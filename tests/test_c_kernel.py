@@ -266,6 +266,15 @@ def test_without_a_compiler_auto_is_numpy_and_says_why(monkeypatch: pytest.Monke
     assert kernel.reason in " ".join(str(kernel.plan).split())
 
 
+def test_a_compiler_that_does_not_work_is_told_when_a_kernel_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there may lack the headers of C: auto then takes NumPy, and no first call fails."""
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(sb.TargetError, match="the compiler false ended with status 1"):
+        sb.compile(gru, target="c")
+    kernel = sb.compile(gru, target="auto")
+    assert kernel.backend == "numpy" and "the compiler false ended with status 1" in kernel.reason
+
+
 def test_what_c_lacks_is_refused_by_name_and_auto_takes_numpy() -> None:
     @sb.cell
     def settles(h: sb.State["n"], U: sb.Param["n n"]) -> Any:

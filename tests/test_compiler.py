@@ -19,7 +19,7 @@ SOURCE = "int answer(void) { return VALUE; }\n"
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compiler.library.cache_clear()
+    compiler._loaded.cache_clear()
 
 
 def made(tmp_path: Path) -> list[Path]:
@@ -32,7 +32,7 @@ def test_a_library_is_made_once_and_is_the_users_own(tmp_path: Path) -> None:
     (only,) = made(tmp_path)
     assert stat.S_IMODE(only.parent.stat().st_mode) == 0o700
     written = only.stat().st_mtime_ns
-    compiler.library.cache_clear()
+    compiler._loaded.cache_clear()
     assert compiler.library(SOURCE, ("-DVALUE=7",)).answer() == 7
     assert made(tmp_path) == [only] and only.stat().st_mtime_ns == written
 

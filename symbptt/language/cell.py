@@ -144,7 +144,8 @@ class Cell:
         if found is not None:
             dims = " ".join(map(size_text, found.shape))
             raise CellError(
-                f"{self.name} has the context {found.name!r}, and what is asked for knows none{place_of(self.function)}\n"
+                f"{self.name} has the context {found.name!r}, which NumPy kernels, pages and sb.verify take, and what is asked for "
+                f"does not{place_of(self.function)}\n"
                 f'  annotate it as Input["{dims}"], which each step is given anew: np.broadcast_to(value, (T, *value.shape))'
             )
 

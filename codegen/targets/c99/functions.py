@@ -24,11 +24,15 @@ class Paragraph:
     words: frozenset[str]
 
 
+def header_text() -> str:
+    """Return sbrt.h as it stands."""
+    return files(__package__).joinpath("sbrt.h").read_text(encoding="utf-8")
+
+
 @cache
 def paragraphs() -> tuple[Paragraph, ...]:
     """Return the paragraphs of sbrt.h, without the comment at its head and the guard against a second inclusion."""
-    text = files(__package__).joinpath("sbrt.h").read_text(encoding="utf-8")
-    _, *parts, _ = text.split("\n\n")
+    _, *parts, _ = header_text().split("\n\n")
     return tuple(_paragraph(part.strip("\n")) for part in parts)
 
 
