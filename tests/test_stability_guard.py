@@ -19,7 +19,7 @@ from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.stability.spectra.products import product_spectrum
 from symbptt.zoo import CELLS
 from tests.properties.cells import cell_of, programs
-from tests.test_stability_theorems import drawn, parameters, stencil
+from tests.test_stability_theorems import check_certificate, check_theorem, drawn, parameters, stencil
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")
 STEPS = 12
@@ -65,7 +65,10 @@ def test_no_run_of_some_of_the_zoo_exceeds_a_theorem(name: str) -> None:
 @given(programs(), st.integers(0, 10**6), st.sampled_from([0.05, 0.3, 1.0]), st.sampled_from([0.1, 1.0, 30.0]))
 def test_no_run_of_a_random_cell_exceeds_a_theorem(program: Any, seed: int, scale: float, size: float) -> None:
     note(program.text)
-    hold(cell_of(program.text), scale, size, seed)
+    cell = cell_of(program.text)
+    check_theorem(cell, scale, size, seed)
+    check_certificate(cell, scale, size, seed)
+    hold(cell, scale, size, seed)
 
 
 def test_false_theorem_stops_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
