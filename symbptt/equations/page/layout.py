@@ -6,6 +6,7 @@ alone is still wider than the column, its inner sum is broken too: "+ U (b" and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -402,13 +403,27 @@ def _around(text: str, parts: Sequence[Expr], n: Notation, room: float, least: i
 
 
 def _of_one_size(text: str) -> str:
-    """Return a text with its brackets of one size: \\left and \\right cannot span rows of an align, \\bigl and \\bigr can."""
-    for bracket, size in (("(", "bigl"), ("[", "bigl"), (")", "bigr"), ("]", "bigr")):
-        text = text.replace({"bigl": r"\left", "bigr": r"\right"}[size] + bracket, bracket)
-    if not text.rstrip().endswith(("(", "[")) and not text.startswith((")", "]")):
-        return text
-    opens = text.rstrip().endswith(("(", "["))
-    return f"{text[:-1]}\\bigl{text[-1]}" if opens else f"\\bigr{text}"
+    """Return a text with the bracket at its end that another row closes, or at its beginning that one opened, of one size: \\left
+    and \\right cannot span rows of an align, \\bigl and \\bigr can. Pairs inside of the text stay as they are."""
+    text = _without_lone_signs(text)
+    head = text.rstrip()
+    if head.endswith(("(", "[")):
+        return rf"{head[:-1]}\bigl{head[-1]}"
+    return rf"\bigr{text}" if text.startswith((")", "]")) else text
+
+
+def _without_lone_signs(text: str) -> str:
+    """Return a text without each \\left that has no \\right behind it, and each \\right that has no \\left before it."""
+    before, *parts = re.split(r"(\\left|\\right)(?![a-zA-Z])", text)
+    signs, rests = parts[::2], parts[1::2]
+    opened, lone = list[int](), set(range(len(signs)))
+    for i, sign in enumerate(signs):
+        if sign == r"\left":
+            opened.append(i)
+        elif opened:
+            lone -= {i, opened.pop()}
+    shown = ("" if i in lone else sign for i, sign in enumerate(signs))
+    return before + "".join(sign + rest for sign, rest in zip(shown, rests, strict=True))
 
 
 def _joined(signs: Sequence[str], parts: Iterable[list[Piece]]) -> list[Piece]:
