@@ -189,7 +189,7 @@ def test_functions_of_whole_arrays_that_are_printed_twice_have_names() -> None:
 
 
 def test_arguments_have_the_letter_of_what_they_lead_to_without_its_time() -> None:
-    assert lines_of(dated)["u_{h,t}"] == "s_t - β"  # the second in the order of computation
+    assert lines_of(dated)["a_{h,t}"] == "W x_t" and "σ(s_t - β)" in sb.derive(dated).text()
     assert "h_prev" not in sb.derive(dated).text() + sb.derive(dated).text(style="loop")
 
 

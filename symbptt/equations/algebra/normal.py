@@ -451,7 +451,7 @@ def _matmul(e: Matmul) -> Expr:
         else:
             own, rest = _numbers_apart(factor)
             numbers += own
-            kept.append(rest)
+            kept += rest.factors if isinstance(rest, Matmul) else (rest,)  # of -(A B) behind its sign
     kept = _inside_sum(_as_number(_quadratic_form(_without_diagonals(kept))))
     if kept and matmul(kept).shape:  # I A is A, but I xᵀ x is no number
         parts = [x for number in numbers for x in (number.factors if isinstance(number, Times) else (number,))]
@@ -953,7 +953,12 @@ def _blocks(e: Blocks) -> Expr:
 
 
 def _slice(e: Slice) -> Expr:
-    """Return a part of a part as a part of the whole: (K[0, :]ᵀ)[1] is K[0, 1]."""
+    """Return a part of a part as a part of the whole: (K[0, :]ᵀ)[1] is K[0, 1]; signs and numbers stand before it."""
+    sign, inner = signed(e.inner)
+    numbers, rest = _numbers_apart(inner)
+    if sign < 0 or numbers:
+        part = _slice(Slice(rest, e.spans, e.of))
+        return with_sign(sign, _times(Times((*numbers, part))) if numbers else part)
     is_of_row = isinstance(e.inner, Transposed) and len(e.spans) == 1
     part = e.inner.inner if isinstance(e.inner, Transposed) and is_of_row else e.inner
     if not isinstance(part, Slice) or any(span.step != 1 for span in (*part.spans, *e.spans)):

@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from typing import TypeVar
 
 from symbptt.autodiff.labels import Label, without_time
+from symbptt.ir.naming import beside
 
 T = TypeVar("T")
 
@@ -216,8 +217,11 @@ def _leads(name: str, siblings: Iterable[str]) -> bool:
 
 
 def _ends_as_others(name: str, siblings: Iterable[str]) -> bool:
-    """Answer whether a name ends with two small letters of which another name has the first and not the second."""
+    """Answer whether a name ends with two small letters of which another name has the first and not the second; not where one of them
+    would be read as the step, W_{t,a}."""
     *_, last = name.split("_")
+    if "t" in last:
+        return False
     # Beside W_xf and W_xo, W_xi is the weight from x of the gate i: it has no ξ, and W_{x,k} stands for all of them.
     if len(last) != 2 or last == name or not (last.isascii() and last.isalpha() and last.islower()):
         return False
@@ -611,9 +615,25 @@ def _without_times(roles: Mapping[str, Used]) -> dict[str, str]:
     bases = {name: "I" if u.role == "identity" else without_time(name, u.role) for name, u in roles.items()}
     count = Counter(bases.values())
     # h_prev and h_new would both be h: then both keep what tells them apart.
-    return {
+    found = {
         name: base if base == name or (count[base] == 1 and base not in roles) else name for name, base in bases.items()
     }
+    for name, base in bases.items():
+        if base != name == found[name] == f"{base}_t":
+            found |= _apart_from_time(name, base, roles, {*roles, *found.values()})
+    return found
+
+
+def _apart_from_time(name: str, base: str, roles: Mapping[str, Used], taken: Collection[str]) -> dict[str, str]:
+    """Return what y_t is called where another name is y, as y_{t,t} would be y at two steps: of both that which a step computes has
+    a tilde; an output y, or an argument x_t, which a caller knows by its name, has none."""
+    if base not in taken:
+        return {name: base}
+    tilde = beside(base, taken)
+    if not tilde.endswith("_tilde") and "_tilde_" not in tilde:
+        return {}
+    is_of_caller = roles[name].role != "value" and base in roles and roles[base].role == "value"
+    return {name: base, base: tilde} if is_of_caller else {name: tilde}
 
 
 def _settled(candidates: Mapping[str, Sequence[T]], refused: Callable[[str, T], bool],

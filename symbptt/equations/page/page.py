@@ -25,6 +25,7 @@ from symbptt.equations.page.textbook import (
     positive,
     recursion_of,
     shared,
+    without_short_names,
 )
 from symbptt.ir.naming import free_letters
 from symbptt.ir.rounds import has_rounds
@@ -62,7 +63,8 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     ordered = ordered_as([backward, gradients, inputs, start], forward)
     values = [*quotients_of(forward)]
     found, later = [*values, *(moved(q, at_the_first) for q in values)], [moved(q, at_the_next) for q in values]
-    sections = shared([forward, *(collected(by_quotients(x, found, later)) for x in ordered)], names)
+    shown = [forward, *(collected(by_quotients(x, found, later)) for x in ordered)]
+    sections = shared(without_short_names(shown), names)
     sections[0] = as_written(inlined(sections), lines.spelt())
     # What is computed once from parameters has an adjoint, but is none.
     once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param", "context")})
@@ -75,7 +77,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     )
     done = [Section(title, tuple(x)) for title, x in named]
     if loss is not None:
-        value, back, own = shared([value, back, own], names)
+        value, back, own = shared(without_short_names([value, back, own]), names)
         value = inlined([value, back, own])
         done[1:1] = [
             Section(f"Loss, t = {'1, …, T' if loss.of.at == 'every' else 'T'}", tuple(value)),

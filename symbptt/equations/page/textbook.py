@@ -81,6 +81,8 @@ AS_READ = text_of({})
 """The text of names by themselves, by which it is measured how long a function is to read."""
 WIDE = 12
 """Characters, its time apart, of a function of one value that gets a name where it is printed twice."""
+SHORT_KINDS = kinds_of(Sum, Times, Number, Symbol, Count)
+"""The bits of what needs no name as the argument of a function: a difference, a number times a value."""
 
 
 def recursion_of(lines: Lines) -> tuple[list[Line], list[Line]]:
@@ -261,20 +263,44 @@ def inlined(sections: Sequence[Sequence[Line]]) -> list[Line]:
     they are read, if nothing else reads them and no line has their adjoint: exp(-softplus(a_t)) for exp(u_t)."""
     forward = [*sections[0]]
     reads = Counter([_value(x) for lines in sections for line in lines for x in line.right.labels])
-    adjoints = {x.name for lines in sections for line in lines for x in line.left.labels if x.adjoint}
-    for line in sections[0]:
-        if not isinstance(line.left, Symbol):
+    for label in _made_names(sections):
+        if reads[_value(label)] != 1:
             continue
-        label = line.left.label
-        is_own = not label.given and not label.round and label.name not in adjoints
-        if not is_own or reads[_value(label)] != 1 or line.relation != "=":
-            continue
+        line = next(x for x in forward if _is_of(x, label))  # what it reads may have been put into it
         i, reader = next(((i, x) for i, x in enumerate(forward) if label in x.right.labels), (0, None))
         new = _put(reader, label, line.right) if reader is not None else None
         if new is not None and _length(new.right) <= LONGEST // 2:
             forward[i] = new
             forward.remove(line)
     return forward
+
+
+def without_short_names(sections: Sequence[Sequence[Line]]) -> list[list[Line]]:
+    """Return sections, the forward pass first, with arguments of functions that symbptt has named and that are shorter than what gets a
+    name where it is printed twice in all places where they are read, if no line has their adjoint: log(1 - p_t) for log(u_t)."""
+    found = [list(lines) for lines in sections]
+    for label in _made_names(sections):
+        line = next(x for x in found[0] if _is_of(x, label))
+        if line.right.size >= SHORTEST or line.right.kinds & ~SHORT_KINDS:
+            continue
+        places = {(s, i): x for s, lines in enumerate(found) for i, x in enumerate(lines)
+                  if any(_value(label) == _value(own) for own in x.right.labels)}  # fmt: skip
+        new = {place: _put(x, label, line.right) for place, x in places.items()}
+        if new and all(x is not None for x in new.values()):
+            found = [[new.get((s, i)) or x for i, x in enumerate(lines)] for s, lines in enumerate(found)]
+            found[0].remove(line)
+    return found
+
+
+def _made_names(sections: Sequence[Sequence[Line]]) -> list[Label]:
+    """Return the names that symbptt has given to values of the forward pass whose adjoints have no line."""
+    adjoints = {x.name for lines in sections for line in lines for x in line.left.labels if x.adjoint}
+    own = [x.left.label for x in sections[0] if isinstance(x.left, Symbol) and x.relation == "="]
+    return [x for x in own if not x.given and not x.round and x.name not in adjoints]
+
+
+def _is_of(line: Line, label: Label) -> bool:
+    return isinstance(line.left, Symbol) and line.left.label == label
 
 
 def _add_reads(readers: Mapping[tuple[str, bool], list[int]], place: int, line: Line) -> None:
@@ -429,8 +455,8 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
             if (n > 2 or (n > 1 and (e.size >= SHORTEST or isinstance(e, Call))))
             and (e.size > 2 or e in forms or _is_wide(e))
         }
-        # Of (1 + a)² and 1 + a the latter has the name.
-        twice = [e for e in often if not (isinstance(e, Power) and e.base in often)]
+        # Of (1 + a)² and 1 + a the latter has the name, of 1 - σ(a) and σ(a) too.
+        twice = [e for e in often if not (isinstance(e, Power) and e.base in often) and _less_than_one(e) not in often]
         name = next(free, None) if twice else None
         if name is not None and not name.isalpha():
             # u_1 without a time would be read as u at step 1.
@@ -439,6 +465,13 @@ def shared(sections: Sequence[Sequence[Line]], names: Iterable[str]) -> list[lis
             return found
         e = max(twice, key=lambda e: e.size)
         found = _named(found, e, name, forms.get(e, {}), within.get(e, ()))
+
+
+def _less_than_one(e: Expr) -> Expr | None:
+    """Return what is taken from one, σ(a) of 1 - σ(a); None of what is no such difference."""
+    if isinstance(e, Sum) and len(e.terms) == 2 and e.terms[0] == (1, ONE) and e.terms[1][0] < 0:
+        return e.terms[1][1]
+    return None
 
 
 def _within(counts: Mapping[Expr, int], long: Iterable[Expr]) -> dict[Expr, tuple[Times, ...]]:
