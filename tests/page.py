@@ -1106,6 +1106,9 @@ class Page:
         left, relation, right = re.split(r"\s+(\+?=)\s+", text.strip(), maxsplit=1)
         self.reader.at, self.others = at, []
         symbol, letters = self.left(left)
+        if len(letters) == 1 and letters[0] in self.reader.rounds.now:
+            self.row_of_round(symbol.name, self.reader.rounds.now[letters[0]], right)
+            return
         slope, is_slope, rest = right.partition(" = ") if right.lstrip("(").startswith("∇_") else ("", "", right)
         try:
             value = self.right(symbol, letters, rest)
@@ -1126,6 +1129,13 @@ class Page:
         series[when] = elementwise(np.add, series[when], value) if relation == "+=" else value
         for name in self.others:
             self.timed[name] = series
+
+    def row_of_round(self, name: str, row: int, text: str) -> None:
+        """The row of a gradient that a round of a loop has read: dU_k = … for k < K."""
+        whole = column(self.once[name[1:]])
+        self.reader.shape = whole.shape[1:]
+        rows = self.once.setdefault(name, np.full_like(whole, np.nan))
+        rows[row] = np.reshape(self.reader.read(text), whole.shape[1:])
 
     def left(self, text: str) -> tuple[Symbol, list[str]]:
         """The symbol on the left of a line, and the indices of its entries."""

@@ -14,6 +14,8 @@ from symbptt.equations.algebra.expressions import (
     Blocks,
     Call,
     Expr,
+    Slice,
+    Span,
     Transposed,
     Zeros,
     is_zero,
@@ -124,10 +126,25 @@ def _written(a: _Array) -> Expr:
 
 
 def between(value: Expr, span: tuple[Size, Size, int], whole: Size) -> Expr | None:
-    """Return a vector whose entries are those of another at every n-th place, between zeros; None where its length is no
-    multiple of n."""
+    """Return a vector whose entries are those of another at every n-th place, between zeros; None where nobody knows how many zeros lie
+    behind the last of them, and of places that are counted from the end."""
     start, length, step = span
-    if step < 2 or not isinstance(start, int) or start >= step or sized(step * length - whole) != 0:
+    if step < 2:
         return None
+    if isinstance(start, int) and start < step and sized(step * length - whole) == 0:
+        return _interleaved(value, start, step, length)
+    rest = sized(whole - start - step * length)
+    side = sign_of(rest)
+    if side is None:
+        return None
+    found = _interleaved(value, 0, step, length)
+    if side < 0:  # of the last zeros not all are there
+        found = Slice(found, (Span(0, sized(whole - start), 1, sized(step * length)),), (sized(whole - start),))
+    before, behind = ([Zeros((size,))] if size != 0 else [] for size in (start, rest if side > 0 else 0))
+    return Blocks((*before, found, *behind), 0, (whole,)) if before or behind else found
+
+
+def _interleaved(value: Expr, start: int, step: int, length: Size) -> Expr:
+    """Return a vector behind zeros, before and behind each of its entries: the rows of a matrix with one column that is not zero."""
     columns = [value if i == start else zeros((length,)) for i in range(step)]
-    return Call("vec", (Blocks(tuple(columns), 1, (length, step)),), (whole,))
+    return Call("vec", (Blocks(tuple(columns), 1, (length, step)),), (sized(step * length),))

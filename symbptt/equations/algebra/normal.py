@@ -616,6 +616,8 @@ def turned(e: Expr) -> Expr:
             return Over(turned(e.above), e.below)
         case Total() if not e.at:
             return Total(turned(e.inner))
+        case SumOver() if _is_over_rounds(e):
+            return SumOver((), turned(e.inner), e.kind, e.condition)
         case Blocks() if e.axis == 1 or all(isinstance(p, Transposed) for p in e.blocks):
             return (
                 Blocks(tuple(map(turned, e.blocks)), 1 - e.axis, e.shape[::-1]) if len(e.shape) == 2 else transposed(e)
@@ -704,6 +706,29 @@ def _summed(e: SumOver) -> Expr:
     return with_sign(sign, found or SumOver(e.indices, inner, e.kind, e.condition))
 
 
+def _is_over_rounds(e: Expr) -> TypeGuard[SumOver]:
+    """Answer whether an expression is a sum over the rounds of a loop inside a step."""
+    return isinstance(e, SumOver) and e.kind == "sum" and not e.indices and bool(e.condition)
+
+
+def _with_one_sum_of_rounds(terms: Sequence[tuple[int, Expr]]) -> list[tuple[int, Expr]]:
+    """Return terms with sums over the same rounds as one: Σ_{k < K} (a_k - b_k) for Σ_{k < K} a_k - Σ_{k < K} b_k."""
+    found: list[tuple[int, Expr]] = []
+    at: dict[tuple[Expr, ...], int] = {}
+    for sign, term in terms:
+        place = at.get(term.condition) if _is_over_rounds(term) else None
+        if place is not None and isinstance(term, SumOver):
+            own, first = found[place]
+            assert isinstance(first, SumOver)
+            inner = _sum_of([(own, first.inner), (sign, term.inner)])
+            found[place] = signed(_summed(SumOver((), inner, "sum", term.condition)))
+            continue
+        if _is_over_rounds(term):
+            at[term.condition] = len(found)
+        found.append((sign, term))
+    return found
+
+
 def _is_plain(e: SumOver) -> bool:
     return e.kind == "sum" and not e.condition
 
@@ -730,6 +755,7 @@ def _sum(e: Sum) -> Expr:
         rest = [pair for pair in terms if pair not in gone]
         terms = [*rest[:first], signed(whole), *rest[first:]]
     terms = _with_ones(terms) if has(e, Ones) else terms
+    terms = _with_one_sum_of_rounds(terms) if has(e, SumOver) else terms
     first = next((i for i, (sign, _) in enumerate(terms) if sign > 0), 0)
     found = plus([terms[first], *terms[:first], *terms[first + 1 :]]) if terms else ZERO
     content, less = _content(found)

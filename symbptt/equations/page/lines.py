@@ -42,6 +42,7 @@ from symbptt.equations.notation.signs import Notation
 from symbptt.ir.node import Node
 from symbptt.ir.rounds import changing, leaves_of, loops_of, next_values
 from symbptt.ir.shape import Shape, Size, size_text
+from symbptt.ir.shape import size as sized
 
 FORWARD, BACKWARD, ONCE = "t = 1, …, T", "t = T, …, 1", "once"
 """The ranges of steps at which lines hold."""
@@ -287,7 +288,8 @@ class Lines:
         return f"{GRADIENTS} and contexts" if self.recursion.step.of_role("context") else GRADIENTS
 
     def _gradient(self, label: Label, id: int, by_rows: bool) -> Line:
-        line = (self._row_of_a_table(label, id) if by_rows else None) or self._line(label, id, ONCE, inside=True)
+        row = (self._row_of_a_table(label, id) if by_rows else None) or self._row_of_a_round(label, id)
+        line = row or self._line(label, id, ONCE, inside=True)
         return line._replace(relation="+=") if label.name in self.begun else line
 
     def _row_of_a_table(self, label: Label, id: int) -> Line | None:
@@ -304,6 +306,25 @@ class Lines:
         # dE[v] = Σ_{t: i_t = v} x_t: a row of a table gets gradients from the steps that read it.
         right = Total(self.inside(x), (self.inside(row), v))
         return Line(Rows(Symbol(label, node.shape), v, 0, normal(g.shape(x))), in_normal_form(right), ONCE)
+
+    def _row_of_a_round(self, label: Label, id: int) -> Line | None:
+        """Return the gradient of an array of which each round of a loop has read a row: that of a row."""
+        g = self.recursion.graph
+        over = g[id]
+        if over.family != "over" or id in self.labels or sized(over.attrs.count - over.shape[0]) != 0:
+            return None
+        summed = g[over.args[0]]
+        inner = g[summed.args[0]] if summed.family == "total" else summed
+        if inner.family != "gather" or inner.attrs.kind != "scatter" or inner.attrs.axis:
+            return None
+        x, row = inner.args
+        labelled = {summed.id, inner.id} & self.labels.keys()
+        if labelled or len(g.shape(x)) > 2 or getattr(g[row].attrs, "role", "") != "round":
+            return None
+        letter = letter_of_rounds(g)
+        right = Total(self.inside(x)) if summed.family == "total" else self.inside(x)
+        left = Rows(Symbol(label, over.shape), Word(letter), 0, normal(g.shape(x)))
+        return Line(left, in_normal_form(right), ONCE, note=f"{letter} < {size_text(over.attrs.count)}")
 
     def _without(self, found: Mapping[str, int], role: str, time: int | None) -> tuple[Line, ...]:
         """Return the gradients of what is only read in conditions, or by functions without a slope."""
