@@ -277,8 +277,10 @@ def _pairs(width: Any, rank: int) -> list[tuple[Any, Any]]:
 
 def _constant(x: Any, axis: int, before: int, behind: int, numbers: tuple[Any, Any]) -> list[Any]:
     first = np.zeros_like(x[_along(axis, slice(0, 1))])
-    filled = [np.broadcast_to(first + n, (*x.shape[:axis], k, *x.shape[axis + 1 :])) if _is_some(k) else None
-              for k, n in zip((before, behind), numbers, strict=True)]  # fmt: skip
+    # Zeros stay zeros, of which a page says no more than how many they are.
+    ends = [first if isinstance(n, int | float) and n == 0 else first + n for n in numbers]
+    filled = [np.broadcast_to(end, (*x.shape[:axis], k, *x.shape[axis + 1 :])) if _is_some(k) else None
+              for k, end in zip((before, behind), ends, strict=True)]  # fmt: skip
     return [filled[0], x, filled[1]]
 
 
