@@ -198,7 +198,7 @@ def _forward(r: Recursion, taken: Iterable[str], on_page: bool = False) -> dict[
             found.setdefault(id, Label(name, 0 if id in varying else None))
     for id, name in g.names.items():
         if id not in found and id in r.kept:
-            name = next_number(name, used)
+            name = beside(name, used) if on_page and not name[-1].isdecimal() else next_number(name, used)
             used.add(name)
             found[_vector_of(r, id, found) if on_page else id] = Label(
                 name, 0 if id in varying else None, is_identity=is_eye(g, id)

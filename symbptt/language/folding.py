@@ -34,6 +34,7 @@ from symbptt.ir.term import Inside, canonical, insides, parameter, term
 from symbptt.language import functions as f
 from symbptt.language.array import Array, apply_expr
 from symbptt.language.custom_function import declared_function, named
+from symbptt.language.local_names import with_parts_of_page
 from symbptt.language.stable_forms import stable_value
 from symbptt.language.windows import convolved
 
@@ -259,7 +260,7 @@ def folded(step: Step, convolutions: Sequence[Convolution] = ()) -> Step:
             return build.map_(new, _shown(node.attrs.expr), args)
         return copy_node(new, node, args)
 
-    return remade(step, sorted(live), make)
+    return with_parts_of_page(remade(step, sorted(live), make))
 
 
 def expanded(step: Step) -> Step:

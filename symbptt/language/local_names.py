@@ -131,7 +131,8 @@ def choose(found: Iterable[Local], taken: dict[str, int], graph: Graph, results:
     used = {*taken, *chosen.values()}
     for local in locals_:
         if local.id not in chosen:
-            others = [other for other in groups[local.name] if chosen.get(other.id) != local.name]
+            # A next state is called as the state is, whatever its line calls it.
+            others = [x for x in groups[local.name] if chosen.get(x.id) != local.name and x.id not in results]
             chosen[local.id] = beside(local.name, used) if len(others) == 1 else unique(local.name, used)
             used.add(chosen[local.id])
     names = {local.id: chosen[local.id] for local in locals_}
@@ -194,3 +195,14 @@ def with_parts(step: Step) -> Step:
     if len(parts) == 1:
         graph.names[parts[0]] = letter
     return replace(step, parts=frozenset(graph.names[id] for id in parts))
+
+
+def with_parts_of_page(step: Step) -> Step:
+    """Return a step whose functions have been made whole with names for those parts alone that are too long then: of
+    logsumexp(logsumexp(a)), written out, the inner one has a name."""
+    if not step.parts:
+        return step
+    graph = step.graph
+    for id in [id for id, name in graph.names.items() if name in step.parts]:
+        del graph.names[id]
+    return with_parts(replace(step, graph=graph, parts=frozenset()))

@@ -981,6 +981,8 @@ def _blocks(e: Blocks) -> Expr:
 def _slice(e: Slice) -> Expr:
     """Return a part of a part as a part of the whole: (K[0, :]ᵀ)[1] is K[0, 1]; signs and numbers stand before it."""
     sign, inner = signed(e.inner)
+    if isinstance(inner, Over) and not inner.below.shape:
+        return with_sign(sign, _over(Over(_slice(Slice(inner.above, e.spans, e.of)), inner.below)))
     numbers, rest = _numbers_apart(inner)
     if sign < 0 or numbers:
         part = _slice(Slice(rest, e.spans, e.of))

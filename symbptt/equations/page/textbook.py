@@ -234,7 +234,7 @@ def folded(lines: Sequence[Line], kept: set[Label]) -> list[Line]:
         label = _label(line.left)
         read_in = readers[_value(label)]
         different = dict.fromkeys(sorted(read_in))
-        is_alias = isinstance(line.right, Symbol)
+        is_alias = isinstance(signed(line.right)[1], Symbol)
         # The weight of a loss, 1 / N, is no longer than a name.
         is_number = not line.right.labels and line.right.size <= SHORT
         is_short = is_number or (len(different) == 1 and _is_short(line.right))
