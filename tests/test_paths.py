@@ -9,6 +9,7 @@ from symbptt.zoo import attention, delay_rnn, gru, lstm, lstm_peephole, min_gru,
 from tests import brute
 from tests.jacobian_page import page_of
 from tests.oracle import STEP, one_step
+from tests.test_fixed_point import coupled, equilibrium
 from tests.test_jacobians import leaky, several, small
 
 
@@ -68,6 +69,84 @@ def test_routes_of_every_cell_add_up(cell: sb.Cell, steps: int) -> None:
             found = routes.evaluate(*given)
             scale = max(float(np.max(np.abs(value), initial=0.0)), 1e-9)
             np.testing.assert_allclose(found.total[0], value, rtol=0, atol=1e-11 * scale)
+
+
+@sb.cell
+def gated(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], V: Param["n n"]):
+    """A gate beside a fixed point, whose body has a name of its own."""
+    u = W @ x + V @ h
+    f = sb.sigmoid(u)
+
+    def body(z):
+        inner = 0.3 * U @ z + u
+        return np.tanh(inner)
+
+    z = sb.fixed_point(body, np.zeros_like(h))
+    return f * h + (1 - f) * z
+
+
+@sb.cell
+def paired(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"], U: Param["n n"], V: Param["n n"]):
+    """Two values that settle together: that of one reads what the other reads."""
+    a = np.tanh(V @ h + W @ x)
+    p, q = sb.fixed_point(lambda z: (np.tanh(0.3 * U @ z[1] + a), 0.5 * np.sin(0.5 * U @ z[0] + c)), (h, c))
+    return 0.5 * p + 0.1 * p * q, q + a
+
+
+@sb.cell
+def rounds(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"]):
+    """As many rounds as a size says."""
+    u = W @ x
+    z = sb.repeat(lambda z: 0.5 * z + 0.3 * np.tanh(U @ z + u), h, h.shape[0])
+    return sb.sigmoid(z + u) * h
+
+
+IMPLICIT = """\
+∂h_t/∂h_{t-1}
+  h → u → f → h  diag((h_{t-1} - z_t) ⊙ f_t ⊙ (1 - f_t)) V
+  h → h          diag(f_t)
+  h → u → z → h  ∂h_t/∂z_t ∂z_t/∂u_t ∂u_t/∂h_{t-1}
+with
+  ∂u_t/∂h_{t-1} = V
+  ∂z_t/∂u_t = (I - 0.3 diag(1 - z_t²) U)⁻¹ diag(1 - z_t²)
+  ∂h_t/∂z_t = diag(1 - f_t)"""
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("cell, to, of", [(gated, "h", "h"), (paired, "h", "c"), (rounds, "h", "h"), (coupled, "u", "v")],
+                         ids=lambda x: getattr(x, "name", x))  # fmt: skip
+@pytest.mark.thinned(7, 2)
+def test_routes_through_a_fixed_point_or_its_rounds_add_up(cell: sb.Cell, to: str, of: str, steps: int) -> None:
+    given = data_of(cell, steps + 1, seed=steps)
+    found = sb.derive(cell).paths(to, of, steps).evaluate(*given)
+    value = exact(cell, to, of, given, steps)
+    # The rounds end at a change of 1e-12.
+    np.testing.assert_allclose(found.total[0], value, rtol=0, atol=1e-12)
+    assert found.norms.shape == (2, len(found.paths)) and np.all(found.norms > 0)
+
+
+def test_a_route_by_way_of_a_fixed_point_has_the_implicit_derivative() -> None:
+    routes = sb.derive(gated).paths("h", "h")
+    assert str(routes) == IMPLICIT
+    assert [len(sb.derive(paired).paths("h", "c", k)) for k in (1, 2)] == [
+        2,
+        6,
+    ]  # h from p and q, each from a and c; c from q and a
+    assert str(sb.derive(paired).paths("c", "c")[0]).endswith(
+        "∂q_t/∂c_{t-1}, ∂p_t/∂c_{t-1} solve these equations together"
+    )
+    assert "(1 - r_t) (1 - r_{t-1})" in sb.derive(gated, reset=True).paths("h", "h", 2).text()
+    (whole,) = sb.derive(equilibrium).paths("h", "h")
+    assert whole.text() == "(I - diag(1 - h_t²) U)⁻¹ diag(1 - h_t²) R"
+
+
+def test_a_route_that_forgets_the_equation_of_a_fixed_point_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    from symbptt.autodiff import inner_blocks
+
+    # The derivative of the rounds' body alone, as if the fixed point did not read itself.
+    monkeypatch.setattr(inner_blocks, "algebra", lambda g, name, matrix, right: right)
+    with pytest.raises(AssertionError):
+        test_routes_through_a_fixed_point_or_its_rounds_add_up(gated, "h", "h", 1)
 
 
 def test_each_route_has_its_formula() -> None:

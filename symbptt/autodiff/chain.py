@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -41,7 +41,7 @@ def chain(
     gone = frozenset(without) - {*targets}
     g = calculus.graph
     found: dict[int, Terms] = {}
-    told = moving(g, source)
+    told = moving(g, source, gone)
     for id in g.ancestors(targets):
         if id not in calculus.kept or id == source or id in gone:
             continue
@@ -61,10 +61,11 @@ def chain(
     return Chain(calculus, source, found, told)
 
 
-def moving(g: Graph, source: int) -> frozenset[int]:
-    """Return the leaves of loops on a page, behind the last round and in each, and of fixed points that depend on a source."""
+def moving(g: Graph, source: int, without: Collection[int] = ()) -> frozenset[int]:
+    """Return the leaves of loops on a page, behind the last round and in each, and of fixed points that depend on a source, other
+    than by way of the values `without`."""
     loops = loops_of(g, "repeat", "point")
-    moved, found = {*g.descendants([source])} if loops else set(), set[int]()
+    moved, found = g.descendants([source], without) if loops else set[int](), set[int]()
     again = bool(loops)
     while again:
         again = False
@@ -73,7 +74,7 @@ def moving(g: Graph, source: int) -> frozenset[int]:
                 # A fixed point does not depend on where its rounds begin.
                 if leaf not in found and (last in moved or (start in moved and node.family == "repeat")):
                     found |= {leaf, behind(g, leaf)} if node.family == "repeat" else {leaf}
-                    moved.update(g.descendants([leaf]))
+                    moved.update(g.descendants([leaf], without))
                     again = True
     return frozenset(found)
 

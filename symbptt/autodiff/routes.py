@@ -8,6 +8,8 @@ from functools import cached_property
 
 from symbptt.autodiff.chain import Stop
 from symbptt.autodiff.entrywise import Calculus
+from symbptt.ir.node import Node
+from symbptt.ir.rounds import loops_of, next_values
 from symbptt.ir.step import Step
 
 
@@ -28,13 +30,37 @@ def network(calculus: Calculus, step: Step, names: Collection[int]) -> Network:
     g = calculus.graph
     end = step.next | step.outputs
     stops = set(names) | set(step.leaves.values()) | set(end.values())
+    # What goes through the rounds of a loop, or is a fixed point, stands in its own equation under a leaf.
+    own = {leaf for node in loops_of(g, "repeat", "point") for leaf, _ in next_values(node)}
     near: dict[int, tuple[int, ...]] = {}
     # Ascending ids: the values that an unnamed value passes on are known before a reader asks for them.
     for id in g.ancestors(end.values()):
-        if id in calculus.kept:
+        if g[id].family in ("repeat", "point"):
+            near[id] = _read_by_a_loop(g[id], near, stops)
+        elif id in calculus.kept:
             read = [inner.id for term in calculus.local(id) if (inner := term.inner) is not None]
-            near[id] = tuple(dict.fromkeys(w for arg in read for w in ((arg,) if arg in stops else near[arg])))
+            through = ((arg,) if arg in stops or arg in own else near[arg] for arg in read)
+            near[id] = tuple(dict.fromkeys(w for values in through for w in values))
     return Network({id: near[id] for id in near if id in stops}, step.leaves, end)
+
+
+def _read_by_a_loop(node: Node, near: Mapping[int, tuple[int, ...]], stops: Collection[int]) -> tuple[int, ...]:
+    """Return the values that routes are told by which a value of a loop depends on: by way of its rounds, and of its start."""
+    pairs, starts = list(next_values(node)), node.args[: node.attrs.carried]
+    # A fixed point does not depend on where its rounds begin.
+    rounds = {leaf: (new, start) if node.family == "repeat" else (new,)
+              for (leaf, new), start in zip(pairs, starts, strict=True)}  # fmt: skip
+    found: dict[int, None] = {}
+    first = pairs[node.attrs.out][0]
+    seen, open_ = {first}, [first]
+    while open_:
+        for arg in (arg for id in rounds[open_.pop(0)] for arg in ((id,) if id in stops else near[id])):
+            if arg not in rounds:
+                found[arg] = None
+            elif arg not in seen:
+                seen.add(arg)
+                open_.append(arg)
+    return tuple(found)
 
 
 @dataclass(frozen=True)

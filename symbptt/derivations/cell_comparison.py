@@ -18,11 +18,15 @@ from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.lines import Line, Lines
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
+from symbptt.ir.node import Settling
+from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.shape import prod
 from symbptt.ir.shape import size as sized
 from symbptt.language.cell import Cell
 from symbptt.notebook import preformatted
 
+ROUNDS = sp.Symbol("rounds", integer=True, positive=True)
+"""The number of rounds to a fixed point, as costs have it."""
 LONGEST = 120
 """Characters of two right sides that stand in one line."""
 
@@ -44,7 +48,8 @@ class Change:
 
     def _line(self) -> str:
         where = f"  (inside {self.inside})" if self.inside else ""
-        if len(self.gone) == len(self.new) == 1:
+        # A route has arrows of its own.
+        if len(self.gone) == len(self.new) == 1 and "→" not in self.gone[0]:
             old, new = (x[0].removeprefix("+ ") for x in (self.gone, self.new))
             apart = "\n    " if len(self.of) + len(old) + len(new) > LONGEST else " "
             return f"{self.of}: {old}{apart}→ {new}{where}"
@@ -125,7 +130,9 @@ def compare(first: Cell, second: Cell) -> CellComparison:
 
 def _compared(a: Derivation, b: Derivation, one: Pen, other: Pen) -> CellComparison:
     """Return the comparison, each cell in the names of its own page."""
-    lines = [(Lines(d.recursion, d.labels, d.mark), pen) for d, pen in ((a, one), (b, other))]
+    # Lines are those of the page, with one body for all rounds of a loop.
+    pages = [(d.looped, d.looped.pen()) if d.looped else (d, pen) for d, pen in ((a, one), (b, other))]
+    lines = [(Lines(page.recursion, page.labels, page.mark), pen) for page, pen in pages]
     return CellComparison(
         (a.cell, b.cell),
         tuple(_lines(*([_Told(x, pen) for x in found.forward()] for found, pen in lines))),
@@ -221,8 +228,8 @@ Pair = tuple[str, str]
 
 def _common(a: Derivation, b: Derivation, one: Pen, other: Pen) -> Iterator[tuple[Pair, Pair]]:
     """Yield the pairs of states that both cells have, by the names of their pages: h_prev of one is h of the other."""
-    second = {other.name(name): name for name in b.cell.step.next}
-    states = [(name, second[shown]) for name in a.cell.step.next if (shown := one.name(name)) in second]
+    second = {other.name(name): name for name in b.cell.closed.next}
+    states = [(name, second[shown]) for name in a.cell.closed.next if (shown := one.name(name)) in second]
     yield from (((to, of), (same_to, same_of)) for to, same_to in states for of, same_of in states)
 
 
@@ -270,14 +277,30 @@ def _size(value: sp.Expr) -> str:
 
 
 def _costs(cell: Cell) -> dict[str, sp.Expr]:
-    step, g = cell.step, cell.step.graph
+    # The rounds of a loop are counted, not written out: its body stands once in the step as the user wrote it.
+    step, g = cell.looped, cell.looped.graph
     read = g.ancestors([*step.next.values(), *step.outputs.values()])
+    times = _times(g, read)
     count = sum((prod(a.shape) for a in step.of_role("param")), sp.S.Zero)
+    functions = sum((times[id] * prod(g.shape(id)) for id in read if is_function(g[id])), sp.S.Zero)
     return {
         "parameters": sp.sympify(count),
-        "multiplications of products, a step": sp.sympify(sum((_products(g, id) for id in read), sp.S.Zero)),
-        "functions, a step": sp.sympify(sum((prod(g.shape(id)) for id in read if is_function(g[id])), sp.S.Zero)),
+        "multiplications of products, a step": sp.sympify(
+            sum((times[id] * _products(g, id) for id in read), sp.S.Zero)
+        ),
+        "functions, a step": sp.sympify(functions),
         "values kept, a step": sp.sympify(compile_cell(cell).plan.elements),
+    }
+
+
+def _times(g: Graph, ids: Sequence[int]) -> dict[int, sp.Expr]:
+    """Return how often each value is computed in a step: in the body of a loop as often as it has rounds, of a fixed point `rounds`,
+    which only a run knows."""
+    rounds = {leaf: ROUNDS if isinstance(loop.attrs, Settling) else sp.sympify(sized(loop.attrs.count))
+              for id in ids if (loop := g[id]).family == "repeat" for leaf in leaves_of(loop)}  # fmt: skip
+    of_loop = {leaf: min(leaves_of(g[id])) for id in ids if g[id].family == "repeat" for leaf in leaves_of(g[id])}
+    return {
+        id: sp.Mul(*(rounds[first] for first in {of_loop[x] for x in found})) for id, found in changing(g, ids).items()
     }
 
 

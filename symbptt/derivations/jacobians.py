@@ -15,9 +15,8 @@ import numpy as np
 
 from symbptt.autodiff.block import Block
 from symbptt.autodiff.chain import chain, moving
-from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import jacobian
-from symbptt.autodiff.labels import Label, of_what_rounds_make
+from symbptt.autodiff.labels import Label
 from symbptt.derivations.tables import (
     equation,
     gathered,
@@ -35,7 +34,7 @@ from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import WIDEST, lines, widest
 from symbptt.equations.page.derivatives_in_rounds import (
     RoundNotes,
-    in_last_round,
+    calculus_of,
     line_of,
     of_rounds,
     said_of_equations,
@@ -61,15 +60,10 @@ class _Derivatives:
     """The derivatives of a cell's values, by what they are derived by, and the names that they are written in."""
 
     def __init__(self, page: Equations) -> None:
-        self.step, self.labels = page.recursion.step, {id: x for id, x in page.labels.items() if not x.adjoint}
-        graph = self.step.graph.copy()
-        graph.locate = lambda: ""
-        self.labels |= in_last_round(graph, self.labels) | of_what_rounds_make(graph, self.labels)
+        self.step = page.recursion.step
+        self.labels, self.calculus = calculus_of(self.step, page.labels)
         results = self.step.next | self.step.outputs
-        self.targets = {name: line_of(graph, id, self.labels) for name, id in results.items()}
-        shown = frozenset(self.labels) | frozenset(self.step.leaves.values())
-        # A fixed point reads the equations of all values that settle with it.
-        self.calculus = Calculus(graph, tuple(dict.fromkeys((*self.targets.values(), *results.values()))), shown)
+        self.targets = {name: line_of(self.calculus.graph, id, self.labels) for name, id in results.items()}
 
     def label(self, of: str) -> Label:
         """Return how an argument is named."""

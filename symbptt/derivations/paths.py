@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from symbptt.autodiff.chain import Chain, Stop, along, chain
+from symbptt.autodiff.chain import Chain, Stop, along, chain, moving
 from symbptt.autodiff.entrywise import Calculus
 from symbptt.autodiff.jacobian import direct
 from symbptt.autodiff.labels import Label
@@ -22,6 +23,14 @@ from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matm
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import WIDEST, letter_of, lines, read_again, widest
+from symbptt.equations.page.derivatives_in_rounds import (
+    RoundNotes,
+    calculus_of,
+    line_of,
+    of_rounds,
+    said_of_equations,
+    solved,
+)
 from symbptt.equations.page.equations import Equations
 from symbptt.equations.page.lines import Note
 from symbptt.errors import ArgumentError
@@ -60,12 +69,15 @@ class Path:
 
     def text(self, *, ascii: bool = False) -> str:
         """Return the derivative along the route as plain text, with `ascii` in ASCII alone."""
-        first, *rest = _along(self, self.page.pen(ascii))
-        return "\n".join([first, *(["with"] if rest else []), *rest])
+        pen = self.page.pen(ascii)
+        first, *rest = _along(self, pen)
+        notes = said(said_of_equations(self.definitions), pen)
+        return "\n".join([first, *(["with"] if rest else []), *rest, *notes])
 
     def latex(self) -> str:
         """Return the derivative along the route as LaTeX."""
-        return gathered(_along(self, self.page.latex_pen))
+        pen = self.page.latex_pen
+        return gathered([*_along(self, pen), *said_in_latex(said_of_equations(self.definitions), pen)])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -137,6 +149,7 @@ class Paths(Sequence[Path]):
 
     def _notes(self) -> Iterator[Note]:
         yield from said_of_routes(self.page, self.of, self.steps)
+        yield from dict.fromkeys(note for path in self.paths for note in said_of_equations(path.definitions))
         yield from said_of_constants([x for path in self.paths for x in path.definitions], self.page)
 
     def latex(self) -> str:
@@ -190,12 +203,11 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     """Return the routes of a cell, as `Derivation.paths` says."""
     check_count("steps", steps, 1)
     check_count("most", most, 1)
-    step, labels = page.recursion.step, {id: x for id, x in page.labels.items() if not x.adjoint}
-    _check_names(cell, to, of, steps)
+    step = page.recursion.step
+    _check_names(cell, to, of)
     names = _names(cell, step.graph, through)
     roots = tuple(dict.fromkeys((step.next | step.outputs).values()))
-    # A copy: derivatives are written into the graph, which the page still reads.
-    calculus = Calculus(step.graph.copy(), roots, frozenset(labels) | frozenset(step.leaves.values()))
+    labels, calculus = calculus_of(step, page.labels)
     net = network(calculus, step, set(names))
     routes = Routes(net, frozenset(step.next), to, of, steps)
     # Counted first: the number of routes may grow exponentially with the steps, while counting stays linear.
@@ -218,9 +230,9 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     return Paths(cell, page, to, of, steps, tuple(found), None if through is None else tuple(through))
 
 
-def _check_names(cell: Cell, to: str, of: str, steps: int) -> None:
-    results = [*cell.step.next, *cell.step.outputs]
-    sources = [a.name for a in cell.step.of_role("state", "input", "param", "const")]
+def _check_names(cell: Cell, to: str, of: str) -> None:
+    results = [*cell.closed.next, *cell.closed.outputs]
+    sources = [a.name for a in cell.closed.of_role("state", "input", "param", "const")]
     for name, known, what in ((to, results, "next state or output"), (of, sources, "argument")):
         if not isinstance(name, str) or name not in known:
             raise ArgumentError(f"{cell.name} has no {what} by the name {name!r}" + nearest(str(name), known))
@@ -228,12 +240,12 @@ def _check_names(cell: Cell, to: str, of: str, steps: int) -> None:
 
 def _names(cell: Cell, graph: Any, through: Sequence[str] | None) -> dict[int, str]:
     """Return the values that routes are told by."""
-    known = {name: id for id, name in graph.names.items() if name in cell.step.graph.names.values()}
+    known = {name: id for id, name in graph.names.items() if name in cell.closed.graph.names.values()}
     if through is None:
         return {id: name for name, id in known.items()}
     if isinstance(through, str):
         raise ArgumentError(f'through: a list of names is expected, got {through!r}\n  write through=["{through}"]')
-    results = [*cell.step.next, *cell.step.outputs]
+    results = [*cell.closed.next, *cell.closed.outputs]
     for name in through:
         if name not in known and name not in results:
             raise ArgumentError(
@@ -264,7 +276,12 @@ class _Telling:
     steps: int
     made: dict[int, Label] = field(default_factory=dict)
     between: dict[tuple[int, int], Terms | None] = field(default_factory=dict)
+    moved: dict[int, frozenset[int]] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
+
+    @cached_property
+    def notes(self) -> RoundNotes:
+        return RoundNotes.of(self.calculus.graph, self.labels)
 
     def name_what_is_read_again(self, roots: Sequence[int]) -> None:
         labels = {**self.labels, **self.made}
@@ -275,6 +292,8 @@ class _Telling:
         shown = [self.called[id] for i, (id, _) in enumerate(route) if i == 0 or not _is_read_again(route, i)]
         names = (*shown[:-1], self.to) if len(shown) > 1 else (self.source.name, self.to)
         keys = tuple((self._key(id), back) for id, back in route)
+        if any(self._told(before, after) for before, after in _edges_of(route)):
+            return self._path(names, keys, self._by_parts(route), True)
         # None for too many terms: then the route is told as a product of short derivatives.
         terms = along(self.calculus, route, self.stops, TERMS, self.between)
         first, last = route[0][0], route[-1][0]
@@ -306,19 +325,38 @@ class _Telling:
         step."""
         factors: list[Expr] = []
         found: dict[tuple[int, int], tuple[Definition, ...]] = {}
-        for (before, then), (after, now) in pairwise(route):
-            if then != now:
-                continue
+        for (before, now), (after, _) in _edges_with_steps(route):
             over, under = self._label(after), self._label(before)
             # The latest step first, as the chain rule multiplies Jacobians.
             factors.insert(0, Derivative(self._symbol(after, over, now), self._symbol(before, under, now)))
             # Derivatives are equal at all steps up to the time of their values: one line for each pair of neighbours.
             if (before, after) not in found:
-                edge = chain(self.calculus, before, [after], self.stops - {before})
-                found[before, after] = lines(edge, self.labels, under, {after: over}, self.made)
+                found[before, after] = self._edge(before, after, over, under)
         shapes = [normal(self.calculus.graph.shape(route[i][0])) for i in (-1, 0)]
         whole = Derivative(Symbol(Label(self.to, 0), shapes[0]), Symbol(self.source, shapes[1]))
-        return (Definition(whole, matmul(factors)), *(x for part in found.values() for x in part))
+        parts = tuple(dict.fromkeys(x for part in found.values() for x in part))
+        # The derivative along a single edge is that edge's.
+        is_edge = factors == [whole] and [*parts[0].left.labels] == [*whole.labels]
+        return parts if is_edge else (Definition(whole, matmul(factors)), *parts)
+
+    def _edge(self, before: int, after: int, over: Label, under: Label) -> tuple[Definition, ...]:
+        """Return the lines of the derivative between neighbours; of one that goes through the rounds of a loop or is that of a
+        fixed point, the lines that tell it."""
+        g = self.calculus.graph
+        target = line_of(g, after, self.labels)
+        stops = self.stops - {before}
+        ends = of_rounds(g, self._told(before, after), self.labels, {target}, stops)
+        edge = chain(self.calculus, before, [target, *ends], stops)
+        found = lines(edge, self.labels, under, {target: over} | ends, self.made)
+        return tuple(self.notes.told(solved(line)) for line in found)
+
+    def _told(self, before: int, after: int) -> frozenset[int]:
+        """Return the leaves of loops and fixed points between neighbours on a route."""
+        g = self.calculus.graph
+        if before not in self.moved:
+            self.moved[before] = moving(g, before, self.stops - {before})
+        told = self.moved[before]
+        return told & {*g.ancestors([after], self.stops - {after})} if told else told
 
     def _label(self, id: int) -> Label:
         roles = {a.name: a.role for a in self.step.arguments}
@@ -328,6 +366,15 @@ class _Telling:
     def _symbol(self, id: int, label: Label, back: int) -> Symbol:
         time = None if label.time is None else label.time - back
         return Symbol(label.at(time), normal(self.calculus.graph.shape(id)))
+
+
+def _edges_with_steps(route: Sequence[Stop]) -> Iterator[tuple[Stop, Stop]]:
+    """Yield the neighbours on a route between which a derivative stands: a state that the next step reads is the same value."""
+    yield from ((before, after) for before, after in pairwise(route) if before[1] == after[1])
+
+
+def _edges_of(route: Sequence[Stop]) -> Iterator[tuple[int, int]]:
+    yield from ((before, after) for (before, _), (after, _) in _edges_with_steps(route))
 
 
 def _is_read_again(route: Sequence[Stop], i: int) -> bool:
@@ -378,7 +425,7 @@ def _norm(x: Any) -> Any:
 
 
 def _shapes(of: Paths, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    step = of.cell.step
+    step = of.cell.closed
     known = {named_size(name): value for name, value in sizes.items()}
     to, source = (step.next | step.outputs)[of.to], step.leaves[of.of]
     return (*concrete(step.graph.shape(to), known), *concrete(step.graph.shape(source), known))
@@ -388,7 +435,7 @@ def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> 
     """Return the derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
     from symbptt.codegen.targets.numpy.pointwise import evaluator  # generates code, which equations need not pay for
 
-    step = of.cell.step
+    step = of.cell.closed
     nodes = {key: _node(step, key) for p in of.paths for key, _ in p.keys}
     with_blocks, found = direct(step, sorted(set(nodes.values())))
     before = {a.name for a in of.cell.arguments if a.role == "state"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any
 
 from symbptt.ir.complex_values import is_complex_node
@@ -83,23 +83,25 @@ class Graph:
         """Answer whether the entries of a value are complex numbers."""
         return id in self._complex
 
-    def ancestors(self, roots: Iterable[int]) -> list[int]:
-        """Return the ids of the roots and of all they are computed from, arguments first."""
-        seen, stack = set(), list(roots)
+    def ancestors(self, roots: Iterable[int], without: Collection[int] = ()) -> list[int]:
+        """Return the ids of the roots and of all they are computed from, arguments first; other than by way of some values alone."""
+        roots = list(roots)
+        seen, stack = set(), [*roots]
         while stack:
             id = stack.pop()
             if id not in seen:
                 seen.add(id)
-                stack.extend(self._nodes[id].args)
+                if not without or id not in without or id in roots:
+                    stack.extend(self._nodes[id].args)
         # Ascending ids are a topological order.
         return sorted(seen)
 
-    def descendants(self, roots: Iterable[int]) -> set[int]:
-        """Return the ids of the roots and of all that is computed from them."""
+    def descendants(self, roots: Iterable[int], without: Collection[int] = ()) -> set[int]:
+        """Return the ids of the roots and of all that is computed from them, other than by way of some values alone."""
         found = set(roots)
         # One pass is enough: arguments come before values.
         for node in self._nodes:
-            if not found.isdisjoint(node.args):
+            if node.id not in without and not found.isdisjoint(node.args):
                 found.add(node.id)
         return found
 

@@ -165,8 +165,6 @@ def _line_of(x: Definition, n: Notation) -> str:
 
 def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tuple[str, list[Route], list[Formula]]:
     """Return words about the routes of a block, the routes where there are several, and what they read."""
-    if not d.cell.has_numbers_of_rounds:  # a route goes through each round
-        return "", [], []
     try:
         paths = d.paths(to, of, most=MOST_ROUTES)
     except ArgumentError as error:  # more than can be looked at: how many there are is said

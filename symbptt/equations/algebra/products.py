@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
+from symbptt.autodiff.partials import in_decimals
 from symbptt.equations.algebra import expressions as algebra
 from symbptt.equations.algebra.entries import count
 from symbptt.equations.algebra.expressions import (
@@ -138,7 +139,7 @@ def _product(d: Drawn) -> Expr:
 def squared(numbers: Sequence[Expr]) -> tuple[Expr, ...]:
     """Return numbers that are equal as powers."""
     different = list(dict.fromkeys(numbers))
-    return tuple(x if (n := numbers.count(x)) == 1 else algebra.Power(x, Number(sp.Integer(n))) for x in different)
+    return tuple(power_of(x, numbers.count(x)) for x in different)
 
 
 def numbers_in(part: Expr) -> list[Expr]:
@@ -161,6 +162,8 @@ def number_of(size: sp.Expr) -> Expr:
 
 def power_of(value: Expr, exponent: int) -> Expr:
     """Return a value to a whole power."""
+    if isinstance(value, Number):
+        return Number(in_decimals(value.value**exponent))
     return value if exponent == 1 else algebra.Power(value, Number(sp.Integer(exponent)))
 
 

@@ -11,11 +11,11 @@ Example, of z = repeat(tanh(U z + x), h, K), and of z = fixed_point(tanh(U z + V
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from symbptt.autodiff.entrywise import behind
-from symbptt.autodiff.labels import Label, letter_of_rounds
+from symbptt.autodiff.entrywise import Calculus, behind
+from symbptt.autodiff.labels import Label, letter_of_rounds, of_what_rounds_make
 from symbptt.equations.algebra.expressions import (
     EYE,
     ONE,
@@ -39,6 +39,20 @@ from symbptt.equations.page.lines import Note
 from symbptt.ir.graph import Graph
 from symbptt.ir.rounds import changing, leaves_of, loops_of, next_values
 from symbptt.ir.shape import size_text
+from symbptt.ir.step import Step
+
+
+def calculus_of(step: Step, labels: Mapping[int, Label]) -> tuple[dict[int, Label], Calculus]:
+    """Return the names of the values of a step on a page, those of its loops among them, and their local derivatives."""
+    # A copy: derivatives are written into the graph, which the page still reads.
+    g = step.graph.copy()
+    g.locate = lambda: ""
+    named = {id: x for id, x in labels.items() if not x.adjoint}
+    named |= in_last_round(g, named) | of_what_rounds_make(g, named)
+    results = (step.next | step.outputs).values()
+    # A fixed point reads the equations of all values that settle with it.
+    roots = dict.fromkeys((*(line_of(g, id, named) for id in results), *results))
+    return named, Calculus(g, tuple(roots), frozenset(named) | frozenset(step.leaves.values()))
 
 
 def line_of(g: Graph, id: int, labels: Mapping[int, Label]) -> int:
@@ -67,9 +81,11 @@ def in_last_round(g: Graph, labels: Mapping[int, Label]) -> dict[int, Label]:
     }
 
 
-def of_rounds(g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Set[int]) -> dict[int, Label]:
+def of_rounds(
+    g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Set[int], without: Collection[int] = ()
+) -> dict[int, Label]:
     """Return the values whose derivatives tell those of the leaves `told`, and their names: where rounds begin, what a round makes, and
-    what the equations of fixed points say."""
+    what the equations of fixed points say; what targets read by way of the values `without` alone is left out."""
     starts = (zip(*node.attrs.parts(node.args)[1::-1], strict=True) for node in loops_of(g, "repeat"))
     lines_ = [(leaf, start, labels[start]) for pairs in starts for leaf, start in pairs if leaf in told]
     lines_ += [
@@ -81,7 +97,7 @@ def of_rounds(g: Graph, told: Set[int], labels: Mapping[int, Label], targets: Se
     ends, count = {*targets}, -1
     # The equation of one value may read another one, of the same fixed point or of one before.
     while len(ends) != count:
-        count, read = len(ends), {*g.ancestors(ends)}
+        count, read = len(ends), {*g.ancestors(ends, without)}
         ends |= {id for leaf, id, _ in lines_ if leaf in read}
     return {id: label for leaf, id, label in lines_ if leaf in read and id not in targets}
 
