@@ -13,7 +13,7 @@ from symbptt.verification import checks as verification
 from symbptt.verification import oracle
 from symbptt.verification.blocks import Unwritten, in_blocks
 from symbptt.verification.checks import rows
-from symbptt.verification.comparison import Case, gradient_rows
+from symbptt.verification.comparison import Case, gradient_rows, value_rows
 from symbptt.verification.oracle import Point
 from symbptt.verification.regimes import REGIMES, SIZES, THREE, Blocks, Regime, sizes_of
 from symbptt.verification.regimes import point as draw
@@ -283,10 +283,16 @@ def overflowing(x: Input["n"], h: State["n"], w: Param["n"]):
     return 0.5 * h + w * x + 1 / (1 + np.exp(1000 + w))
 
 
-def test_right_gradient_that_no_complex_step_gives_is_compared_by_differences() -> None:
+@sb.cell
+def log_gated(x: Input["n"], m: State["n"], w: Param["n"], v: Param["n"]):
+    """The stabiliser of an exponential gate with a textbook log σ: where that is -∞ in floats, the greater one is another one."""
+    return np.maximum(-np.log1p(np.exp(-300 * w * x)) + 0.5 * m, -1000000 * (v - w) ** 2)
+
+
+def test_right_gradient_that_no_complex_step_gives_is_compared_with_50_digits() -> None:
     report = sb.verify(overflowing)
     assert report.passed, str(report)
-    assert any(row.method == "central differences" and not row.note for row in report.rows if row.name == "dw")
+    assert any(row.method == "50 digits" and not row.note for row in report.rows if row.name == "dw")
 
 
 def test_wrong_gradient_that_no_complex_step_gives_is_caught() -> None:
@@ -294,6 +300,31 @@ def test_wrong_gradient_that_no_complex_step_gives_is_caught() -> None:
     line = next(line for line in kernel.source.split("\n") if 'return {"w": ' in line)
     wrong = kernel.source.replace(line, line.replace('{"w": ', '{"w": 1.01 * '))
     assert wrong != kernel.source and "dw" in sb.verify(Kernel(overflowing, kernel.program, wrong)).wrong
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_where_floats_of_the_function_overflow_50_digits_decide(factor: float) -> None:
+    """The planted mistake: a factor of 1.01 on all that is compared."""
+    regime = next(regime for regime in REGIMES if regime.name == "extreme inputs")
+    near = draw(log_gated, regime, SIZES[0], 0)
+    kernel, sent = compiled(log_gated), oracle.cotangents(log_gated, near, 1)
+    case = Case(log_gated, regime, SIZES[0], near, sent)
+
+    def values(at: Point) -> dict[str, tuple[Any, Any]]:
+        found = kernel.forward(at.params, at.inputs, at.state).states
+        return {"m": (oracle.run(log_gated, at)[0]["m"], factor * found["m"])}
+
+    def gradients(at: Point, cotangents: Any) -> Any:
+        grads = kernel.backward(kernel.forward(at.params, at.inputs, at.state), cotangents)
+        return tuple({k: factor * v for k, v in group.items()} for group in (grads.params, grads.inputs, grads.state))
+
+    wanted, found = values(near)["m"]
+    # The function's own floats are finite and wrong there.
+    assert np.all(np.isfinite(wanted)) and not np.allclose(wanted, found / factor)
+    rows = [*value_rows(case, values, ("m",)), *gradient_rows(case, gradients, is_complex=True)]
+    told = [row for row in rows if row.method == "50 digits" and not row.note]
+    assert {row.name for row in told} >= {"m", "dw", "dx"}
+    assert all(row.passed == (factor == 1) for row in told if row.error)
 
 
 # What is compared nowhere.

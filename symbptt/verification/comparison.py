@@ -26,8 +26,9 @@ from symbptt.verification.objective import Truncation, slopes_of_samples, value_
 from symbptt.verification.oracle import Arrays, Block, Point
 from symbptt.verification.regimes import Regime, Size
 from symbptt.verification.report import Row
+from symbptt.verification.rounding.oracle import KINK, Told, judgements, of_gradients, of_values, overflows
 
-TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "forward": 1e-11}
+TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "forward": 1e-11, "50 digits": 1e-10}
 FLOOR = 1e-280
 """Below this a complex step underflows."""
 
@@ -51,10 +52,10 @@ SAME = 1e-12
 """The difference that a second call with the same arguments may have, relative to the block: sums may take another order."""
 FEW = 36
 """Elements of a block of which differences are taken where a complex step gives no number, times the steps of each run."""
-COMPLEX, CENTRAL = "complex step", "central differences"
+COMPLEX, CENTRAL, DIGITS = "complex step", "central differences", "50 digits"
 NO_VALUE = "the user's function is not finite here"
 NO_SLOPE = "the derivative of the user's function is not finite here"
-KINK = "rounding alone decides the result here: a kink, a jump, or chaos"
+OVERFLOW = "the user's function overflows here, and has no version of 50 digits"
 
 
 class Refusal(ArgumentError):
@@ -234,6 +235,12 @@ def _compared(
         near |= fair.keys()
     verdicts = {k: Verdict(errors[b[:2]], method) for k, b in blocks.items()}
     rest = {k: b for k, b in blocks.items() if b[:2] not in near and k.split("[")[0] not in known}
+    is_over = bool(rest) and overflows(lambda: value(case.point))
+    if is_over or (rest and (method == CENTRAL or not all(np.isfinite(errors[b[:2]]) for b in rest.values()))):
+        # What overflows is another function, whose derivative may be finite and steady.
+        told = _at_fifty_digits(case, rest, found, is_over)
+        verdicts |= told
+        rest = {k: b for k, b in rest.items() if k not in told}
     if rest:
         largest = max([*(_top(found[place]) for place in near), *sent])
         closer = _by_elements(case, value, gradients, rest, largest, method)
@@ -274,6 +281,24 @@ def _by_elements(
     opinion = None if is_declared(case.target) or case.truncation else partial(slopes, value, case.point)
     few = max(1, FEW // max(1, case.point.steps))
     return {k: _verdict(pair, method, opinion, blocks[k], few) for k, pair in pairs.items()}
+
+
+def _at_fifty_digits(
+    case: Case, blocks: dict[str, Block], found: dict[screen.Group, Any], is_over: bool
+) -> dict[str, Verdict]:
+    """Return the verdicts of 50 digits on blocks; where floats of the user's function do not overflow, those that tell something alone."""
+    all_blocks = oracle.blocks(case.point, oracle.differentiable(case.target))
+    told = of_gradients(case.target, case.point, case.cotangents, case.truncation, all_blocks)
+    sent = max([_top(v) for v in case.cotangents.values()], default=1.0)  # the adjoint of a loss is one
+    given = {k: _part(found[b[:2]], b[2]) for k, b in blocks.items()}
+    return _judged(told, given, case.regime.floor, sent, is_over)
+
+
+def _judged(told: Told, given: Arrays, floor: float, sent: float, is_over: bool) -> dict[str, Verdict]:
+    judged = judgements(told, given, floor, sent, TOLERANCE[DIGITS])
+    if judged is None:
+        return {k: Verdict(np.nan, DIGITS, OVERFLOW) for k in given} if is_over else {}
+    return {k: Verdict(one.error, DIGITS, one.note) for k, one in judged.items() if is_over or not one.note}
 
 
 def with_noise(
@@ -463,7 +488,13 @@ def value_rows(case: Case, values: Callable[[Point], dict[str, tuple[Any, Any]]]
             return both_moved(lambda near, _: values(near), case, seed)
 
         pairs = with_noise(sides, scales, "forward", moves, dict.fromkeys(scales, 0.0))
-        return [case.row(name, _of_value(name, pair)) for name, pair in pairs.items()]
+        verdicts = {name: _of_value(name, pair) for name, pair in pairs.items()}
+        off = {
+            k: pairs[k].given for k, v in verdicts.items() if not (v.note or v.said or v.error <= TOLERANCE[v.method])
+        }
+        if off and overflows(lambda: value_of(case.target, case.cotangents, case.point)(case.point)):
+            verdicts |= _judged(of_values(case.target, case.point), off, 0.0, 0.0, is_over=True)
+        return [case.row(name, verdict) for name, verdict in verdicts.items()]
 
 
 def type_rows(case: Case, arrays: Callable[[Point, Arrays], dict[str, Any]]) -> list[Row]:

@@ -170,6 +170,12 @@ def values_of(array: Any) -> Any:
     return np.asarray(np.frompyfunc(lambda x: exact(x).value, 1, 1)(np.asarray(array, object)), object)
 
 
+def top(array: Any) -> Decimal:
+    """Return the largest size of decimals; of a NaN a NaN."""
+    found = [abs(x) for x in np.ravel(np.asarray(array, object))]
+    return next((x for x in found if x.is_nan()), max(found, default=Decimal(0)))
+
+
 def constants(array: Any, written: bool = False) -> Any:
     """Return the numbers of an array as they are, on no tape; `written` are those of the body."""
     made = partial(Exact, written=written)

@@ -28,11 +28,11 @@ from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
 from symbptt.verification.rounding.accurate import FORMULA, ROUNDING, driven
-from symbptt.verification.rounding.arrays import values_of
+from symbptt.verification.rounding.arrays import top, values_of
 from symbptt.verification.rounding.exact import Tape, fifty_digits
 from symbptt.verification.rounding.gradients import Group, exact_arrays, exact_point, gradients_of
 from symbptt.verification.rounding.results import Block, Line, Rounding
-from symbptt.verification.rounding.runs import gradients_by, in_type, narrow, single
+from symbptt.verification.rounding.runs import TYPES, Type, gradients_by, in_type, narrow, single
 from symbptt.verification.rounding.text import of_fifty_digits
 
 SATURATED = next(regime for regime in REGIMES if regime.name == "saturated")
@@ -56,23 +56,6 @@ SHARE = Decimal("1e-25")
 """The part of the largest gradient under which 50 digits say nothing of a block."""
 
 
-@dataclass(frozen=True)
-class Type:
-    """A type of floats: a unit of rounding, the limit under which a module takes what is left of one from the argument, the part of
-    its scale by which rounding may move a block, the scale from which on a block is compared, and the smallest number with all digits."""
-
-    name: str
-    unit: float
-    least: float
-    steady: float
-    tiny: float
-    smallest: float
-
-
-TYPES = (
-    Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290, 2.0**-1022),
-    Type("float32", 2.0**-23, 3e-5, 3e-2, 1e-30, 2.0**-126),
-)
 UNDECIDED = "rounding alone decides: a kink, or no digit is left"
 NO_NUMBER = "no number at 50 digits"
 OUT_OF_RANGE = "beyond the range of the type"
@@ -197,8 +180,8 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
     """Return the error of each block in a type."""
     floats = np.dtype(kind.name)
     given = gradients_by(kernel, in_type(near, floats), narrow(sent, floats))
-    tops = [_top(v) for v in sides.wanted.values()] + [_top(values_of(v)) for v in sent.values()]
-    largest = max((top for top in tops if top.is_finite()), default=Decimal(0))
+    tops = [top(v) for v in sides.wanted.values()] + [top(values_of(v)) for v in sent.values()]
+    largest = max((size for size in tops if size.is_finite()), default=Decimal(0))
     places = oracle.blocks(near, oracle.differentiable(kernel.target))
     moved: list[dict[Group, Any]] = []
 
@@ -233,18 +216,18 @@ def _leaves_range(kernel: Kernel, near: Point, kind: Type) -> bool:
 
     def is_off(name: str) -> bool:
         exact_ones, floats = values_of(wanted[name]), np.asarray(given[name])
-        scale = max(_top(exact_ones), Decimal(kind.tiny))
+        scale = max(top(exact_ones), Decimal(kind.tiny))
         return (
-            not np.all(np.isfinite(floats)) or not _top(values_of(floats) - exact_ones) <= Decimal(kind.steady) * scale
+            not np.all(np.isfinite(floats)) or not top(values_of(floats) - exact_ones) <= Decimal(kind.steady) * scale
         )
 
     return any(map(is_off, wanted))
 
 
 def _block(label: str, wanted: Any, text: Any, given: Any, moved: list[Any], largest: Decimal, kind: Type) -> Block:
-    scale = max(_top(wanted), SHARE * largest, Decimal(kind.tiny))
-    noise = max(_top(other - wanted) for other in moved)
-    if not (scale.is_finite() and noise.is_finite() and _top(text).is_finite()):
+    scale = max(top(wanted), SHARE * largest, Decimal(kind.tiny))
+    noise = max(top(other - wanted) for other in moved)
+    if not (scale.is_finite() and noise.is_finite() and top(text).is_finite()):
         return Block(label, note=NO_NUMBER)
     if not np.all(np.isfinite(given)):
         # A gradient that the type has, and that the module has not; where the user's values leave the range too, that is told.
@@ -254,10 +237,4 @@ def _block(label: str, wanted: Any, text: Any, given: Any, moved: list[Any], lar
         return Block(label, note=UNDECIDED)
     unit = Decimal(kind.unit) * scale
     allowed = SLACK * max(float(noise / unit), LEAST)
-    return Block(label, float(_top(values_of(given) - text) / unit), allowed, float(_top(text - wanted) / unit))
-
-
-def _top(array: Any) -> Decimal:
-    """Return the largest size of decimals; of a NaN a NaN."""
-    found = [abs(x) for x in np.ravel(np.asarray(array, object))]
-    return next((x for x in found if x.is_nan()), max(found, default=Decimal(0)))
+    return Block(label, float(top(values_of(given) - text) / unit), allowed, float(top(text - wanted) / unit))

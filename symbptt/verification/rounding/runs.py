@@ -1,8 +1,8 @@
-"""Runs of a kernel on floats of a type, and points whose numbers that type has."""
+"""Types of floats, runs of a kernel on them, and points whose numbers a type has."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,25 @@ from symbptt.verification.domains import in_single
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.requests import Asked
 from symbptt.verification.rounding.gradients import Group
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of floats: a unit of rounding, the limit under which a module takes what is left of one from the argument, the part of
+    its scale by which rounding may move a block, the scale from which on a block is compared, and the smallest number with all digits."""
+
+    name: str
+    unit: float
+    least: float
+    steady: float
+    tiny: float
+    smallest: float
+
+
+TYPES = (
+    Type("float64", 2.0**-52, 8e-6, 1e-4, 1e-290, 2.0**-1022),
+    Type("float32", 2.0**-23, 3e-5, 3e-2, 1e-30, 2.0**-126),
+)
 
 
 def single(drawn: Point, asked: Asked) -> Point:
