@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, islice, product
@@ -29,12 +29,15 @@ from symbptt.verification.blocks import with_module
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.regimes import REGIMES, Size, point
 from symbptt.verification.requests import Asked
+from symbptt.verification.rounding.gradients import Group
 from symbptt.verification.rounding.runs import gradients_by, in_type, narrow, single
 
 FAR = 20.0
 """Where float64 has no digit of 1 - tanh² and seven of 1 - σ, float32 none of either."""
-CHANGED = 1e-9
-"""The part of a block by which it changes where a form decides, at least: of less, rounding may explain more."""
+CHANGED = 10
+"""The units of rounding by which a form changes a block where it decides, at least: half of what rounding explains of any block."""
+TYPES = ("float64", "float32")
+"""The types in which forms are looked at."""
 MOST = 500
 """Pairs of arrays, with signs and cotangents, that are tried for the forms which no single array drives."""
 ROUNDING, FORMULA = "rounding", "formula"
@@ -76,10 +79,10 @@ class _Switch:
 
 
 def driven(
-    kernel: Kernel, seed: int, asked: Asked, judged: Callable[[Kernel, Point, Arrays], str]
+    kernel: Kernel, seed: int, asked: Asked, judged: Callable[[Kernel, Point, Arrays, Sequence[str]], str]
 ) -> tuple[tuple[Driven, ...], tuple[str, ...]]:
     """Return arguments at which the forms of a module decide, and the names of those for which none are found; `judged` tells what
-    a module is wrong by, ROUNDING or FORMULA, or nothing."""
+    a module is wrong by in some types, ROUNDING or FORMULA, or nothing."""
     # Forms are those that symbptt writes, whatever text the kernel has: one that an edit has dropped is looked for too.
     own = compiled(kernel.target, Shared(), truncation=kernel.truncation, memory=kernel.memory)
     switch = _Switch(own.source)
@@ -87,15 +90,20 @@ def driven(
         return (), ()
     own = with_module(own, load(own.source, f"<symbptt {own.target.name}, its accurate forms>"), {})
     switch.put_into(own)
-    left, found = set(switch.lines), list[Driven]()
+    left, found, still = set(switch.lines), list[Driven](), None
     for moved, near, sent in _tried(own, seed, asked):
+        if near is still:
+            continue
+        changing = _that_change(own, switch, left, near, sent)
+        # Whether a form acts is a matter of values: where none that is left does, none does for other cotangents either.
+        still = near if changing is None else None
         decided = [
             line
-            for line in _that_change(own, switch, left, near, sent)
-            if _without(switch, line, partial(judged, own, near, sent))
+            for line, types in (changing or {}).items()
+            if _without(switch, line, partial(judged, own, near, sent, types))
         ]
         # Where all forms together lose digits, these are lost elsewhere: that is no place to look at one form.
-        if not decided or _without(switch, 0, partial(judged, own, near, sent)) == ROUNDING:
+        if not decided or _without(switch, 0, partial(judged, own, near, sent, TYPES)) == ROUNDING:
             continue
         left.difference_update(decided)
         found.append(Driven(tuple(_name(own.source, line) for line in decided), moved, near, sent))
@@ -104,20 +112,37 @@ def driven(
     return tuple(found), tuple(_name(own.source, line) for line in sorted(left))
 
 
-def _that_change(own: Kernel, switch: _Switch, lines: set[int], near: Point, sent: Arrays) -> list[int]:
-    """Return those of some forms that act at some arguments, and without which gradients are others."""
-    run = partial(gradients_by, own, near, sent)
-    whole = _without(switch, 0, run)
-    met = sorted(switch.met & lines)  # the next run forgets them
-    if whole is None:
-        return []
-    others = {line: _without(switch, line, run) for line in met}
-    return [line for line, other in others.items() if other and any(_is_far(whole[k], other[k]) for k in whole)]
+def _that_change(
+    own: Kernel, switch: _Switch, lines: set[int], near: Point, sent: Arrays
+) -> dict[int, list[str]] | None:
+    """Return those of some forms that act at some arguments, and without which gradients are others, with the types of floats in which
+    they are; none where no form acts."""
+    found: dict[int, list[str]] = {}
+    met = set[int]()
+    for kind in TYPES:
+        run = partial(gradients_by, own, in_type(near, kind), narrow(sent, kind))
+        whole = _without(switch, 0, run)
+        acting = sorted(switch.met & lines)  # the next run forgets them
+        met |= {*acting}
+        if whole is None:
+            return {}
+        others = {line: _without(switch, line, run) for line in acting}
+        for line in [line for line, other in others.items() if other and _is_changed(whole, other, kind)]:
+            found.setdefault(line, []).append(kind)
+    return dict(sorted(found.items())) if met else None
 
 
-def _is_far(whole: Any, other: Any) -> bool:
+def _is_changed(whole: dict[Group, Any], other: dict[Group, Any], kind: str) -> bool:
+    """Answer whether any block of gradients is another one, of inputs at any step."""
+    pairs = [(k, whole[k], other[k]) for k in whole]
+    parts = [zip(a, b, strict=True) if group == "inputs" else [(a, b)] for (group, _), a, b in pairs]
+    return any(_is_far(a, b, kind) for part in parts for a, b in part)
+
+
+def _is_far(whole: Any, other: Any, kind: str) -> bool:
     scale = np.max(np.abs(whole), initial=0)
-    return bool(np.isfinite(scale) and np.max(np.abs(whole - other), initial=0) > CHANGED * scale)
+    far = np.max(np.abs(whole - other), initial=0) > CHANGED * np.finfo(kind).eps * scale
+    return bool(np.isfinite(scale) and far)
 
 
 def _without(switch: _Switch, line: int, call: Callable[[], Any]) -> Any:

@@ -11,8 +11,8 @@ that slope by one unit of it, so that an error of 10¹⁶ units is not explained
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -75,17 +75,18 @@ def rounding_of(
     ]
     if SATURATED not in regimes:
         return Rounding(tuple(lines))
+    known: Known = {}
     with np.errstate(all="ignore"):
-        found, idle = driven(kernel, seed, asked, partial(_judged, seed=seed))
+        found, idle = driven(kernel, seed, asked, partial(_judged, seed=seed, known=known))
     for one in found:
-        lines += _measured(kernel, one.near, partial(dict, one.sent), (FORMS, one.moved), seed)
+        lines += _measured(kernel, one.near, partial(dict, one.sent), (FORMS, one.moved), seed, known=known)
     return Rounding(tuple(lines), tuple(name for one in found for name in one.names), idle)
 
 
-def _judged(kernel: Kernel, near: Point, sent: Arrays, seed: int) -> str:
-    """Return what a kernel is wrong by at some arguments, its formulas or rounding; nothing where it is right."""
-    for kind in TYPES:  # one type is enough, and mostly it is the first
-        (line,) = _measured(kernel, near, partial(dict, sent), ("", ""), seed, (kind,))
+def _judged(kernel: Kernel, near: Point, sent: Arrays, types: Sequence[str], seed: int, known: Known) -> str:
+    """Return what a kernel is wrong by at some arguments in some types, its formulas or rounding; nothing where it is right."""
+    for kind in [kind for kind in TYPES if kind.name in types]:  # one type is enough, and mostly it is the first
+        (line,) = _measured(kernel, near, partial(dict, sent), ("", ""), seed, (kind,), known)
         if line.wrong:
             return FORMULA if any(b.formula > b.allowed for b in line.blocks if not b.passed) else ROUNDING
     return ""
@@ -144,14 +145,17 @@ def _measured(
     label: tuple[str, str],
     seed: int,
     kinds: tuple[Type, ...] = TYPES,
+    known: Known | None = None,
 ) -> list[Line]:
-    """Return the errors at arguments of single precision, with the cotangents that are drawn, in some types."""
+    """Return the errors at arguments of single precision, with the cotangents that are drawn, in some types; what numbers of 50 digits
+    say there is computed once for all kernels that share what is `known`."""
     regime, size = label
+    known = {} if known is None else known
     # No generator: the 50 digits would go on while it waits.
     with np.errstate(all="ignore"), fifty_digits():
         try:
             sent = narrow(draw(), np.float32)
-            sides = _sides(kernel, near, sent)
+            sides = _sides(kernel, near, sent, known)
             blocks = [_blocks(kernel, near, sent, sides, kind, seed) for kind in kinds]
         except Exception as error:
             # What numbers of 50 digits have not; of a module that fails in floats the other levels tell. An error of ours is none.
@@ -164,16 +168,27 @@ def _measured(
 
 @dataclass(frozen=True)
 class _Sides:
-    """Gradients at 50 digits by the text of a module, and by the user's function."""
+    """Gradients at 50 digits at a point by the text of a module, and by the user's function: as it is, and by the name of a type
+    those of runs in which each operation is off by a unit."""
 
+    near: Point
     text: dict[Group, Any]
     wanted: dict[Group, Any]
+    moved: dict[str, list[dict[Group, Any]]] = field(default_factory=dict)
 
 
-def _sides(kernel: Kernel, near: Point, sent: Arrays) -> _Sides:
-    found = gradients_by(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
-    wanted = gradients_of(kernel.target, near, sent, kernel.truncation, Tape())
-    return _Sides({place: values_of(found[place]) for place in wanted}, wanted)
+Known = dict[Any, _Sides]
+"""What is known at some arguments, by their point, its cotangents and the text of a module."""
+
+
+def _sides(kernel: Kernel, near: Point, sent: Arrays, known: Known) -> _Sides:
+    # The point itself is held by what is known of it, so that its number stays its own.
+    key = (id(near), tuple((k, v.tobytes()) for k, v in sent.items()), kernel.source)
+    if key not in known:
+        found = gradients_by(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
+        wanted = gradients_of(kernel.target, near, sent, kernel.truncation, Tape())
+        known[key] = _Sides(near, {place: values_of(found[place]) for place in wanted}, wanted)
+    return known[key]
 
 
 def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> tuple[Block, ...]:
@@ -183,7 +198,7 @@ def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type
     tops = [top(v) for v in sides.wanted.values()] + [top(values_of(v)) for v in sent.values()]
     largest = max((size for size in tops if size.is_finite()), default=Decimal(0))
     places = oracle.blocks(near, oracle.differentiable(kernel.target))
-    moved: list[dict[Group, Any]] = []
+    moved = sides.moved.setdefault(kind.name, [])
 
     def judged(number: int) -> list[Block]:
         for one in range(len(moved), number):
