@@ -9,8 +9,9 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
+from tests.context_cells import CELLS as OF_CONTEXTS
 
-SIZES = {"m": 3, "n": 4, "k": 5, "v": 6}
+SIZES = {"m": 3, "n": 4, "k": 5, "v": 6, "s": 2}
 
 
 @sb.cell
@@ -133,7 +134,21 @@ MODELS = tuple(
     for at, reduction in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean"))
 )
 
-CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun, spiking, selective)
+CELLS = (
+    plain,
+    gated,
+    tables,
+    memory,
+    branches,
+    late,
+    alone,
+    equations,
+    copied,
+    begun,
+    spiking,
+    selective,
+    *OF_CONTEXTS,
+)
 
 
 def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:
@@ -141,14 +156,15 @@ def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int
     random = np.random.default_rng(seed)
     named = {named_size(name): length for name, length in sizes.items()}
     shape = {a.name: concrete(a.shape, named) for a in cell.arguments}
-    draw = {a.name: 0.7 * random.standard_normal((*{"input": (T, B), "state": (B,)}.get(a.role, ()), *shape[a.name]))
+    draw = {a.name: 0.7 * random.standard_normal((*{"input": (T, B), "state": (B,), "context": (B,)}.get(a.role, ()), *shape[a.name]))
             for a in cell.arguments if a.role not in ("index", "const") or a.default is None}  # fmt: skip
     draw |= {a.name: random.integers(0, sizes[str(a.limit)], (T, B)) for a in cell.arguments if a.role == "index"}
     params, inputs, state = (
         {a.name: draw[a.name] for a in cell.arguments if a.role in roles and a.name in draw}
-        for roles in (("param", "const"), ("input", "index"), ("state",))
+        for roles in (("param", "const"), ("input", "index", "context"), ("state",))
     )
-    return params, inputs, state, {} if inputs else {"steps": T}
+    own = any(a.role in ("input", "index") for a in cell.arguments)
+    return params, inputs, state, {} if own else {"steps": T}
 
 
 def model_arguments(model: sb.Model, T: int, B: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:

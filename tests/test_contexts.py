@@ -8,59 +8,15 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Context, Index, Input, Output, Param, State, Target
+from symbptt import Context, Input, Param, State
 from symbptt.codegen.lower import sweep
 from symbptt.codegen.lower.families import total
+from tests.context_cells import CELLS, MODEL, attend, looked_up, scaled
 from tests.kernels import kernel_of, own_kernel_of
 
 Arrays = dict[str, Any]
 SIZES = {"m": 2, "n": 3, "k": 4, "s": 5, "v": 5}
 STEP = 1e-30
-
-
-@sb.cell
-def attend(
-    x: Input["m"],
-    h: State["n"],
-    memory: Context["s k"],
-    W: Param["n m"],
-    U: Param["n n"],
-    Wk: Param["n k"],
-    C: Param["n k"],
-):
-    keys = memory @ Wk.T
-    read = sb.softmax(keys @ h) @ memory
-    return {"h": np.tanh(W @ x + U @ h + C @ read), "read": read}
-
-
-@sb.cell
-def scaled(h: State["n"], c: State["n"], gain: Context["n"], rate: Context, w: Param["n"]):
-    # States that are a context, or made of contexts alone; products of contexts and parameters; a number.
-    drive = np.tanh(gain * w)
-    return np.tanh(rate * h + drive + c), gain
-
-
-@sb.cell
-def looked_up(i: Index["v"], h: State["n"], table: Context["v n"], turned: Context["n v"], U: Param["n n"]):
-    return np.tanh(U @ h + table[i] + turned[:, i] + sb.mean(table, 0))
-
-
-@sb.cell
-def inside(x: Input["n"], h: State["n"], c: Context["n"], M: Context["n n"], U: Param["n n"]):
-    # Rounds of a loop that contexts and steps enter, rounds of contexts alone, a solve of either.
-    z = sb.repeat(lambda z: np.tanh(U @ z + x + M @ z), h, 3) + sb.repeat(lambda z: np.tanh(U @ z), c, 2)
-    A = M @ M.T + np.eye(h.shape[0])
-    return np.tanh(np.linalg.solve(A, z) + np.linalg.solve(A, U @ c))
-
-
-@sb.loss
-def error(h: State["n"], read: Output["k"], y: Target["n"], V: Param["n k"]):
-    e = h + V @ read - y
-    return {"loss": sb.sum(e * e) / 2, "guess": h + V @ read}
-
-
-MODEL = sb.model(attend, error, reduction="mean")
-CELLS = (attend, scaled, looked_up, inside)
 
 
 def _data(
@@ -325,11 +281,10 @@ def test_errors_say_what_to_write() -> None:
         sb.c_source,
         lambda cell: sb.derive(cell).jacobian("h", "h"),
         lambda cell: sb.unroll(cell, 2),
-        sb.torch_source,
         lambda cell: sb.check_backward(cell, lambda params, inputs, state, sent: {}),
     ):
         with pytest.raises(
-            sb.CellError, match=r"has the context 'memory'[\s\S]*test_contexts.py[\s\S]*Input\[\"s k\"\]"
+            sb.CellError, match=r"has the context 'memory'[\s\S]*context_cells.py[\s\S]*Input\[\"s k\"\]"
         ):
             asked(attend)
     with pytest.raises(sb.CellError, match="Context is a role of cells"):

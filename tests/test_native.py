@@ -15,6 +15,7 @@ from symbptt.codegen import native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from symbptt.interop.pytorch import from_torch
+from tests.context_cells import attend
 from tests.kernels import kernel_of
 from tests.native_cells import (
     CELLS,
@@ -78,6 +79,30 @@ def test_affine_steps_with_bounded_coefficients_are_scans(framework: str) -> Non
     ):
         text = SOURCES[framework](cell, **flow)
         assert ("def _linear" in text, "def step" in text) == (is_scan, not is_scan), cell.name
+
+
+@pytest.mark.parametrize("framework", SOURCES)
+def test_contexts_are_held_once_and_their_products_leave_the_loop(framework: str) -> None:
+    text = SOURCES[framework](attend)
+    assert text.index("    keys = ") < text.index("    def step") and "TBab" not in text
+
+
+@pytest.mark.peers
+def test_a_context_without_an_axis_of_samples_is_that_of_all() -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    params, inputs, state, _ = arguments(attend, 3, 2)
+    one = inputs | {"memory": inputs["memory"][0]}
+    kernel = kernel_of(attend)
+    run = kernel.forward(params, one, state)
+    wanted: Any = kernel.backward(run, {"h": 2 * run.states["h"]}).contexts["memory"]
+    net = sb.torch(attend, {k: SIZES[k] for k in "mnk"}).double()  # how long memories are is no size of a parameter
+    net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+    tensors = {k: torch.tensor(v, requires_grad=True) for k, v in one.items()}
+    (net(tensors, {"h": torch.tensor(state["h"])})[0]["h"] ** 2).sum().backward()
+    assert_close(tensors["memory"].grad.numpy(), wanted, "torch")
+    with jax.enable_x64(True):
+        grads = jax.grad(lambda x: (sb.jax(attend)(params, x, state)[0]["h"] ** 2).sum())(one)
+    assert_close(grads["memory"], wanted, "jax")
 
 
 @pytest.mark.peers
@@ -146,7 +171,13 @@ def expected(cell: Any, T: int, B: int, masked: bool, flow: dict[str, Any]) -> A
         active = np.arange(T)[:, None] < options["lengths"]
         cotangents = {k: v * active.reshape(T, B, *[1] * (v.ndim - 2)) for k, v in cotangents.items()}
     grads = kernel.backward(run, cotangents)
-    return (params, inputs, state), options, cotangents, values, (grads.params, grads.inputs, grads.state)
+    return (
+        (params, inputs, state),
+        options,
+        cotangents,
+        values,
+        (grads.params, grads.inputs | grads.contexts, grads.state),
+    )
 
 
 def assert_close(found: Any, wanted: Any, name: str, most: float = 1e-10) -> None:
@@ -222,6 +253,8 @@ def test_a_planted_mistake_is_seen(compare: Any) -> None:
         compare(plain, 5, 3, False, ("dh_prev = da @ U", "dh_prev = 0.9 * da @ U"))
     with pytest.raises(AssertionError, match="dA|dW|dx|dh"):
         compare(selective, 5, 3, False, ("(kept[1:], 0 * kept[:1])", "(kept[:-1], 0 * kept[:1])"))
+    with pytest.raises(AssertionError, match="dmemory|dWk"):
+        compare(attend, 5, 3, False, ('"TBa,TBb->Bab", dshifted', '"TBa,TBb->Bab", 0.9 * dshifted'))
 
 
 @sb.cell
@@ -341,7 +374,7 @@ def test_cells_flow_back_as_the_kernel(compare: Any, cell: Any, flow: dict[str, 
     ("by", "change", "said"),
     [
         (by_torch, ("    de = ", "    de = 1.1 * "), "d[VW]"),
-        (by_torch, ("_clipped(carry, 0.3)", "_clipped(carry, 0.2)"), "d[WU]"),
+        (by_torch, ("_clipped(carry, 0.3,", "_clipped(carry, 0.2,"), "d[WU]"),
         (by_torch, ("losses, number = ", "losses, _ = "), "loss"),
         (by_torch, ("REACH = 4", "REACH = 3"), "d[WU]"),
         (by_jax, ("REACH = 4", "REACH = 3"), "d[WU]"),
@@ -426,7 +459,7 @@ def test_truncated_models_are_compiled_mapped_and_cast() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("cell", [gated, memory, branches, tables, selective], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [gated, memory, branches, tables, selective, attend], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.thinned(3)
 def test_torch_differentiates_twice(cell: Any, masked: bool) -> None:
@@ -551,7 +584,7 @@ def test_net_has_the_parameters_of_the_cell_in_any_type() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("cell", [gated, tables, late, alone], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [gated, tables, late, alone, attend], ids=lambda cell: cell.name)
 def test_kernel_inside_equals_native(cell: Any) -> None:
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     params, inputs, state, options = arguments(cell, 4, 2)

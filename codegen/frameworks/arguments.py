@@ -5,6 +5,7 @@ from functools import partial
 from symbptt.codegen.frameworks.arrays import _broadcast, _constant, _data, _has_values, _index, _is_float, _is_integer
 from symbptt.codegen.frameworks.cell import (
     ARGUMENTS,
+    CONTEXTS,
     INDICES,
     INPUTS,
     LEAD,
@@ -30,8 +31,9 @@ def _arguments(groups, steps):
     _check_names(groups)
     given = {name: _data(name, value) for group in groups.values() for name, value in group.items()}
     T, B = _lead(given, steps)
+    _share(given, B)
     shapes = _shapes(**_sizes(partial(_length, given)))
-    first = next((k for k in (*PARAMS, *STATES, *INPUTS) if k in given and k not in INDICES), None)
+    first = next((k for k in (*PARAMS, *STATES, *_given()) if k in given and k not in INDICES), None)
     if first is None:
         raise ArgumentError(f"the state {STATES[0]!r} is needed, for it tells the type of all arrays")
     like = given[first]
@@ -47,9 +49,16 @@ def _arguments(groups, steps):
     return given, T, B
 
 
+def _share(given, B):
+    """Give all samples the contexts that have no axis of samples."""
+    for name in CONTEXTS:
+        if given[name].ndim == len(SHAPES[name].split()):
+            given[name] = _broadcast(given[name], (B, *given[name].shape))
+
+
 def _check_names(groups):
     """Raises: ArgumentError for names that lack or are not known; a state may lack."""
-    known = {"parameter": PARAMS, "input": INPUTS, "state": STATES, "target": TARGETS}
+    known = {"parameter": PARAMS, "input": _given(), "state": STATES, "target": TARGETS}
     for what, found in groups.items():
         names = known[what]
         if not hasattr(found, "items"):
@@ -84,7 +93,8 @@ def _lead(given, steps):
         if steps is not None and steps != T:
             raise ArgumentError(f"steps: {steps} is given, the inputs have T = {T}")
         return T, B
-    begun = next((k for k in STATES if k in given), None)
+    shared = [k for k in CONTEXTS if given[k].ndim == len(SHAPES[k].split())]
+    begun = next((k for k in (*STATES, *CONTEXTS) if k in given and k not in shared), None)
     if steps is None or begun is None:
         raise ArgumentError("a cell without inputs takes steps=, and a state that tells the number of samples")
     if not given[begun].ndim:
@@ -121,8 +131,13 @@ def _check_indices(given, read):
 def _parted(arrays):
     """Return the arguments of the cell as parameters, inputs and states."""
     one = len(_weights())
-    two = one + len(INPUTS)
+    two = one + len(_given())
     return tuple(arrays[:one]), tuple(arrays[one:two]), tuple(arrays[two:])
+
+
+def _given():
+    """Return what the cell reads beside parameters and states: inputs of each step, then what a sequence is given once."""
+    return (*INPUTS, *CONTEXTS)
 
 
 def _weights():

@@ -68,15 +68,15 @@ def _range(n: int, like: Any) -> Any:
     return np.arange(n)
 
 
-def _rows(x: Any) -> Any:
-    """Return all entries of each sample in one row. A framework cannot tell how many these are from the number of all: there may be no
-    sample."""
-    return x.reshape(len(x), int(np.prod(x.shape[1:])))
+def _rows(x: Any, lead: int) -> Any:
+    """Return all entries of each sample in one row behind `lead` axes. A framework cannot tell how many these are from the number of
+    all: there may be no sample."""
+    return x.reshape(*x.shape[:lead], int(np.prod(x.shape[lead:])))
 
 
 def _greatest(rows: Any) -> Any:
     """Return the greatest magnitude in the rows of some matrices."""
-    return np.abs(np.concatenate(rows, 1)).max(1)
+    return np.abs(np.concatenate(rows, -1)).max(-1)
 
 
 def _joined(parts: Any) -> Any:

@@ -9,11 +9,15 @@ from typing import Any
 
 PARAMS: tuple[str, ...] = ("w",)
 INPUTS: tuple[str, ...] = ("x",)
+CONTEXTS: tuple[str, ...] = ()
+"""What a sequence is given once, and each step reads."""
 STATES: tuple[str, ...] = ("h",)
 TARGETS: tuple[str, ...] = ()
 ARGUMENTS: tuple[str, ...] = ("x", "h", "w")
 """The arguments of the cell itself, without those of a loss."""
 SIZES: tuple[str, ...] = ("n",)
+NEEDED: tuple[str, ...] = ("n",)
+"""The sizes that parameters have."""
 OUTPUTS: tuple[str, ...] = ("y",)
 LEAD: dict[str, int] = {"x": 2, "h": 1}
 SHAPES: dict[str, str] = {"x": "n", "h": "n", "w": "n"}

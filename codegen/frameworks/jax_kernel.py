@@ -64,7 +64,7 @@ def _numbers(words, dtype):
 
 
 def _names(module):
-    return module._weights(), module.INPUTS, module.STATES
+    return module._weights(), module._given(), module.STATES
 
 
 def _trained(module):
@@ -109,5 +109,5 @@ def _gradients(kernel, module, T, active, reset, groups, cotangents):
     names = (*module.STATES, *module.OUTPUTS)
     given = dict(zip(names, map(np.asarray, (*cotangents[0], *cotangents[1]))))
     grads = kernel.backward(run, given)
-    found = {**grads.params, **grads.inputs, **grads.state}
+    found = {**grads.params, **grads.inputs, **grads.contexts, **grads.state}
     return tuple(found[k] for k in _trained(module))

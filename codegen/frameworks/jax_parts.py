@@ -97,12 +97,12 @@ def _linear(a, b, back):
     return jax.lax.platform_dependent(a, b, cpu=by_steps, default=at_once) if len(b) else b
 
 
-def _rows(x):
-    return jax.vmap(jnp.ravel)(x)
+def _rows(x, lead):
+    return jax.vmap(jnp.ravel)(x) if lead == 1 else jax.vmap(partial(_rows, lead=lead - 1))(x)
 
 
 def _greatest(rows):
-    return jnp.abs(jnp.concatenate(rows, 1)).max(1)
+    return jnp.abs(jnp.concatenate(rows, -1)).max(-1)
 
 
 def _there(lead, active, reset, index, params, inputs, state):

@@ -1,8 +1,8 @@
 """Lengths and resets in modules for torch and for JAX: what a sample that has ended reads, and where states begin anew."""
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _check_indices, _weights
+from symbptt.codegen.frameworks.arguments import ArgumentError, _check_indices, _given, _weights
 from symbptt.codegen.frameworks.arrays import _has_values, _index, _is_integer, _is_truth, _mask, _range, _where
-from symbptt.codegen.frameworks.cell import INPUTS, STATES
+from symbptt.codegen.frameworks.cell import CONTEXTS, INPUTS, STATES
 
 
 def _masks(given, lengths, reset, T, B):
@@ -36,10 +36,10 @@ def _masked(given, T, lengths, reset):
     if lengths is not None:
         active, index = _ends(lengths, T)
         arrays.update((k, _held(given[k], lengths, index)) for k in INPUTS)
-        arrays.update((k, given[k][_present(lengths)]) for k in STATES)
+        arrays.update((k, given[k][_present(lengths)]) for k in (*CONTEXTS, *STATES))
         reset = reset if reset is None else reset & active
     _check_indices(given, {k: arrays[k] for k in INPUTS})
-    return [arrays[k] for k in (*_weights(), *INPUTS, *STATES)], active, reset, index
+    return [arrays[k] for k in (*_weights(), *_given(), *STATES)], active, reset, index
 
 
 def _ends(lengths, T):

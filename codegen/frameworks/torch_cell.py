@@ -2,7 +2,8 @@
 
 import torch
 
-from symbptt.codegen.frameworks.cell import INPUTS, STATES
+from symbptt.codegen.frameworks.arguments import _given
+from symbptt.codegen.frameworks.cell import STATES
 from symbptt.codegen.frameworks.torch_parts import run
 from symbptt.codegen.frameworks.torch_weights import _groups, _in_autocast, _Weights
 
@@ -16,7 +17,7 @@ class Net(_Weights):
     """
 
     def forward(self, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
-        groups, device = _groups(self, input=("inputs", inputs, INPUTS), state=("state", state, STATES))
+        groups, device = _groups(self, input=("inputs", inputs, _given()), state=("state", state, STATES))
         arrays = _in_autocast(groups, device).values()
         with torch.autocast(device, enabled=False):
             states, outputs, final = run(*arrays, lengths=lengths, reset=reset, steps=steps)

@@ -20,7 +20,7 @@ def recurrence(kernel, module):
                 )
         params, inputs, state = (
             {k: x.detach().numpy() for k, x in zip(names, part)}
-            for names, part in zip((module._weights(), module.INPUTS, module.STATES), module._parted(arrays))
+            for names, part in zip((module._weights(), module._given(), module.STATES), module._parted(arrays))
         )
         lengths = None if active is None else active.sum(0).numpy()
         return (params, inputs, state), {"lengths": lengths, "reset": None if reset is None else reset.numpy()}
@@ -41,8 +41,8 @@ def recurrence(kernel, module):
             arrays = ctx.saved_tensors
             names = (*ctx.run.states, *ctx.run.outputs)
             grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents)})
-            found = {**grads.params, **grads.inputs, **grads.state}
-            every = (*module._weights(), *module.INPUTS, *module.STATES)
+            found = {**grads.params, **grads.inputs, **grads.contexts, **grads.state}
+            every = (*module._weights(), *module._given(), *module.STATES)
             return (None,) * 5 + tuple(
                 torch.tensor(found[k]) if k in found and x.is_floating_point() else None for k, x in zip(every, arrays)
             )

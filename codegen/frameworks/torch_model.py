@@ -4,8 +4,8 @@ from functools import reduce
 
 import torch
 
-from symbptt.codegen.frameworks.arguments import _arguments
-from symbptt.codegen.frameworks.cell import INDICES, INPUTS, LOSS_PARAMS, STATES, TARGETS, _loss, _loss_back
+from symbptt.codegen.frameworks.arguments import _arguments, _given
+from symbptt.codegen.frameworks.cell import INDICES, LOSS_PARAMS, STATES, TARGETS, _loss, _loss_back
 from symbptt.codegen.frameworks.masks import _masks
 from symbptt.codegen.frameworks.model import _valued
 from symbptt.codegen.frameworks.torch_weights import _groups, _in_autocast, _Weights
@@ -20,7 +20,7 @@ class Net(_Weights):
     """
 
     def forward(self, inputs=None, targets=None, state=None, *, lengths=None, reset=None, steps=None):
-        named = {"input": ("inputs", inputs, INPUTS), "target": ("targets", targets, TARGETS)}
+        named = {"input": ("inputs", inputs, _given()), "target": ("targets", targets, TARGETS)}
         groups, device = _groups(self, **named, state=("state", state, STATES))
         cast = _in_autocast(groups, device)
         with torch.autocast(device, enabled=False):

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from symbptt.codegen.frameworks.arguments import ArgumentError, _parted, _weights
-from symbptt.codegen.frameworks.cell import INPUTS, OUTPUTS, STATES, _backward, _forward, _kept
+from symbptt.codegen.frameworks.arguments import ArgumentError, _given, _parted, _weights
+from symbptt.codegen.frameworks.cell import OUTPUTS, STATES, _backward, _forward, _kept
 from symbptt.codegen.frameworks.masks import _at, _like
 from symbptt.codegen.frameworks.steps import _called
 
@@ -116,12 +116,12 @@ def _window(b):
     return 1 << max(most, 1).bit_length() - 1
 
 
-def _rows(x):
-    return x.reshape(x.shape[0], x.shape[1:].numel())
+def _rows(x, lead):
+    return x.reshape(*x.shape[:lead], x.shape[lead:].numel())
 
 
 def _greatest(rows):
-    return torch.cat(rows, 1).abs().amax(1)
+    return torch.cat(rows, -1).abs().amax(-1)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -149,11 +149,9 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *cotangents):
         (T, B), (reset, index, *saved) = ctx.lead, ctx.saved_tensors
+        number, ends = len(_weights()) + len(_given()) + len(STATES), len(STATES) + len(OUTPUTS)
         if not T:
-            return (None,) * 5 + tuple(
-                torch.zeros_like(x) for x in saved[: len(_weights()) + len(INPUTS) + len(STATES)]
-            )
-        number, ends = len(_weights()) + len(INPUTS) + len(STATES), len(STATES) + len(OUTPUTS)
+            return (None,) * 5 + tuple(torch.zeros_like(x) for x in saved[:number])
         params, inputs, state = _parted(saved[:number])
         after, outputs = tuple(saved[number:][: len(STATES)]), tuple(saved[number:][len(STATES) : ends])
         before = tuple(_before(x, v, reset, index) for x, v in zip(state, after))

@@ -8,11 +8,11 @@ from symbptt.codegen.frameworks.cell import CHUNK, REACH
 from symbptt.codegen.frameworks.masks import _like
 
 
-# The step back is the same function at all steps, and linear: all chunks go one step back at once, as samples beside each other.
+# The step back is the same function at all steps, and linear: all chunks go one step back at once, along an axis before that of samples.
 def _scan_back(step, given, direct, *, cotangents, reset):
     """Return the gradients of the initial states, and what steps send out, of losses that flow back chunk by chunk. What is `direct`
     comes with the cotangents of a step, and counts in its own chunk alone."""
-    T, B = cotangents[0].shape[:2]
+    T = len(cotangents[0])
     device = cotangents[0].device
     ends = [min(begin + CHUNK, T) for begin in range(0, T, CHUNK)]
     carry: Any = ()
@@ -25,10 +25,9 @@ def _scan_back(step, given, direct, *, cotangents, reset):
         arrived = tuple(_of_own(x[at], own) for x in cotangents)
         # A chunk that has come to the first step is the foremost of those that there were.
         carry = tuple(a[-len(steps) :] + b for a, b in zip(carry, arrived)) if carry else arrived
-        rows = tuple(x[at].flatten(0, 1) for x in given)
-        beside = tuple(_of_own(x[at], own).flatten(0, 1) for x in direct)
-        carry, found = step(tuple(x.flatten(0, 1) for x in carry), rows, beside, len(steps) * B)
-        carry, found = (tuple(x.unflatten(0, (len(steps), B)) for x in group) for group in (carry, found))
+        rows = tuple(x[at] for x in given)
+        beside = tuple(_of_own(x[at], own) for x in direct)
+        carry, found = step(carry, rows, beside, len(steps))
         sent = sent or tuple(x.new_zeros((T, *x.shape[1:])) for x in found)
         sent = tuple(total.index_add(0, at, x) for total, x in zip(sent, found))
         if reset is not None:

@@ -3,7 +3,7 @@
 import torch
 
 from symbptt.codegen.frameworks.arguments import ArgumentError
-from symbptt.codegen.frameworks.cell import CONSTS, FIRST, PARAMS, SIZES, _shapes
+from symbptt.codegen.frameworks.cell import CONSTS, FIRST, NEEDED, PARAMS, SIZES, _shapes
 
 
 class _Weights(torch.nn.Module):
@@ -11,13 +11,15 @@ class _Weights(torch.nn.Module):
 
     def __init__(self, sizes, seed=0, device=None, dtype=None):
         super().__init__()
-        for name in SIZES:
+        for name in NEEDED:
             if name not in sizes:
-                raise ArgumentError(f"the size {name!r} is missing\n  it has {', '.join(SIZES)}")
+                raise ArgumentError(f"the size {name!r} is missing\n  its parameters have {', '.join(NEEDED)}")
             if not isinstance(sizes[name], int) or sizes[name] < 1:
                 raise ArgumentError(f"the size {name!r} must be a positive integer, got {sizes[name]!r}")
-        self.sizes = {name: sizes[name] for name in SIZES}
-        shapes = _shapes(**self.sizes)
+        self.sizes = {name: sizes[name] for name in NEEDED}
+        shapes = _shapes(
+            **{name: sizes.get(name, 1) for name in SIZES}
+        )  # any number serves for one that no parameter has
         generator = torch.Generator().manual_seed(seed)
         for name in PARAMS:
             value = _first(name, shapes[name], generator).to(device, dtype or torch.get_default_dtype())

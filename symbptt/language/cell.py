@@ -125,9 +125,9 @@ class Cell:
         """Raises: CellError where a value is complex, or an argument is a context: Jacobians, routes, analyses and C are of real numbers,
         and of what each step is given anew."""
         self.check_contexts()
-        self._check_numbers()
+        self.check_numbers()
 
-    def _check_numbers(self) -> None:
+    def check_numbers(self) -> None:
         """Raises: CellError where a value is complex."""
         g = self.looped.graph
         made = next((node for node in g if g.is_complex(node.id)), None)
@@ -164,7 +164,7 @@ class Cell:
 
         Raises: CellError for a cell of complex numbers.
         """
-        self._check_numbers()
+        self.check_numbers()
         return self.written
 
     @functools.cached_property

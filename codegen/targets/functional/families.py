@@ -42,8 +42,8 @@ class Scope:
     turned: dict[tuple[int, tuple[int, ...]], tuple[str, str]] = field(default_factory=dict)
 
     def axes(self, id: int) -> tuple[str, ...]:
-        """Return the axes that a value has before its own."""
-        return self.lead if id in self.module.varying else ()
+        """Return the axes that a value has before its own: what is the same at all steps has that of samples alone."""
+        return self.lead if id in self.module.timed else self.lead[-1:] if id in self.module.varying else ()
 
     def own(self, id: int) -> Shape:
         """Return the axes of a value of one sample and step."""
@@ -80,10 +80,11 @@ def _numbers(s: Scope, id: int) -> Text:
     return bodies.as_array(bodies.as_real(formula(s, id)))
 
 
-def lifted(s: Scope, id: int) -> str:
-    """Return a value as an array that has all axes of steps and samples, repeated along those that it lacks."""
+def lifted(s: Scope, id: int, lead: Sequence[str] | None = None) -> str:
+    """Return a value as an array that has all axes of steps and samples, or those of `lead`, repeated along those that it lacks."""
+    lead = s.lead if lead is None else tuple(lead)
     x = _numbers(s, id)
-    return x.text if id in s.module.varying else s.table.broadcast.format(x.at(ATOM), s.shape(s.lead, s.own(id)))
+    return x.text if s.axes(id) == lead else s.table.broadcast.format(x.at(ATOM), s.shape(lead, s.own(id)))
 
 
 def refused(node: Node, words: str, table: Table) -> CellError:
@@ -158,7 +159,7 @@ def _contract(s: Scope, node: Node) -> Text:
     if left in s.module.varying and right not in s.module.varying:
         left, right, a, b = right, left, b, a
     found = _of_weight(s, node, left, right, a, b) if left not in s.module.varying else None
-    return found or _by_indices(s, node, node.args, node.id)
+    return found or _by_indices(s, node, s.axes(node.id))
 
 
 def _of_weight(s: Scope, node: Node, weight: int, x: int, w: Sequence[int], rows: Sequence[int]) -> Text | None:
@@ -189,44 +190,56 @@ def turned(s: Scope, weight: int, order: Sequence[int]) -> str:
     return s.turned[key][0]
 
 
-def _by_indices(s: Scope, node: Node, args: Sequence[int], to: int | None) -> Text:
-    """Return a product by its indices; without a value `to` whose axes stay, those of steps and samples are summed over."""
+def _by_indices(s: Scope, node: Node, lead: Sequence[str]) -> Text:
+    """Return a product by its indices; the axes of steps and samples that `lead` does not have are summed over."""
 
-    def side(id: int, labels: Sequence[int]) -> str:
-        return LEAD_LETTERS[2 - len(s.axes(id)) :] * bool(s.axes(id)) + "".join(LETTERS[i] for i in labels)
+    def side(axes: Sequence[str], labels: Sequence[int]) -> str:
+        letters = LEAD_LETTERS[len(LEAD_LETTERS) - len(axes) :]
+        return letters + "".join(LETTERS[i] for i in labels)
 
-    terms = ",".join(side(id, labels) for id, labels in zip(args, (node.attrs.a, node.attrs.b), strict=True))
-    out = "".join(LETTERS[i] for i in node.attrs.out) if to is None else side(to, node.attrs.out)
-    return Text(s.table.einsum.format(f'"{terms}->{out}"', *(array(s, id).text for id in args)))
+    terms = ",".join(
+        side(s.axes(id), labels) for id, labels in zip(node.args, (node.attrs.a, node.attrs.b), strict=True)
+    )
+    return Text(
+        s.table.einsum.format(f'"{terms}->{side(lead, node.attrs.out)}"', *(array(s, id).text for id in node.args))
+    )
 
 
 def _total(s: Scope, node: Node) -> Text:
-    """Return the sum of a value over all steps and samples: of a product one product of all of them."""
+    """Return the sum of a value over steps and samples, or over either: of a product one product of all of them."""
     (x,) = node.args
-    inner = s.module.program.graph[x]
+    inner, axes, ends = s.module.program.graph[x], s.axes(x), _summed(s, node)
+    # The same at all steps, or samples: the sum is so many times the value.
+    times = [name for name in ends if name not in axes]
+    stays, summed = [name for name in axes if name not in ends], [name for name in axes if name in ends]
     # Named values are there already; others need not be made for each step before they are summed.
-    if x not in s.names and x in s.module.varying:
+    if x not in s.names and summed and not times:
         if inner.family == "contract":
-            return _sum_of_product(s, inner)
-        if inner.family == "gather" and inner.attrs.kind == "scatter":
+            return _sum_of_product(s, inner, stays)
+        if inner.family == "gather" and inner.attrs.kind == "scatter" and axes == s.lead and not stays:
             return _collected(s, inner)
-    if x not in s.module.varying:
-        # The same at all steps and samples: the sum is so many times the value.
-        return Text(f"{array(s, x).text} * ({' * '.join(s.lead)})", PRODUCT)
-    return Text(s.table.sum.format(array(s, x).text, tuple(range(len(s.lead)))))
+    value = array(s, x).text
+    found = s.table.sum.format(value, tuple(map(axes.index, summed))) if summed else value
+    return Text(f"{found} * ({' * '.join(times)})", PRODUCT) if times else Text(found)
 
 
-def _sum_of_product(s: Scope, node: Node) -> Text:
+def _summed(s: Scope, node: Node) -> tuple[str, ...]:
+    """Return the axes that a total takes the sum over."""
+    steps, samples = s.lead
+    return {"all": s.lead, "steps": (steps,), "samples": (samples,)}[node.attrs.over]
+
+
+def _sum_of_product(s: Scope, node: Node, stays: Sequence[str]) -> Text:
     left, right = node.args
     a, b = node.attrs.a, node.attrs.b
     # Of outer products the sum over steps and samples is one product of matrices, δᵀ X, which is what a BLAS is for.
-    outer = len(a) == len(b) == 1 and a != b and {left, right} <= s.module.varying
+    outer = len(a) == len(b) == 1 and a != b and not stays and s.axes(left) == s.axes(right)
     if not outer or node.attrs.out not in ((*a, *b), (*b, *a)):
-        return _by_indices(s, node, node.args, None)
+        return _by_indices(s, node, stays)
     # The transposed outer product is that of the exchanged factors.
     if node.attrs.out != (*a, *b):
         left, right = right, left
-    rows = " * ".join(s.lead)
+    rows = " * ".join(s.axes(left))
     first, second = (
         f"{array(s, id).text}.reshape({rows}, {size_text(s.own(id)[0], s.module.sizes)})" for id in (left, right)
     )
@@ -256,8 +269,7 @@ def _view(s: Scope, node: Node) -> Text:
             return _slice(s, node)
         case "concatenate":
             # Parts that are the same for all samples are repeated: frameworks join arrays of one shape alone.
-            whole = lifted if lead else lambda s, id: array(s, id).text
-            parts = ", ".join(whole(s, arg) for arg in node.args)
+            parts = ", ".join(lifted(s, arg, lead) if lead else array(s, arg).text for arg in node.args)
             return Text(s.table.concatenate.format(f"({parts},)", node.attrs.data[0] + len(lead)))
         case "pad":
             spans = ", ".join(_span(s, span) for span in node.attrs.data)
@@ -302,32 +314,32 @@ def _slice(s: Scope, node: Node) -> Text:
 
 def _gather(s: Scope, node: Node) -> Text:
     """Return elements at indices, or zeros with elements added at indices."""
-    first, at = node.args
+    (first, at), axis, lead = node.args, node.attrs.axis, s.axes(node.id)
     if node.attrs.kind == "scatter":
-        axis = node.attrs.axis
-        parts = f"{lifted_beside(s, first, s.own(first))}, {lifted_beside(s, at, s.own(first), is_index=True)}"
-        return Text(f"_scattered({parts}, {axis + len(s.lead)}, {s.shape(s.lead, node.shape)})")
-    axis = node.attrs.axis
+        parts = (
+            f"{lifted_beside(s, first, s.own(first), lead)}, {lifted_beside(s, at, s.own(first), lead, is_index=True)}"
+        )
+        return Text(f"_scattered({parts}, {axis + len(lead)}, {s.shape(lead, node.shape)})")
     index = formula(s, at).text
     if first not in s.module.varying and not s.own(at):
         table = array(s, first).text
         return Text(f"{table if not axis else s.table.moved.format(table, axis, 0)}[{index}]")
-    table = lifted_beside(s, first, s.own(first))
-    index = lifted_beside(s, at, node.shape, is_index=True)
-    return Text(f"_gathered({table}, {index}, {axis + len(s.lead)})")
+    table = lifted_beside(s, first, s.own(first), lead)
+    index = lifted_beside(s, at, node.shape, lead, is_index=True)
+    return Text(f"_gathered({table}, {index}, {axis + len(lead)})")
 
 
-def lifted_beside(s: Scope, id: int, shape: Shape, is_index: bool = False) -> str:
-    """Return a value with all axes of steps and samples, and of a shape, along which it is repeated."""
+def lifted_beside(s: Scope, id: int, shape: Shape, lead: Sequence[str], is_index: bool = False) -> str:
+    """Return a value with axes of steps and samples, and of a shape, along which it is repeated."""
     text = _beside(s, id, shape).text if is_index else bracketed(_beside(s, id, shape)).text
-    return s.table.broadcast.format(text, s.shape(s.lead, shape))
+    return s.table.broadcast.format(text, s.shape(lead, shape))
 
 
 def _collected(s: Scope, node: Node) -> Text:
     """Return the table in which all steps and samples add their elements."""
     first, at = node.args
-    x = lifted_beside(s, first, s.own(first))
-    index = lifted_beside(s, at, s.own(first) if s.own(at) else (), is_index=True)
+    x = lifted_beside(s, first, s.own(first), s.lead)
+    index = lifted_beside(s, at, s.own(first) if s.own(at) else (), s.lead, is_index=True)
     return Text(f"_collected({x}, {index}, {node.attrs.axis}, {s.shape((), node.shape)})")
 
 
@@ -344,17 +356,17 @@ def _algebra(s: Scope, node: Node) -> Text:
     if name not in s.table.algebra:
         raise refused(node, RECORDS[name].words, s.table)
     widest = max((s.own(arg) for arg in node.args), key=len)
-    args = [_matrices(s, arg, widest, i > 0 and bool(s.axes(node.id))) for i, arg in enumerate(node.args)]
+    args = [_matrices(s, arg, widest, s.axes(node.id) if i else ()) for i, arg in enumerate(node.args)]
     return Text(s.table.algebra[name].format(*args))
 
 
-def _matrices(s: Scope, id: int, widest: Shape, is_lifted: bool) -> str:
-    """Return stacked matrices with as many axes as those beside them; a right side always has those of the samples, without which
-    torch may take it for vectors."""
-    if id in s.module.varying:
-        return _beside(s, id, widest).text
-    text = array(s, id).text
-    return s.table.broadcast.format(text, s.shape(s.lead, s.own(id))) if is_lifted else text
+def _matrices(s: Scope, id: int, widest: Shape, lead: Sequence[str]) -> str:
+    """Return stacked matrices with as many axes as those beside them; a right side has as many as `lead` in front of those, without
+    which torch may take it for vectors."""
+    if id not in s.module.varying:
+        return lifted(s, id, lead) if lead else array(s, id).text
+    x = _beside(s, id, widest)
+    return f"{bracketed(x).text}[None]" if len(s.axes(id)) < len(lead) else x.text
 
 
 def _rounds(s: Scope, node: Node) -> Text:

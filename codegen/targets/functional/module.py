@@ -14,7 +14,7 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, size_names
-from symbptt.codegen.targets.functional.sweeps import Sweeps, backward, forward, kept, loss, loss_back
+from symbptt.codegen.targets.functional.sweeps import CHUNKS, Sweeps, backward, forward, kept, loss, loss_back
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 from symbptt.codegen.targets.python.first import first_table
@@ -27,13 +27,13 @@ from symbptt.language.truncation import Chunked, Window
 FRAMEWORKS = "symbptt.codegen.frameworks"
 ROOTS = ("run", "value", "Net")
 """What a caller of a module uses."""
-OF_KERNELS = ("_parted", "_length")
+OF_KERNELS = ("_parted", "_length", "_given")
 """What a kernel uses of a module without sweeps."""
 OWN = {"params", "inputs", "state", "before", "after", "outputs", "kept", "cotangents", "carry", "given", "step", "scan", "first", "like",
        "direct", "T", "B", "torch", "jax", "jnp", "math", "partial", "reduce", "Any", "shape", "_", "_forward", "_kept", "_backward",
        "_loss", "_loss_back", "_sizes", "_shapes",
        "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST", "SIZES", "TARGETS", "ARGUMENTS",
-       "LOSS_PARAMS", "LOSS_INPUTS", "REDUCTION", "CHUNK", "REACH"}  # fmt: skip
+       "LOSS_PARAMS", "LOSS_INPUTS", "REDUCTION", "CHUNK", "REACH", "CONTEXTS", "NEEDED"}  # fmt: skip
 """Names that the sweeps of a module, and its tables, use themselves."""
 
 
@@ -60,9 +60,11 @@ class Asked:
 
     @property
     def absent(self) -> frozenset[str]:
-        """The functions that have nothing to do in the module, whose calls are left out: all losses of a chunk flow back."""
+        """The functions that have nothing to do in the module, whose calls are left out: all losses of a chunk flow back, or nothing is
+        given once a sequence."""
         leaves_out = isinstance(self.truncation, Chunked) and self.truncation.k2 < self.truncation.k1
-        return frozenset() if leaves_out else frozenset({"_hear"})
+        idle = {"_hear": not leaves_out, "_share": not self.program.of_role("context")}
+        return frozenset(name for name, is_idle in idle.items() if is_idle)
 
     def sweeps(self, taken: Collection[str]) -> Sweeps:
         """Return the cell with names, none of them taken."""
@@ -72,7 +74,8 @@ class Asked:
     def taken(self) -> set[str]:
         """The names that no value of the module may have."""
         carried = {name for file in self.files for name in names_of(file)}
-        return {*OWN, *carried, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
+        chunks = [CHUNKS] * (self.truncation is not None)
+        return {*OWN, *chunks, *carried, *keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
 
 
 def source(a: Asked) -> str:
@@ -97,7 +100,7 @@ def _module(a: Asked, own: Sequence[str], roots: Iterable[str] = (), absent: str
     text = "\n\n\n".join(own)
     imports = [*["import math"] * ("math" in names_read(text, "sweeps")), *a.table.imports]
     head = docstring(a.program, a.version, a.equations, a.head)
-    first = "\n".join([head, "", *imports, "", tables(a.program, a.head, {}, ("STARTS",))])
+    first = "\n".join([head, "", *imports, "", tables(a.program, a.head, {}, ("STARTS", "CONTEXTS"))])
     constants = "\n".join(line for text in _tables(a) for line in wrapped(text))
     carried = _carried(a.files, "\n".join([text, first, *roots]), absent, a.absent)
     return "\n\n\n".join([first, constants, text, carried])
@@ -121,6 +124,7 @@ def _tables(a: Asked) -> list[str]:
     sizes = dict.fromkeys([*size_names(p), *(size_names(head.program) if head else ())])
     lines = [
         f"SIZES = {name_tuple(sizes)}",
+        f"NEEDED = {name_tuple(name for name in sizes if any(name in names_in(b.shape) for b in given))}",
         f"OUTPUTS = {name_tuple(p.outputs)}",
         f"CONSTS = {name_tuple(b.name for b in given if b.role == 'const')}",
         first_table(given, p.of_role("state")),

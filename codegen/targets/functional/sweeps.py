@@ -35,10 +35,16 @@ from symbptt.ir.sizes import Told, axes_of, told
 from symbptt.ir.step import Argument
 
 STEPS = ("T", "B")
-GROUPS = {"params": ("param", "const"), "inputs": ("input", "index", "output", "target"), "state": ("state",)}
-"""The arguments of a call, by the roles that they hold, in the user's order."""
+CHUNKS = "K"
+"""The axis of chunks, which go back beside each other, in the place of that of steps."""
+GROUPS = {
+    "params": ("param", "const"),
+    "inputs": ("input", "index", "output", "target", "context"),
+    "state": ("state",),
+}
+"""The arguments of a call, by the roles that they hold, in the user's order; contexts come behind inputs."""
 INDENT = 4
-AXES_BEFORE = {"input": 2, "index": 2, "output": 2, "target": 2, "state": 1}
+AXES_BEFORE = {"input": 2, "index": 2, "output": 2, "target": 2, "context": 1, "state": 1}
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class Sweeps:
 
     def arguments(self, group: str) -> tuple[Argument, ...]:
         """Return the arguments of a group that a call gives."""
-        return tuple(a for a in self.program.of_role(*GROUPS[group]) if not is_baked(a))
+        found = [a for a in self.program.of_role(*GROUPS[group]) if not is_baked(a)]
+        return tuple(sorted(found, key=lambda a: a.role == "context"))
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -227,7 +234,8 @@ def _behind(s: Sweeps, name: str) -> str:
 def _forward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[str]:
     names = s.names
     read = set().union(*(s.reads(id) for id in loop), s.within(s.after.values())) - {*loop, *s.befores}
-    given = sorted(id for id in read if id in s.module.varying)
+    # What is the same at all steps is read where it is, once a sequence.
+    given = sorted(id for id in read if id in s.module.timed)
     scope = s.scope(STEPS[1:])
     body = [
         f"{tuple_text(s.module.previous[id] for id in s.befores)} = carry",
@@ -278,7 +286,7 @@ def _back_at_once(s: Sweeps, a: Affine) -> list[str]:
 def _of_steps(scope: Scope, value: int | sp.Expr | None, shape: Shape) -> str:
     """Return a value at all steps and samples with the axes of a state; a value that is nothing is zero."""
     if isinstance(value, int) and value in scope.module.varying:
-        return lifted_beside(scope, value, shape)
+        return lifted_beside(scope, value, shape, scope.lead)
     number = scope.table.array.format(repr(float(value or 0)))
     text = array(scope, value).text if isinstance(value, int) else number
     return scope.table.broadcast.format(text, scope.shape(STEPS, shape))
@@ -358,16 +366,16 @@ def _backward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[s
     p, names = s.program, s.names
     carries = [*p.carry.values()]
     read = set().union(*(s.reads(id) for id in loop), s.within(p.recurrent.values())) - {*loop, *carries}
-    given = sorted(id for id in read if id in s.module.varying)
+    given = sorted(id for id in read if id in s.module.timed)
     from_cotangents = s.program.graph.descendants([*p.cotangent.values()]) if s.truncated else ()
     direct = [id for id in given if id in from_cotangents]
     groups = {"given": [id for id in given if id not in direct]} | ({"direct": direct} if s.truncated else {})
-    scope = s.scope(STEPS[1:])
-    arrived = "carry" if s.limit is None else f"_clipped(carry, {s.limit!r})"
+    scope = s.scope((CHUNKS, *STEPS[1:]) if s.truncated else STEPS[1:])
+    arrived = "carry" if s.limit is None else f"_clipped(carry, {s.limit!r}, {len(scope.lead)})"
     body = [f"{tuple_text(names[id] for id in carries)} = {arrived}"]
     for group, ids in groups.items():
         body += broken(f"{tuple_text(names[id] for id in ids)} = {group}", 2 * INDENT) if ids else []
-    body += lines_of(s, loop, STEPS[1:], scope)
+    body += lines_of(s, loop, scope.lead, scope)
     writer = writer_of(p)
     following = []
     for name, carry in p.carry.items():
@@ -383,7 +391,7 @@ def _backward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[s
     return [
         *_turned(scope),
         "",
-        f"def step(carry, {', '.join(groups)}{', B' if s.truncated else ''}):",
+        f"def step(carry, {', '.join(groups)}{f', {CHUNKS}' if s.truncated else ''}):",
         *(f"    {line}" for line in body),
         "",
         *broken(f"first, {tuple_text(names[id] for id in out)} = scan(step, {texts})"),
@@ -393,14 +401,14 @@ def _backward_scan(s: Sweeps, loop: Sequence[int], out: Sequence[int]) -> list[s
 def _gradients(s: Sweeps, group: str) -> str:
     """Return the gradients of a group: none of an index or a constant, zero of what the cell does not read."""
     found, scope = [], s.scope(STEPS)
-    ids = s.program.params if group == "params" else s.program.inputs
+    ids = {**s.program.params, **s.program.inputs}
     for a in s.arguments(group):
         if a.role in ("index", "const"):
             found.append("None")
         elif a.name not in ids:
             found.append(s.table.zeros_like.format(s.names[s.program.leaves[a.name]]))
         else:
-            found.append(lifted(scope, ids[a.name]) if group == "inputs" else array(scope, ids[a.name]).text)
+            found.append(lifted(scope, ids[a.name], STEPS[len(STEPS) - AXES_BEFORE.get(a.role, 0) :]))
     return tuple_text(found)
 
 
