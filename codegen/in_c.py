@@ -8,8 +8,8 @@ a monitor, each made and compiled when it is first called.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
@@ -17,29 +17,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symbptt.codegen.c_function import CFunction, Ran, Sized, results_of
 from symbptt.codegen.compiler import Compiler, compiler, library
-from symbptt.codegen.loop_ir.interpret import evaluated
-from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Function, Port, View
-from symbptt.codegen.loop_ir.views import is_whole, stride
+from symbptt.codegen.loop_ir.nodes import STEPS, Function, Port
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
-from symbptt.codegen.targets.c99.flat import DOUBLE, Flat, Flats, block_of, flats_of
+from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flats_of
 from symbptt.codegen.targets.c99.functions import header_text
 from symbptt.codegen.targets.c99.module import equations_of
-from symbptt.ir.shape import named_size
 
 Array = NDArray[Any]
-Part = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
 Arrays = dict[str, Any]
 DATA = ("param", "const", "input", "index", "target", "state")
 """The groups of arguments that a call has by name."""
 KEPT = ("residual", "after", "before", "param", "input", "index", "const")
 """The groups of what a sweep backward reads of the one forward."""
-KINDS = {"index": np.dtype(np.uintp), "bool": np.dtype(np.bool_)}
-"""The types of elements that are no numbers of the data."""
 
 
 def working_compiler() -> Compiler:
@@ -112,103 +107,6 @@ class InC:
         return module
 
 
-@dataclass(frozen=True)
-class _Sized:
-    """What a C function is called with at some sizes: these, the shapes of its arrays, and its results by group: names, buffers, and
-    where the elements of one lie that is not all of its buffer."""
-
-    numbers: Any
-    shapes: tuple[tuple[int, ...], ...]
-    results: Mapping[str, Sequence[tuple[str, str, Part]]]
-
-
-@dataclass
-class _Function:
-    """A C function that was compiled for a type of numbers."""
-
-    flat: Flat
-    call: Any
-    dtype: np.dtype[Any]
-    known: dict[Any, _Sized] = field(default_factory=dict)
-
-    @cached_property
-    def ports(self) -> list[tuple[str, str, str]]:
-        """The groups, names and buffers of the arguments that it reads; buffers go by their names, which tell them apart."""
-        used = {*self.flat.arrays}
-        ports = self.flat.function.arguments
-        return [(port.group, port.name, port.view.buffer.name) for port in ports if port.view.buffer in used]
-
-    @cached_property
-    def arrays(self) -> list[tuple[str, Any, bool]]:
-        """The names of its arrays, each with its type, and whether it is a result, which a caller keeps."""
-        return [(b.name, KINDS.get(b.dtype, self.dtype), b.space == "result") for b in self.flat.arrays]
-
-    @cached_property
-    def momentary(self) -> list[str]:
-        """The names of its arrays that nothing reads behind a call."""
-        return [b.name for b in self.flat.arrays if b.space not in ("argument", "result", "residual")]
-
-    @cached_property
-    def residual(self) -> list[str]:
-        """The names of its arrays that a sweep backward reads."""
-        return [b.name for b in self.flat.arrays if b.space == "residual"]
-
-    def sized(self, sizes: Mapping[str, int], T: int, B: int) -> _Sized:
-        """Return what the function is called with at sizes."""
-        key = (T, B, *sizes.values())
-        if key not in self.known:
-            call = {STEPS: T, BATCH: B, BLOCK: block_of(T, B)}
-            self.known[key] = _sized(self.flat, call | {named_size(k): n for k, n in sizes.items()})
-        return self.known[key]
-
-    def run(self, given: Mapping[str, Any], sized: _Sized, room: Any) -> dict[str, Any]:
-        """Call the function, and return all its arrays: those that are given, None where one counts as zero, and those that it
-        writes, of which residuals and what it needs for a moment come from `room`."""
-        found: dict[str, Any] = {}
-        for (name, dtype, is_result), shape in zip(self.arrays, sized.shapes, strict=True):
-            if name in given:
-                value = given[name]
-                found[name] = None if value is None else np.asarray(value, dtype, order="C")
-            else:
-                found[name] = (np.empty if is_result else room)(shape, dtype)
-        pointers = [None if v is None else v.__array_interface__["data"][0] for v in found.values()]
-        self.call(sized.numbers, (ctypes.c_void_p * len(pointers))(*pointers))
-        return found
-
-
-def _sized(flat: Flat, values: Mapping[Any, int]) -> _Sized:
-    plain = [values[symbol] for symbol in flat.sizes]
-    shapes = tuple(tuple(int(evaluated(n, values)) for n in b.shape) for b in flat.arrays)
-    results: dict[str, list[tuple[str, str, Part]]] = {}
-    for port in flat.function.results:
-        results.setdefault(port.group, []).append((port.name, port.view.buffer.name, _part(port.view, values)))
-    return _Sized((ctypes.c_size_t * len(plain))(*plain), shapes, results)
-
-
-def _part(view: View, values: Mapping[Any, int]) -> Part:
-    """Return where the elements of a view begin, its shape, and its strides in elements; None of a whole buffer."""
-    if is_whole(view):
-        return None
-    start, shape, strides = (
-        tuple(int(evaluated(n, values)) for n in numbers)
-        for numbers in (view.start, view.shape, [stride(view, axis) for axis in view.axes])
-    )
-    return start, shape, strides
-
-
-def _results(group: str, found: Mapping[str, Any], sized: _Sized) -> dict[str, Array]:
-    """Return the results of a group by name."""
-    return {name: _viewed(found[buffer], part) for name, buffer, part in sized.results.get(group, ())}
-
-
-def _viewed(array: Array, part: Part) -> Array:
-    if part is None:
-        return array
-    start, shape, strides = part
-    first = array[tuple(slice(i, None) for i in start)]
-    return np.lib.stride_tricks.as_strided(first, shape, tuple(n * array.itemsize for n in strides))
-
-
 class _Calls:
     """The functions that a module's driver calls, with the arguments that it has for those in NumPy."""
 
@@ -218,13 +116,13 @@ class _Calls:
         self.tape = [*_tape(of)]
         self.timed = (*(port.view.buffer.shape[:1] == (STEPS,) for port in self.tape), False)
 
-    def _function(self, name: str, dtype: np.dtype[Any], masked: bool = False, monitored: bool = False) -> _Function:
+    def _function(self, name: str, dtype: np.dtype[Any], masked: bool = False, monitored: bool = False) -> CFunction:
         flats = self.of.variant(masked, monitored)
         flat = flats.functions[name]
         built = library(flats.text, (f"-D{DOUBLE}",) * (dtype == np.float64))
         call = built[flat.name]
         call.argtypes, call.restype = (ctypes.c_void_p, ctypes.c_void_p), None
-        return _Function(flat, call, dtype)
+        return CFunction(flat, call, dtype)
 
     def forward(
         self, a: Arrays, start: Arrays, sizes: Any, T: int, B: int, dtype: Any, active: Any, reset: Any, ws: Any
@@ -242,14 +140,15 @@ class _Calls:
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
         given = {buffer: a[k] if group in DATA else of[group, k] for group, k, buffer in f.ports}
         sized = f.sized(sizes, T, B)
-        found = f.run(given, sized, ws.room)
-        ws.give(_made(found, given, f.momentary))
+        ran = f.run(given, sized, ws.room)
+        ws.give(ran.moment)
+        found = ran.arrays
         states = {k: v[1:] for k, v in rows.items()}
         known = {("after", k): v for k, v in states.items()} | {("before", k): v for k, v in before.items()}
         # An argument that the sweep forward does not read is taken as it came.
         own = [(x.view.buffer.name, (x.group, x.name)) for x in self.tape]
         tape = [known[key] if key in known else found[name] if name in found else a[key[1]] for name, key in own]
-        return states, _results("outputs", found, sized), (*tape, tuple(_made(found, given, f.residual)))
+        return states, results_of("outputs", found, sized), (*tape, tuple(ran.kept))
 
     def backward(
         self,
@@ -282,11 +181,11 @@ class _Calls:
         watched = {k: np.empty((T, *v.shape), dtype) for k, v in carry.items()} if monitored else {}
         of |= {("watched", k): v for k, v in watched.items()}
         sized = f.sized(sizes, T, B)
-        found = self._run(f, tape, of, sized, ws.room)
-        ws.give(_made(found, (), f.momentary))
+        ran = self._run(f, tape, of, sized, ws.room)
+        ws.give(ran.moment)
         for t in range(T - 1, -1, -1) if monitored else ():
             self.module._watch(flow, t, [watched[k][t] for k in states])
-        params, inputs = (_results(group, found, sized) for group in ("params", "inputs"))
+        params, inputs = (results_of(group, ran.arrays, sized) for group in ("params", "inputs"))
         return params, inputs, carry, resets
 
     def pull(self, tape: Any, carry: Arrays, full: Arrays, sums: bool, sizes: Any, T: int, B: int, dtype: Any) -> Any:
@@ -294,11 +193,11 @@ class _Calls:
         f = self.function("sums" if sums else "pulled", dtype)
         of = {("carry", k): v for k, v in carry.items()} | {("cotangent", k): v for k, v in full.items()}
         sized = f.sized(sizes, T, B)
-        found = self._run(f, tape, of, sized, np.empty)
-        groups = [_results(group, found, sized) for group in ("carry", "params", "inputs")]
+        found = self._run(f, tape, of, sized, np.empty).arrays
+        groups = [results_of(group, found, sized) for group in ("carry", "params", "inputs")]
         return tuple(groups) if sums else (groups[0], None, None)
 
-    def _run(self, f: _Function, tape: Any, of: Mapping[tuple[str, str], Any], sized: _Sized, room: Any) -> Any:
+    def _run(self, f: CFunction, tape: Any, of: Mapping[tuple[str, str], Any], sized: Sized, room: Any) -> Ran:
         """Call a sweep backward with a tape, and what it is given beside that by group and name."""
         given = {port.view.buffer.name: v for port, v in zip(self.tape, tape, strict=False)}
         given |= {buffer: of[group, name] for group, name, buffer in f.ports if (group, name) in of}
@@ -324,8 +223,8 @@ class _Calls:
         f = self.function(name, dtype)
         sized, sources = f.sized(sizes, T, B), {"output": read, "cotangent": {"loss": dloss}}
         given = {buffer: sources.get(group, a)[k] for group, k, buffer in f.ports}
-        found = f.run(given, sized, np.empty)
-        return {group: _results(group, found, sized) for group in sized.results}
+        found = f.run(given, sized, np.empty).arrays
+        return {group: results_of(group, found, sized) for group in sized.results}
 
 
 def _tape(of: InC) -> Iterable[Port]:
@@ -358,8 +257,3 @@ def _mask(mask: Any, default: bool, T: int, B: int) -> Array:
 
 def _copied(v: Array, dtype: Any) -> Array:
     return np.array(v, dtype, order="C")
-
-
-def _made(found: Mapping[str, Any], given: Container[str], names: Iterable[str]) -> list[Array]:
-    """Return the arrays of some names that were made for a call."""
-    return [found[name] for name in names if name not in given]

@@ -1,0 +1,195 @@
+"""A compiled C function of a cell: what it is called with at some sizes, and where its arrays lie.
+
+What nothing reads behind a call lies in one room, what a sweep backward reads in another, so that a call asks its workspace for two
+arrays, whose parts begin at multiples of 64 bytes, as vectors want.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from struct import Struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbptt.codegen.loop_ir.interpret import evaluated
+from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, View
+from symbptt.codegen.loop_ir.views import is_whole, stride
+from symbptt.codegen.targets.c99.flat import Flat, block_of
+from symbptt.ir.shape import named_size
+
+Array = NDArray[Any]
+Part = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+KINDS = {"index": np.dtype(np.uintp), "bool": np.dtype(np.bool_)}
+"""The types of elements that are no numbers of the data."""
+LINE = 64
+"""The bytes of which the beginnings of arrays are multiples."""
+SIZES = 64
+"""The sizes of calls of which a function remembers where its arrays lie."""
+HEAD = object.__basicsize__
+"""The bytes of the head of an object."""
+
+
+def _first_field(array: Array) -> int:
+    """Return the first field of an array behind the head of an object: by the C interface of NumPy where its elements lie."""
+    return ctypes.c_void_p.from_address(id(array) + HEAD).value or 0
+
+
+def _told(array: Array) -> int:
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
+_SAMPLE = np.zeros(3)
+# NumPy tells an address by a new dict of six entries, which takes ten times as long.
+address = _first_field if _first_field(_SAMPLE) == _told(_SAMPLE) else _told
+"""The function that returns where the elements of an array lie."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An array of a function: its name, type and shape at some sizes, the group of what it is ("handed" over by the caller, "result",
+    "kept" for a sweep backward, or of the "moment"), and where it begins in the room of its group."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    group: str
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Sized:
+    """What a C function is called with at some sizes: these, its arrays, the bytes of the rooms of both groups that have one, and its
+    results by group: names, buffers, and where the elements of one lie that is not all of its buffer."""
+
+    numbers: Any
+    places: tuple[Place, ...]
+    rooms: Mapping[str, int]
+    results: Mapping[str, Sequence[tuple[str, str, Part]]]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The arrays of a call by name, None where one counts as zero, without those of the moment; and the rooms, of none or one array
+    each, of what a sweep backward reads, and of what nothing reads."""
+
+    arrays: dict[str, Any]
+    kept: list[Array]
+    moment: list[Array]
+
+
+@dataclass
+class CFunction:
+    """A C function that was compiled for a type of numbers."""
+
+    flat: Flat
+    call: Any
+    dtype: np.dtype[Any]
+    known: dict[Any, Sized] = field(default_factory=dict)
+
+    @cached_property
+    def ports(self) -> list[tuple[str, str, str]]:
+        """The groups, names and buffers of the arguments that it reads; buffers go by their names, which tell them apart."""
+        used = {*self.flat.arrays}
+        ports = self.flat.function.arguments
+        return [(port.group, port.name, port.view.buffer.name) for port in ports if port.view.buffer in used]
+
+    @cached_property
+    def pointers(self) -> Struct:
+        """The layout of its argument of pointers."""
+        return Struct(f"{len(self.flat.arrays)}P")
+
+    def sized(self, sizes: Mapping[str, int], T: int, B: int) -> Sized:
+        """Return what the function is called with at sizes."""
+        key = (T, B, *sizes.values())
+        found = self.known.get(key)
+        if found is None:
+            if len(self.known) >= SIZES:
+                self.known.clear()
+            call = {STEPS: T, BATCH: B, BLOCK: block_of(T, B)}
+            found = self.known[key] = self._sized(call | {named_size(k): n for k, n in sizes.items()})
+        return found
+
+    def _sized(self, values: Mapping[Any, int]) -> Sized:
+        plain = [values[symbol] for symbol in self.flat.sizes]
+        places, rooms = self._places(values)
+        results: dict[str, list[tuple[str, str, Part]]] = {}
+        for port in self.flat.function.results:
+            results.setdefault(port.group, []).append((port.name, port.view.buffer.name, _part(port.view, values)))
+        return Sized((ctypes.c_size_t * len(plain))(*plain), places, rooms, results)
+
+    def _places(self, values: Mapping[Any, int]) -> tuple[tuple[Place, ...], dict[str, int]]:
+        """Return where its arrays lie, and the bytes of the rooms."""
+        handed, rooms, places = {name for _, _, name in self.ports}, dict[str, int](), list[Place]()
+        for b in self.flat.arrays:
+            shape, dtype = tuple(int(evaluated(n, values)) for n in b.shape), KINDS.get(b.dtype, self.dtype)
+            group = "handed" if b.name in handed else GROUPS.get(b.space, "moment")
+            places.append(Place(b.name, dtype, shape, group, rooms.get(group, 0)))
+            if group in ("kept", "moment"):
+                rooms[group] = rooms.get(group, 0) - (-prod(shape) * dtype.itemsize // LINE) * LINE
+        return tuple(places), rooms
+
+    def run(self, given: Mapping[str, Any], sized: Sized, room: Any) -> Ran:
+        """Call the function with the arrays that are given, and return all; rooms come from `room`."""
+        found: dict[str, Any] = {}
+        rooms = {group: _room(size, room) for group, size in sized.rooms.items()}
+        pointers = []
+        for place in sized.places:
+            name, group = place.name, place.group
+            if group == "handed":
+                value = given[name]
+                found[name] = array = None if value is None else np.asarray(value, place.dtype, order="C")
+                pointers.append(0 if array is None else address(array))
+            elif group == "result":
+                found[name] = array = np.empty(place.shape, place.dtype)
+                pointers.append(address(array))
+            else:
+                whole, first, at = rooms[group]
+                pointers.append(at + place.start)
+                if group == "kept":
+                    found[name] = np.ndarray(place.shape, place.dtype, whole, first + place.start)
+        self.call(sized.numbers, self.pointers.pack(*pointers))
+        kept, moment = ([rooms[group][0]] if group in rooms else [] for group in ("kept", "moment"))
+        return Ran(found, kept, moment)
+
+
+GROUPS = {"result": "result", "residual": "kept"}
+"""The groups of the arrays that a function makes, by their spaces; others are of the moment."""
+
+
+def _room(size: int, room: Any) -> tuple[Array, int, int]:
+    """Return a room of so many bytes, the first byte of it that lies at a multiple of 64 bytes, and where that lies."""
+    whole: Array = room((size + LINE,), np.uint8)
+    at = address(whole)
+    first = -at % LINE
+    return whole, first, at + first
+
+
+def _part(view: View, values: Mapping[Any, int]) -> Part:
+    """Return where the elements of a view begin, its shape, and its strides in elements; None of a whole buffer."""
+    if is_whole(view):
+        return None
+    start, shape, strides = (
+        tuple(int(evaluated(n, values)) for n in numbers)
+        for numbers in (view.start, view.shape, [stride(view, axis) for axis in view.axes])
+    )
+    return start, shape, strides
+
+
+def results_of(group: str, found: Mapping[str, Any], sized: Sized) -> dict[str, Array]:
+    """Return the results of a group by name."""
+    return {name: _viewed(found[buffer], part) for name, buffer, part in sized.results.get(group, ())}
+
+
+def _viewed(array: Array, part: Part) -> Array:
+    if part is None:
+        return array
+    start, shape, strides = part
+    first = array[tuple(slice(i, None) for i in start)]
+    return np.lib.stride_tricks.as_strided(first, shape, tuple(n * array.itemsize for n in strides))
