@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,7 @@ address = _first_field if _first_field(_SAMPLE) == _told(_SAMPLE) else _told
 """The function that returns where the elements of an array lie."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """An array of a function: its name, type and shape at some sizes, the group of what it is ("handed" over by the caller, "result",
     "kept" for a sweep backward, or of the "moment"), and where it begins in the room of its group."""
 
@@ -140,20 +139,19 @@ class CFunction:
         found: dict[str, Any] = {}
         rooms = {group: _room(size, room) for group, size in sized.rooms.items()}
         pointers = []
-        for place in sized.places:
-            name, group = place.name, place.group
+        for name, dtype, shape, group, start in sized.places:
             if group == "handed":
                 value = given[name]
-                found[name] = array = None if value is None else np.asarray(value, place.dtype, order="C")
+                found[name] = array = None if value is None else np.asarray(value, dtype, order="C")
                 pointers.append(0 if array is None else address(array))
             elif group == "result":
-                found[name] = array = np.empty(place.shape, place.dtype)
+                found[name] = array = np.empty(shape, dtype)
                 pointers.append(address(array))
             else:
                 whole, first, at = rooms[group]
-                pointers.append(at + place.start)
+                pointers.append(at + start)
                 if group == "kept":
-                    found[name] = np.ndarray(place.shape, place.dtype, whole, first + place.start)
+                    found[name] = np.ndarray(shape, dtype, whole, first + start)
         self.call(sized.numbers, self.pointers.pack(*pointers))
         kept, moment = ([rooms[group][0]] if group in rooms else [] for group in ("kept", "moment"))
         return Ran(found, kept, moment)

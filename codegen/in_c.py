@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from symbptt.codegen.c_function import CFunction, Ran, Sized, results_of
 from symbptt.codegen.compiler import Compiler, compiler, library
+from symbptt.codegen.known_calls import KnownCalls
 from symbptt.codegen.loop_ir.nodes import STEPS, Function, Port
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
@@ -26,7 +27,7 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flats_of
-from symbptt.codegen.targets.c99.functions import header_text
+from symbptt.codegen.targets.c99.functions import driver_text
 from symbptt.codegen.targets.c99.module import equations_of
 
 Array = NDArray[Any]
@@ -42,7 +43,7 @@ def working_compiler() -> Compiler:
 
     Raises: TargetError where there is none, or where it does not work: a compiler may be there without the headers of C.
     """
-    library(header_text())
+    library(driver_text())
     return compiler()
 
 
@@ -98,8 +99,8 @@ class InC:
 
     def installed(self, module: ModuleType) -> ModuleType:
         """Return a module whose sweeps and losses are those in C; its runs are told from those of the module in NumPy."""
-        calls = _Calls(self, module)
-        found = vars(module)
+        calls, known, found = _Calls(self, module), KnownCalls(module, library(driver_text())), vars(module)
+        found |= {"_arguments": known.arguments, "_check_data": known.check_data, "_check_finite": known.check_finite}
         found |= {"_forward": calls.forward, "TIMED": calls.timed, "MARK": f"{module.MARK} in C"}
         found |= {"_pull": calls.pull} if self.is_pulled else {"_backward": calls.backward}
         if self.head is not None:
@@ -170,14 +171,14 @@ class _Calls:
         shapes = self.module._shapes(**sizes)
         states = self.module.STATES
         carry = {k: np.zeros((B, *shapes[k]), dtype) if last[k] is None else _copied(last[k], dtype) for k in states}
-        resets = {k: np.zeros_like(v) for k, v in carry.items()}
+        resets = {k: np.zeros(v.shape, dtype) for k, v in carry.items()}
         of: dict[tuple[str, str], Any] = {("carry", k): v for k, v in carry.items()}
         sent = {k: None if v is None else _kept(active, v) for k, v in full.items()}
         of |= {(group, k): v for k, v in sent.items() for group in ("cotangent", "direct")}
         if masked:
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
             of |= {("resets", k): v for k, v in resets.items()}
-            of |= {("waiting", k): np.zeros_like(v) for k, v in carry.items()}
+            of |= {("waiting", k): np.zeros(v.shape, dtype) for k, v in carry.items()}
         watched = {k: np.empty((T, *v.shape), dtype) for k, v in carry.items()} if monitored else {}
         of |= {("watched", k): v for k, v in watched.items()}
         sized = f.sized(sizes, T, B)

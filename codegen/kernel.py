@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, lru_cache
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -543,7 +544,7 @@ class Kernel:
         timed = [v for k, v in inputs.items() if k in self._over_steps] if isinstance(inputs, Mapping) else []
         lead = [getattr(v, "shape", ())[:2] for v in timed]
         said = steps if isinstance(steps, int | np.integer) else 0
-        if np.prod(lead[0] if lead else (said,), dtype=float) < LARGE:
+        if prod(lead[0] if lead else (said,)) < LARGE:
             return
         _, sizes, T, B, dtype, _ = self.read(call["params"], inputs, call["state"], steps)
         plan = self.plan if trains else self.plan.of_all_steps

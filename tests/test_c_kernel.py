@@ -186,6 +186,54 @@ def test_products_with_hessians_are_computed_in_c_too() -> None:
     assert worst(*(k.hvp(*groups, direction=direction) for k in (c, numpy))) < 1e-11 and c._tangent.backend == "c"
 
 
+@sb.cell
+def spoken(h: sb.State["n"], x: sb.Input["n"], word: sb.Index["k"], E: sb.Param["k n"], U: sb.Param["n n"]) -> Any:
+    return {"h": np.tanh(U @ h + x + E[word])}
+
+
+CHANGES: dict[str, Any] = {
+    "nan": lambda g: g[1]["x"].__setitem__((2, 1, 0), np.nan), "infinity": lambda g: g[0]["U"].__setitem__((1, 0), np.inf),
+    "strided": lambda g: g[1].update(x=np.full((4, 4, 3), np.nan)[:, ::2]), "index": lambda g: g[1]["word"].__setitem__((3, 0), 7),
+    "type": lambda g: g[0].update(U=g[0]["U"].astype(np.float32)), "axes": lambda g: g[1].update(x=g[1]["x"][:, :1]),
+    "lacks": lambda g: g[0].pop("E"), "unknown": lambda g: g[2].update(c=g[2]["h"]), "list": lambda g: g[1].update(x=[[0.0]]),
+    "group": lambda g: g.__setitem__(0, g[0]["U"]), "steps": lambda g: g.append(5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_call_like_one_before_is_checked_as_that_was(change: str) -> None:
+    """What is wrong with a call is told in the words of the NumPy kernel, though names and shapes are known from the call before."""
+    random, told = np.random.default_rng(0), []
+    for kernel in (in_c_of(spoken), kernel_of(spoken)):
+        params = {"E": random.standard_normal((5, 3)), "U": np.eye(3)}
+        inputs = {"x": random.standard_normal((4, 2, 3)), "word": random.integers(0, 5, (4, 2))}
+        groups: Any = [params, inputs, {"h": random.standard_normal((2, 3))}]
+        kernel.forward(*groups)
+        kernel.forward(*groups)  # by the form of the first one
+        CHANGES[change](groups)
+        with pytest.raises(sb.ArgumentError) as error:
+            kernel.forward(*groups[:3], steps=(groups[3:] or [None])[0])
+        told.append(str(error.value))
+    assert told[0] == told[1]
+
+
+def test_calls_in_a_known_form_have_the_axes_of_the_first_one() -> None:
+    """Without an axis of samples, and with states that begin as the cell says; results are those of a fresh kernel."""
+    groups = oracle.draw(gru, 3, 1, SIZES)
+    alone = [groups[0], {k: v[:, 0] for k, v in groups[1].items()}, {}]
+    c, fresh = sb.compile(gru, target="c"), in_c_of(gru)
+    for call in ([groups[0], groups[1], {}], alone, groups, alone):
+        for _ in range(2):
+            found, wanted = (results(kernel, call) for kernel in (c, fresh))
+            assert all(worst(a, b) == 0 for a, b in zip(found, wanted, strict=True))
+            assert found[0]["h"].ndim == 3 - (call is alone)
+    moved = [{k: 2 * v for k, v in groups[0].items()}, *groups[1:]]
+    assert worst(results(c, moved)[0], results(kernel_of(gru), moved)[0]) < TOLERANCE["d"]
+    sent = {"h": np.full_like(c.forward(*groups).states["h"], np.nan)}
+    with pytest.raises(sb.ArgumentError, match=r"h: nan at step 0, sample 0"):
+        c.backward(c.forward(*groups), sent)
+
+
 def test_arrays_of_any_layout_are_read() -> None:
     """Strided, turned and read-only arrays, and integers of any type."""
     model = MODELS[labelled.name, "every"]

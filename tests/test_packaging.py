@@ -61,7 +61,13 @@ def test_wheel_holds_every_module_once(wheel: Path) -> None:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     data = {
         Path("symbptt") / path
-        for path in ("py.typed", "webpage/math.woff2", "webpage/MATH-FONT.txt", "codegen/targets/c99/sbrt.h")
+        for path in (
+            "py.typed",
+            "webpage/math.woff2",
+            "webpage/MATH-FONT.txt",
+            "codegen/targets/c99/finite.c",
+            "codegen/targets/c99/sbrt.h",
+        )
     }
     assert sorted(names) == sorted(path.as_posix() for path in library | generator | data)
 

@@ -29,6 +29,12 @@ def header_text() -> str:
     return files(__package__).joinpath("sbrt.h").read_text(encoding="utf-8")
 
 
+def driver_text() -> str:
+    """Return what the driver of kernels in C calls beside the functions of cells, behind all of sbrt.h: a compiler that takes it takes
+    the text of any cell."""
+    return header_text() + files(__package__).joinpath("finite.c").read_text(encoding="utf-8")
+
+
 @cache
 def paragraphs() -> tuple[Paragraph, ...]:
     """Return the paragraphs of sbrt.h, without the comment at its head and the guard against a second inclusion."""
