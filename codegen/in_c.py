@@ -32,9 +32,9 @@ from symbptt.codegen.targets.c99.module import equations_of
 
 Array = NDArray[Any]
 Arrays = dict[str, Any]
-DATA = ("param", "const", "input", "index", "target", "state")
+DATA = ("param", "context", "const", "input", "index", "target", "state")
 """The groups of arguments that a call has by name."""
-KEPT = ("residual", "after", "before", "param", "input", "index", "const")
+KEPT = ("residual", "after", "before", "param", "context", "input", "index", "const")
 """The groups of what a sweep backward reads of the one forward."""
 
 

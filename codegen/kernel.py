@@ -770,7 +770,7 @@ def _in_c(
                 f"the bytes of a call are counted for NumPy alone, got memory={memory!r} with target={asked!r}\n"
                 '  write memory="sqrt" or memory="all", or target="numpy"'
             )
-        cell.check_real()
+        cell.check_numbers()
         found = InC(
             target.name,
             shared.equations(target),

@@ -16,7 +16,7 @@ from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
-from tests import brute, oracle
+from tests import brute, oracle, test_contexts
 from tests.ccode import CC
 from tests.kernels import kernel_of
 from tests.properties import checks
@@ -49,7 +49,7 @@ def results(kernel: sb.Kernel, groups: Any, seed: int = 3, monitor: bool = False
     random = np.random.default_rng(seed)
     cotangents = {k: random.standard_normal(v.shape).astype(v.dtype) for k, v in values.items()}
     grads = kernel.backward(run, cotangents, monitor=monitor)
-    return values, oracle.flat(grads), grads.flow or {}
+    return values, oracle.flat(grads) | grads.contexts, grads.flow or {}
 
 
 def assert_alike(cell: sb.Cell, groups: Any, kind: str = "d", **call: Any) -> None:
@@ -184,6 +184,26 @@ def test_products_with_hessians_are_computed_in_c_too() -> None:
     direction = {"U": np.random.default_rng(1).standard_normal((3, 3))}
     c, numpy = in_c_of(model), kernel_of(model)
     assert worst(*(k.hvp(*groups, direction=direction) for k in (c, numpy))) < 1e-11 and c._tangent.backend == "c"
+
+
+CONTEXTS = [(test_contexts.attend, {}), (test_contexts.looked_up, {}), (test_contexts.attend, {"memory": "sqrt"})]
+
+
+@pytest.mark.parametrize(("cell", "options"), CONTEXTS, ids=str)
+@pytest.mark.thinned(3)
+def test_contexts_are_those_of_the_complex_step(cell: sb.Cell, options: Any) -> None:
+    kernel, reset = in_c_of(cell, **options), np.random.default_rng(0).random((5, 3)) < 0.4
+    for T, B in ((0, 2), (1, 1), (5, 2)):
+        test_contexts.check(cell, kernel, T, B)
+    test_contexts.check(cell, kernel, 5, 3, lengths=np.array([5, 0, 2]), reset=reset)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("truncation", [sb.Window(2), sb.Chunked(2, 3)], ids=str)
+def test_truncated_gradients_of_contexts_agree_with_numpy(truncation: Any) -> None:
+    groups = test_contexts.data_of(test_contexts.attend, 5, 2)
+    found, wanted = (results(of(test_contexts.attend, truncation=truncation), groups) for of in (in_c_of, kernel_of))
+    assert all(worst(a, b) < TOLERANCE["d"] for a, b in zip(found, wanted, strict=True)) and "memory" in found[1]
 
 
 @sb.cell

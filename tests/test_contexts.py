@@ -19,7 +19,7 @@ SIZES = {"m": 2, "n": 3, "k": 4, "s": 5, "v": 5}
 STEP = 1e-30
 
 
-def _data(
+def data_of(
     target: Any, T: int, B: int, dtype: Any = float, sizes: dict[str, int] = SIZES
 ) -> tuple[Arrays, Arrays, Arrays]:
     random = np.random.default_rng(T + 10 * B)
@@ -64,8 +64,8 @@ def _slope(objective: Callable[..., Any], groups: tuple[Arrays, ...], place: tup
     return float(np.imag(objective(*moved)) / STEP)
 
 
-def _check(cell: sb.Cell, kernel: sb.Kernel, T: int, B: int, **masks: Any) -> None:
-    groups = _data(cell, T, B)
+def check(cell: sb.Cell, kernel: sb.Kernel, T: int, B: int, **masks: Any) -> None:
+    groups = data_of(cell, T, B)
     params, inputs, state = groups
     steps = {} if any(a.role in ("input", "index") for a in cell.arguments) else {"steps": T}
     run = kernel.forward(params, inputs, state, **steps, **masks)
@@ -100,7 +100,7 @@ def _check(cell: sb.Cell, kernel: sb.Kernel, T: int, B: int, **masks: Any) -> No
 @pytest.mark.parametrize("size", [(0, 2), (1, 1), (2, 3), (5, 2)], ids=str)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_gradients_match_the_complex_step(cell: sb.Cell, size: tuple[int, int]) -> None:
-    _check(cell, kernel_of(cell), *size)
+    check(cell, kernel_of(cell), *size)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
@@ -109,14 +109,14 @@ def test_masks_blocks_and_pieces_change_nothing(cell: sb.Cell, monkeypatch: pyte
     kernel = own_kernel_of(cell)
     if hasattr(kernel.module, "_steps"):
         monkeypatch.setattr(kernel.module, "_steps", lambda T, *rest: max(min(T, 2), 1))
-    _check(cell, kernel, 5, 3, **masks)
-    _check(cell, kernel_of(cell, memory="sqrt"), 5, 3, **masks)
+    check(cell, kernel, 5, 3, **masks)
+    check(cell, kernel_of(cell, memory="sqrt"), 5, 3, **masks)
 
 
 @pytest.mark.parametrize("truncation", [sb.Window(2), sb.Chunked(2, 3), sb.Window(9), sb.Chunked(2, 9)], ids=str)
 def test_truncated_gradients_count_what_the_steps_within_reach_read(truncation: Any) -> None:
     T, B = 5, 2
-    groups = _data(attend, T, B)
+    groups = data_of(attend, T, B)
     kernel = kernel_of(attend, truncation=truncation)
     run = kernel.forward(*groups)
     sent = {k: np.random.default_rng(2).standard_normal(v.shape) for k, v in (run.states | run.outputs).items()}
@@ -143,7 +143,7 @@ def test_truncated_gradients_count_what_the_steps_within_reach_read(truncation: 
 
 
 def test_one_context_of_all_samples_and_one_sample_without_an_axis() -> None:
-    params, inputs, state = _data(attend, 4, 3)
+    params, inputs, state = data_of(attend, 4, 3)
     kernel = kernel_of(attend)
     alone = inputs["memory"][0]
     whole = inputs | {"memory": np.stack([alone] * 3)}
@@ -160,7 +160,7 @@ def test_one_context_of_all_samples_and_one_sample_without_an_axis() -> None:
 
 
 def test_a_loss_its_value_and_what_it_predicts() -> None:
-    params, inputs, state = _data(MODEL, 4, 3)
+    params, inputs, state = data_of(MODEL, 4, 3)
     targets = {"y": np.random.default_rng(5).standard_normal((4, 3, SIZES["n"]))}
 
     def objective(params: Arrays, inputs: Arrays, state: Arrays) -> Any:
@@ -190,7 +190,7 @@ def test_a_loss_its_value_and_what_it_predicts() -> None:
 
 
 def test_steps_that_run_one_by_one_hold_the_context() -> None:
-    params, inputs, state = _data(attend, 3, 2)
+    params, inputs, state = data_of(attend, 3, 2)
     kernel = kernel_of(attend)
     run, step = kernel.forward(params, inputs, state), kernel.stepper(params, {"memory": inputs["memory"]})
     now = state
@@ -201,8 +201,8 @@ def test_steps_that_run_one_by_one_hold_the_context() -> None:
 
 
 def test_single_precision_stays() -> None:
-    double = _data(attend, 4, 2)
-    single = _data(attend, 4, 2, np.float32)
+    double = data_of(attend, 4, 2)
+    single = data_of(attend, 4, 2, np.float32)
     kernel, sent = kernel_of(attend), np.ones((4, 2, SIZES["n"]))
     wide: Any = kernel.backward(kernel.forward(*double), {"h": sent})
     narrow: Any = kernel.backward(kernel.forward(*single), {"h": sent.astype(np.float32)})
@@ -212,7 +212,7 @@ def test_single_precision_stays() -> None:
 
 def test_a_context_is_held_once_and_its_products_leave_the_loop() -> None:
     sizes = {"m": 2, "n": 8, "k": 32, "s": 200}
-    params, inputs, state = _data(attend, 40, 4, sizes=sizes)
+    params, inputs, state = data_of(attend, 40, 4, sizes=sizes)
     kernel = own_kernel_of(attend)
     text = kernel.source
     body = text[text.index("def _forward") :]
@@ -239,9 +239,9 @@ def test_a_sum_over_steps_that_is_wrong_is_caught() -> None:
     kernel = kernel_of(attend)
     line = next(text for text in kernel.source.splitlines() if text.strip().startswith("np.add(dkeys, "))
     wrong = kernel.source.replace(line, line.replace("np.add(dkeys, ", "np.multiply(0.5, "))
-    _check(attend, sb.Kernel(attend, kernel.program, kernel.source), 3, 2)
+    check(attend, sb.Kernel(attend, kernel.program, kernel.source), 3, 2)
     with pytest.raises(AssertionError, match="memory"):
-        _check(attend, sb.Kernel(attend, kernel.program, wrong), 3, 2)
+        check(attend, sb.Kernel(attend, kernel.program, wrong), 3, 2)
 
 
 def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_verify_proves_contexts(target: Any) -> None:
 
 
 def test_errors_say_what_to_write() -> None:
-    params, inputs, state = _data(attend, 3, 2)
+    params, inputs, state = data_of(attend, 3, 2)
     kernel = kernel_of(attend)
     with pytest.raises(sb.ArgumentError, match="input 'memory' is missing"):
         kernel.forward(params, {"x": inputs["x"]}, state)
@@ -375,7 +375,7 @@ def test_two_directions_and_no_axis_of_samples() -> None:
 
 
 def test_tangents_of_contexts_and_hessians_with_them() -> None:
-    params, inputs, state = _data(attend, 4, 2)
+    params, inputs, state = data_of(attend, 4, 2)
     kernel = kernel_of(attend)
     dots = {k: np.random.default_rng(9).standard_normal(v.shape) for k, v in {**inputs, "Wk": params["Wk"]}.items()}
     _, found = kernel.jvp(params, inputs, state, dots)
@@ -388,7 +388,7 @@ def test_tangents_of_contexts_and_hessians_with_them() -> None:
     shared, _ = kernel.jvp(params, alone, state, {"memory": dots["memory"][0]})
     np.testing.assert_allclose(shared.states["h"], kernel.forward(params, alone, state).states["h"], rtol=1e-13)
     model = kernel_of(MODEL)
-    params, inputs, state = _data(MODEL, 3, 2)
+    params, inputs, state = data_of(MODEL, 3, 2)
     targets, direction = {"y": np.ones((3, 2, SIZES["n"]))}, {"Wk": dots["Wk"]}
     product = model.hvp(params, inputs, targets, state, direction)
 
@@ -400,7 +400,7 @@ def test_tangents_of_contexts_and_hessians_with_them() -> None:
 
 
 def test_both_directions_read_one_context() -> None:
-    params, inputs, _ = _data(attend, 4, 2)
+    params, inputs, _ = data_of(attend, 4, 2)
     net, kernel = sb.bidirectional(attend), kernel_of(attend)
     sent = np.random.default_rng(4).standard_normal((4, 2, SIZES["n"]))
     both = {f"{way}.{k}": v for way in ("forward", "backward") for k, v in params.items()}
