@@ -7,7 +7,7 @@ arrays, whose parts begin at multiples of 64 bytes, as vectors want.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbptt.codegen.loop_ir.interpret import evaluated
-from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, View
+from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, View
 from symbptt.codegen.loop_ir.views import is_whole, stride
 from symbptt.codegen.targets.c99.flat import Flat, block_of
 from symbptt.ir.shape import named_size
@@ -31,6 +31,8 @@ LINE = 64
 """The bytes of which the beginnings of arrays are multiples."""
 SIZES = 64
 """The sizes of calls of which a function remembers where its arrays lie."""
+GROUPS = {"result": "result", "residual": "kept"}
+"""The groups of the arrays that a function makes, by their spaces; others are of the moment."""
 HEAD = object.__basicsize__
 """The bytes of the head of an object."""
 
@@ -60,6 +62,13 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     group: str
     start: int = 0
+
+
+def groups_of(flat: Flat) -> Iterator[tuple[Buffer, str]]:
+    """Yield the arrays of a function, each with its group."""
+    handed = {port.view.buffer for port in flat.function.arguments}
+    for b in flat.arrays:
+        yield b, "handed" if b in handed else GROUPS.get(b.space, "moment")
 
 
 @dataclass(frozen=True)
@@ -125,10 +134,9 @@ class CFunction:
 
     def _places(self, values: Mapping[Any, int]) -> tuple[tuple[Place, ...], dict[str, int]]:
         """Return where its arrays lie, and the bytes of the rooms."""
-        handed, rooms, places = {name for _, _, name in self.ports}, dict[str, int](), list[Place]()
-        for b in self.flat.arrays:
+        rooms, places = dict[str, int](), list[Place]()
+        for b, group in groups_of(self.flat):
             shape, dtype = tuple(int(evaluated(n, values)) for n in b.shape), KINDS.get(b.dtype, self.dtype)
-            group = "handed" if b.name in handed else GROUPS.get(b.space, "moment")
             places.append(Place(b.name, dtype, shape, group, rooms.get(group, 0)))
             if group in ("kept", "moment"):
                 rooms[group] = rooms.get(group, 0) - (-prod(shape) * dtype.itemsize // LINE) * LINE
@@ -155,10 +163,6 @@ class CFunction:
         self.call(sized.numbers, self.pointers.pack(*pointers))
         kept, moment = ([rooms[group][0]] if group in rooms else [] for group in ("kept", "moment"))
         return Ran(found, kept, moment)
-
-
-GROUPS = {"result": "result", "residual": "kept"}
-"""The groups of the arrays that a function makes, by their spaces; others are of the moment."""
 
 
 def _room(size: int, room: Any) -> tuple[Array, int, int]:

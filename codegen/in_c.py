@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbptt.codegen.c_function import CFunction, Ran, Sized, results_of
+from symbptt.codegen.c_memory import Needs, Rooms, rooms_of
 from symbptt.codegen.compiler import Compiler, compiler, library
 from symbptt.codegen.known_calls import KnownCalls
 from symbptt.codegen.loop_ir.nodes import STEPS, Function, Port
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
+from symbptt.codegen.memory.runs import Functions
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
@@ -50,7 +52,7 @@ def working_compiler() -> Compiler:
 @dataclass(frozen=True)
 class InC:
     """What the kernel of a cell or a model computes in C: the program of the cell, its loss, the limit of adjoints, whether each loss
-    flows back by itself, and whether losses are taken at all steps."""
+    flows back by itself, whether losses are taken at all steps; and of a kernel whose memory is counted what the driver runs in NumPy."""
 
     name: str
     about: str
@@ -60,6 +62,7 @@ class InC:
     limit: float | None = None
     is_pulled: bool = False
     of_all_steps: bool = False
+    counted: Functions | None = None
 
     @cached_property
     def plain(self) -> Flats:
@@ -97,12 +100,19 @@ class InC:
         functions = {key: (f, equation) for key, f in self._sweeps(masked, monitored).items()}
         return flats_of(self.name, self.about, functions)
 
+    def _rooms(self, masked: bool) -> Rooms:
+        """Return what the functions of a call with or without masks have in rooms; a monitor needs no other ones."""
+        sweeps = self.variant(masked, False).functions
+        return rooms_of(sweeps["forward"], sweeps["backward"], self.plain.functions.get("loss"))
+
     def installed(self, module: ModuleType) -> ModuleType:
         """Return a module whose sweeps and losses are those in C; its runs are told from those of the module in NumPy."""
         calls, known, found = _Calls(self, module), KnownCalls(module, library(driver_text())), vars(module)
         found |= {"_arguments": known.arguments, "_check_data": known.check_data, "_check_finite": known.check_finite}
         found |= {"_forward": calls.forward, "TIMED": calls.timed, "MARK": f"{module.MARK} in C"}
         found |= {"_pull": calls.pull} if self.is_pulled else {"_backward": calls.backward}
+        if self.counted is not None:
+            found["_needed"] = Needs(self.counted, self._rooms).needed
         if self.head is not None:
             found |= {"_loss": calls.loss, "_loss_value": calls.loss_value, "_predicted": calls.predicted}
         return module

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_mapping, check_path, named
 from symbptt.codegen.by_sample import sample, shares
+from symbptt.codegen.c_memory import held_by_driver
 from symbptt.codegen.in_c import InC, working_compiler
 from symbptt.codegen.load import check_parsed, load
 from symbptt.codegen.options import (
@@ -765,11 +766,6 @@ def _in_c(
         return None, ""
     cell = target.cell if isinstance(target, Model) else target
     try:
-        if isinstance(memory, int):
-            raise ArgumentError(
-                f"the bytes of a call are counted for NumPy alone, got memory={memory!r} with target={asked!r}\n"
-                '  write memory="sqrt" or memory="all", or target="numpy"'
-            )
         cell.check_numbers()
         found = InC(
             target.name,
@@ -780,6 +776,9 @@ def _in_c(
             limit,
             isinstance(truncation, Window),
             head is not None and (head.at == "every" or truncation is not None),
+            held_by_driver(shared.sweeps(cell, True, names, limit, False).sweeps, head)
+            if isinstance(memory, int)
+            else None,
         )
         # Printed at once, so that what C lacks is told before a call.
         return found, f"{found.compiler.name}, {len(found.plain.text.splitlines())} lines of C"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt.codegen import compiler
+from symbptt.codegen import c_memory, compiler
 from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
-from tests import brute, oracle, test_contexts
+from tests import brute, oracle, test_contexts, test_peak
 from tests.ccode import CC
-from tests.kernels import kernel_of
+from tests.kernels import kernel_of, own_kernel_of
 from tests.properties import checks
 from tests.properties.bench import Bench
 from tests.properties.cases import case_of
@@ -153,6 +153,47 @@ def test_clipped_adjoints_agree_with_numpy(truncation: Any) -> None:
     c, numpy = (results(of(lstm, **options), groups, **call) for of in (in_c_of, kernel_of))
     assert all(worst(found, wanted) < TOLERANCE["d"] for found, wanted in zip(c, numpy, strict=True))
     assert worst(results(kernel_of(lstm), groups, **call)[1], numpy[1]) > 1e-3  # the limit is one
+
+
+BUDGETS = [("lstm", "every", "whole", np.float64), ("min_gru", "last", "both", np.float64),
+           ("lstm", "cell", "lengths", np.float32), ("embedding_cell", "every", "resets", np.float32)]  # fmt: skip
+
+
+def held(name: str, kind: str, masks: str, dtype: Any, share: float = 1.0) -> tuple[int, int]:
+    """A budget in bytes for pieces of 15 steps, or a share of it, and what a call takes at the most."""
+    target = test_peak.CELLS[name] if kind == "cell" else test_peak.error_of(test_peak.CELLS[name], kind)
+    T, B, sizes = test_peak.STEPS, 32, test_peak.sizes_of(name)
+    needed, number = kernel_of(target, memory=2**30, asked="c").module._needed, {"whole": 0, "resets": 1}.get(masks, 2)
+    budget = needed(15, T, B, np.dtype(dtype).itemsize, sizes, kind != "cell", number)
+    kernel = own_kernel_of(target, memory=int(share * budget), asked="c")
+    return budget, test_peak.measured(kernel, T, B, sizes, dtype, test_peak.masks_of(masks, T, B))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", BUDGETS, ids=str)
+def test_budgets_in_bytes_are_kept_and_used(case: Any) -> None:
+    budget, most = held(*case)
+    assert 0.75 * budget < most <= budget
+
+
+def test_a_budget_leaves_results_as_they_are_and_one_that_is_too_small_is_refused() -> None:
+    model, groups = labels_of()
+    least = in_c_of(model, memory=2**30).module._needed(2, 5, 3, 8, {"m": 2, "n": 3, "k": 4}, True, 0)
+    kernel = own_kernel_of(model, memory=least + 2048, asked="c")
+    (value, grads), (wanted, other) = (k.value_and_grad(*groups) for k in (kernel, kernel_of(model)))
+    np.testing.assert_allclose(value, wanted, rtol=1e-13)
+    assert worst(oracle.flat(grads), oracle.flat(other)) < 1e-11
+    with pytest.raises(
+        sb.ArgumentError, match=r"memory: T = 5 and B = 3 take [\d,]+ bytes at the least, 1,000 are allowed"
+    ):
+        own_kernel_of(model, memory=1000, asked="c").value_and_grad(*groups)
+
+
+@pytest.mark.long
+def test_arrays_that_are_not_counted_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c_memory, "_bytes", lambda arrays: 0)
+    budget, most = held(*BUDGETS[0])
+    assert most > budget
 
 
 @sb.loss
@@ -351,6 +392,3 @@ def test_what_c_lacks_is_refused_by_name_and_auto_takes_numpy() -> None:
     with pytest.raises(sb.CellError, match="settles has a fixed point, which the C target does not have"):
         sb.compile(settles, target="c")
     assert "a fixed point" in sb.compile(settles, target="auto").reason
-    with pytest.raises(sb.ArgumentError, match=r"memory=1000000 with target='c'(.|\n)*memory=\"sqrt\""):
-        sb.compile(gru, target="c", memory=10**6)
-    assert sb.compile(gru, target="auto", memory=10**6).backend == "numpy"

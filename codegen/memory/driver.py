@@ -6,6 +6,7 @@ holds as many as it has slots, are counted by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -19,7 +20,8 @@ from symbptt.ir.shape import Shape
 
 @dataclass
 class Driver:
-    """A call while its memory is counted: the sums of gradients so far, and the adjoints behind the piece at hand."""
+    """A call while its memory is counted: the sums of gradients so far, and the adjoints behind the piece at hand; the functions
+    of a target are counted by its `kind`."""
 
     functions: Functions
     call: Call
@@ -27,10 +29,11 @@ class Driver:
     params: list[Sum] = field(default_factory=list)
     resets: list[Sum] = field(default_factory=list)
     carry: list[Sum] = field(default_factory=list)
+    kind: Callable[[Functions, Call, Sizes], Runs] = Runs
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
-        self.runs = Runs(self.functions, self.call, self.sizes)
+        self.runs = self.kind(self.functions, self.call, self.sizes)
 
     @property
     def account(self) -> Account:

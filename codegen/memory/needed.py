@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
 
 from symbptt.codegen.memory.account import Letters, Sizes, Sum, greatest, is_less
 from symbptt.codegen.memory.driver import Driver
-from symbptt.codegen.memory.runs import Call, Functions
+from symbptt.codegen.memory.runs import Call, Functions, Runs
 from symbptt.codegen.memory.truncated import Truncated
 from symbptt.language.truncation import Chunked, Window
 
@@ -38,9 +38,9 @@ def peak(f: Functions, call: Call, values: Mapping[sp.Symbol, int], truncation: 
     return OBJECTS + max((factor for now in driver.account.found.get(None, ()) for _, factor in now), default=0)
 
 
-def most(f: Functions, call: Call, letters: Letters) -> Most:
+def most(f: Functions, call: Call, letters: Letters, kind: Callable[[Functions, Call, Sizes], Runs] = Runs) -> Most:
     """Return the memory of a call by pieces in symbols, to some of which `letters` are added."""
-    driver = Driver(f, call, Sizes(letters))
+    driver = Driver(f, call, Sizes(letters), kind=kind)
     driver.run()
     found = {where: [dict(now) for now in sums] for where, sums in driver.account.found.items()}
     sums = greatest(found.pop(None))
