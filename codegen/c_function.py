@@ -165,6 +165,43 @@ class CFunction:
         return Ran(found, kept, moment)
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A function for calls of which most arrays stay: `pointers` has their addresses, and a zero in the `places` of those that each call
+    has; `held` keeps the arrays that stay."""
+
+    function: CFunction
+    sized: Sized
+    pointers: tuple[int, ...]
+    places: tuple[tuple[int, Place], ...]
+    held: tuple[Array, ...]
+
+    def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the function, and return what a call has of its own."""
+        found, pointers = dict[str, Any](), [*self.pointers]
+        rooms = {group: _room(size, np.empty) for group, size in self.sized.rooms.items()}
+        for at, (name, dtype, shape, group, start) in self.places:
+            if group in rooms:
+                pointers[at] = rooms[group][2] + start
+                continue
+            array = np.asarray(given[name], dtype, order="C") if group == "handed" else np.empty(shape, dtype)
+            found[name], pointers[at] = array, address(array)
+        self.function.call(self.sized.numbers, self.function.pointers.pack(*pointers))
+        return found
+
+
+def bound(function: CFunction, sized: Sized, given: Mapping[str, Any]) -> Bound:
+    """Return a function at some sizes with arrays that stay over its calls."""
+    held = {
+        at: np.asarray(given[place.name], place.dtype, order="C")
+        for at, place in enumerate(sized.places)
+        if place.group == "handed" and place.name in given
+    }
+    pointers = tuple(address(held[at]) if at in held else 0 for at in range(len(sized.places)))
+    places = tuple((at, place) for at, place in enumerate(sized.places) if at not in held)
+    return Bound(function, sized, pointers, places, tuple(held.values()))
+
+
 def _room(size: int, room: Any) -> tuple[Array, int, int]:
     """Return a room of so many bytes, the first byte of it that lies at a multiple of 64 bytes, and where that lies."""
     whole: Array = room((size + LINE,), np.uint8)

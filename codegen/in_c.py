@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symbptt.codegen.c_function import CFunction, Ran, Sized, results_of
+from symbptt.codegen.c_function import Bound, CFunction, Ran, Sized, bound, results_of
 from symbptt.codegen.c_memory import Needs, Rooms, rooms_of
 from symbptt.codegen.compiler import Compiler, compiler, library
 from symbptt.codegen.known_calls import KnownCalls
 from symbptt.codegen.loop_ir.nodes import STEPS, Function, Port
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.codegen.lower.loss import lower_loss, lower_told
+from symbptt.codegen.lower.stepping import lower_stepping
 from symbptt.codegen.memory.runs import Functions
+from symbptt.codegen.program.at_once import one_step
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.masks import _kept, _present, _where
-from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flats_of
+from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flat_stepping, flats_of
 from symbptt.codegen.targets.c99.functions import driver_text
 from symbptt.codegen.targets.c99.module import equations_of
 
@@ -36,6 +38,8 @@ Array = NDArray[Any]
 Arrays = dict[str, Any]
 DATA = ("param", "context", "const", "input", "index", "target", "state")
 """The groups of arguments that a call has by name."""
+MOVING = ("input", "index", "state")
+"""The groups of what each step is given."""
 KEPT = ("residual", "after", "before", "param", "context", "input", "index", "const")
 """The groups of what a sweep backward reads of the one forward."""
 
@@ -100,6 +104,12 @@ class InC:
         functions = {key: (f, equation) for key, f in self._sweeps(masked, monitored).items()}
         return flats_of(self.name, self.about, functions)
 
+    @cached_property
+    def stepping(self) -> Flats:
+        """One step of the cell, and what that needs of the parameters alone."""
+        found = lower_stepping(one_step(self.program))
+        return flat_stepping(self.name, self.about, found.once, found.step, equations_of(found.named.program))
+
     def _rooms(self, masked: bool) -> Rooms:
         """Return what the functions of a call with or without masks have in rooms; a monitor needs no other ones."""
         sweeps = self.variant(masked, False).functions
@@ -109,6 +119,7 @@ class InC:
         """Return a module whose sweeps and losses are those in C; its runs are told from those of the module in NumPy."""
         calls, known, found = _Calls(self, module), KnownCalls(module, library(driver_text())), vars(module)
         found |= {"_arguments": known.arguments, "_check_data": known.check_data, "_check_finite": known.check_finite}
+        found |= {"_once": calls.once, "_step": calls.step}
         found |= {"_forward": calls.forward, "TIMED": calls.timed, "MARK": f"{module.MARK} in C"}
         found |= {"_pull": calls.pull} if self.is_pulled else {"_backward": calls.backward}
         if self.counted is not None:
@@ -128,7 +139,7 @@ class _Calls:
         self.timed = (*(port.view.buffer.shape[:1] == (STEPS,) for port in self.tape), False)
 
     def _function(self, name: str, dtype: np.dtype[Any], masked: bool = False, monitored: bool = False) -> CFunction:
-        flats = self.of.variant(masked, monitored)
+        flats = self.of.stepping if name in ("once", "step") else self.of.variant(masked, monitored)
         flat = flats.functions[name]
         built = library(flats.text, (f"-D{DOUBLE}",) * (dtype == np.float64))
         call = built[flat.name]
@@ -213,6 +224,20 @@ class _Calls:
         given = {port.view.buffer.name: v for port, v in zip(self.tape, tape, strict=False)}
         given |= {buffer: of[group, name] for group, name, buffer in f.ports if (group, name) in of}
         return f.run(given, sized, room)
+
+    def once(self, a: Arrays, sizes: Any, B: int, dtype: Any) -> Bound:
+        """Return a step with what it reads beside its inputs and states: parameters, contexts, and what is made of them once."""
+        first, step = self.function("once", dtype), self.function("step", dtype)
+        made = first.run({buffer: a[k] for _, k, buffer in first.ports}, first.sized(sizes, 1, B), np.empty).arrays
+        stay = {buffer: made[buffer] if group == "residual" else a[k] for group, k, buffer in step.ports
+                if group not in MOVING}  # fmt: skip
+        return bound(step, step.sized(sizes, 1, B), stay)
+
+    def step(self, tape: Bound, given: Any, sizes: Any, B: int, dtype: Any) -> Any:
+        """Return the states after one step, and its outputs."""
+        moving = dict(zip((*self.module.INPUTS, *self.module.STATES), given, strict=True))
+        found = tape.run({buffer: moving[k] for group, k, buffer in tape.function.ports if group in MOVING})
+        return results_of("states", found, tape.sized), results_of("outputs", found, tape.sized)
 
     def loss(self, a: Arrays, read: Arrays, dloss: Any, sizes: Any, T: int, B: int, dtype: Any) -> Any:
         """Return the loss of each sample, and the gradients of what it reads and of its own parameters."""

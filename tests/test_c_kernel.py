@@ -16,7 +16,7 @@ from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
-from tests import brute, oracle, test_contexts, test_peak
+from tests import brute, oracle, test_contexts, test_peak, test_stepping
 from tests.ccode import CC
 from tests.kernels import kernel_of, own_kernel_of
 from tests.properties import checks
@@ -225,6 +225,42 @@ def test_products_with_hessians_are_computed_in_c_too() -> None:
     direction = {"U": np.random.default_rng(1).standard_normal((3, 3))}
     c, numpy = in_c_of(model), kernel_of(model)
     assert worst(*(k.hvp(*groups, direction=direction) for k in (c, numpy))) < 1e-11 and c._tangent.backend == "c"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", [test_stepping.odd, lstm], ids=lambda cell: cell.name)
+@pytest.mark.thinned(3)
+def test_single_steps_are_those_of_the_function(cell: sb.Cell, kind: str) -> None:
+    for B, sizes in ((2, test_stepping.SIZES), (1, dict.fromkeys(test_stepping.SIZES, 1))):
+        params, inputs, state = test_stepping.drawn(cell, B, KINDS[kind], sizes)
+        stepper = in_c_of(cell).stepper(params)
+        for _ in range(3):
+            wanted = test_stepping.by_function(cell, params, inputs, state)
+            state, outputs = stepper(inputs, state)
+            assert worst(state | outputs, wanted) < TOLERANCE[kind]
+            assert {v.dtype for v in (state | outputs).values()} == {np.dtype(KINDS[kind])}
+
+
+@pytest.mark.long
+def test_single_steps_read_contexts_and_tell_what_a_loss_predicts() -> None:
+    params, inputs, state = test_contexts.data_of(test_contexts.attend, 3, 2)
+    memory, model = {"memory": inputs.pop("memory")}, labels_of()
+    steppers = [of(test_contexts.attend).stepper(params, memory) for of in (in_c_of, kernel_of)]
+    (a, told), (b, wanted) = (stepper({"x": inputs["x"][0]}, state) for stepper in steppers)
+    assert worst(a | told, b | wanted) < TOLERANCE["d"]
+    c, numpy = (of(model[0]).stepper(model[1][0])({"x": model[1][1]["x"][0]}) for of in (in_c_of, kernel_of))
+    assert worst(c[1], numpy[1]) < TOLERANCE["d"] and {*c[1]} == {"logits"}
+
+
+def test_a_step_that_packs_another_weight_is_seen() -> None:
+    kernel = sb.compile(rnn, target="c")
+    assert kernel.in_c is not None
+    text = kernel.in_c.stepping.text
+    vars(kernel.in_c)["stepping"] = replace(kernel.in_c.stepping, text=text.replace("n, U[0], 1, n,", "n, U[0], n, 1,"))
+    assert kernel.in_c.stepping.text != text
+    params, inputs, state = test_stepping.drawn(rnn, 2)
+    found, wanted = (of.stepper(params)(inputs, state)[0] for of in (kernel, kernel_of(rnn)))
+    assert worst(found, wanted) > 1e-3
 
 
 CONTEXTS = [(test_contexts.attend, {}), (test_contexts.looked_up, {}), (test_contexts.attend, {"memory": "sqrt"})]

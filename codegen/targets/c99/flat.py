@@ -15,7 +15,7 @@ import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, Function
 from symbptt.codegen.loop_ir.step_by_step import without_scans
-from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, sweep_of, symbols_of
+from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, stepping_of, sweep_of, symbols_of
 from symbptt.codegen.targets.c99.module import ROWS, blocked, prologue
 from symbptt.codegen.targets.c99.names import RESERVED, c_name, named
 from symbptt.codegen.targets.c99.printer import broken, lines_of, safe
@@ -56,16 +56,27 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
 
     Raises: CellError for what C does not have.
     """
-    found, texts, sweeps = dict[str, Flat](), list[str](), list[Sweep]()
-    for key, (function, equation) in functions.items():
-        sweep = sweep_of(cell, blocked(without_scans(function)))
-        flat = _flat(f"{c_name(cell)}_{key}", sweep)
-        found[key] = flat
-        texts.append("\n".join(_lines(flat, sweep, _optional(function), equation)))
-        sweeps.append(sweep)
+    sweeps = {key: (sweep_of(cell, blocked(without_scans(f))), equation) for key, (f, equation) in functions.items()}
+    return _flats(cell, about, sweeps)
+
+
+def flat_stepping(cell: str, about: str, once: Function, step: Function, equation: Equation) -> Flats:
+    """Return what one step needs of the parameters alone, "once", and that step, "step", as one source.
+
+    Raises: CellError for what C does not have.
+    """
+    sweeps = stepping_of(cell, without_scans(once), without_scans(step))
+    return _flats(cell, about, {key: (x, equation) for key, x in zip(("once", "step"), sweeps, strict=True)})
+
+
+def _flats(cell: str, about: str, sweeps: Mapping[str, tuple[Sweep, Equation]]) -> Flats:
+    found, texts = dict[str, Flat](), list[str]()
+    for key, (sweep, equation) in sweeps.items():
+        flat = found[key] = _flat(f"{c_name(cell)}_{key}", sweep)
+        texts.append("\n".join(_lines(flat, sweep, _optional(sweep.function), equation)))
     # One source for both types: which one is told when it is compiled.
     head = f"/* {safe(about)}\n */"
-    return Flats("\n\n".join([head, prologue(DOUBLE, sweeps), *texts]) + "\n", found)
+    return Flats("\n\n".join([head, prologue(DOUBLE, [sweep for sweep, _ in sweeps.values()]), *texts]) + "\n", found)
 
 
 def block_of(T: int, B: int) -> int:

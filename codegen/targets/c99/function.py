@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import BLOCK, Buffer, Constant, Extent, Function
+from symbptt.codegen.loop_ir.nodes import BLOCK, Buffer, Constant, Extent, Function, Port, writes
+from symbptt.codegen.loop_ir.nodes import walk as walk_statements
+from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
@@ -72,10 +74,35 @@ def sweep_of(name: str, function: Function) -> Sweep:
 
     Raises: CellError for a statement or a function that C does not have.
     """
-    # Fused first: what one iteration alone needs is known only when the loops around it are.
     optional = {port.view.buffer for port in function.arguments if port.group in ABSENT}
-    lines = fused(loops(name, function.body, optional))
-    sweep = Sweep(function, lines, numbers_of(lines))
+    return _known(name, _sweep(function, loops(name, function.body, optional)))
+
+
+def stepping_of(name: str, once: Function, step: Function) -> tuple[Sweep, Sweep]:
+    """Return what one step of the cell called `name` needs of the parameters alone, and that step, as fused loops: the first packs the
+    weights of the second.
+
+    Raises: CellError as `sweep_of` does.
+    """
+    written = {view.buffer for s in walk_statements(step.body) for view in writes(s)}
+    lasting = [port.view.buffer for port in step.arguments if port.view.buffer not in written]
+    lines = loops(name, step.body, (), lasting)
+    packs = [x for x in lines if isinstance(x, Invoke) and x.function == "pack" and x.panel.space == "residual"]
+    panels = tuple(Port("residual", x.panel.name, whole(x.panel)) for x in packs)
+    first = replace(once, results=(*once.results, *panels), buffers=(*once.buffers, *(x.panel for x in packs)))
+    then = replace(step, arguments=(*step.arguments, *panels))
+    begin = (*loops(name, once.body), *packs)
+    return _known(name, _sweep(first, begin)), _known(name, _sweep(then, [x for x in lines if x not in packs]))
+
+
+def _sweep(function: Function, lines: Sequence[Line]) -> Sweep:
+    # Fused first: what one iteration alone needs is known only when the loops around it are.
+    found = fused(lines)
+    return Sweep(function, found, numbers_of(found))
+
+
+def _known(name: str, sweep: Sweep) -> Sweep:
+    """Return a sweep whose functions C has."""
     for unknown in sorted(f for f in sweep.functions if not is_known(f)):
         raise CellError(
             f"{name} has the function {unknown}, which the C target does not have yet\n  use sb.compile, for NumPy"

@@ -109,6 +109,12 @@ class Invoke:
     inner: tuple[sp.Symbol, ...] = ()
     origin: tuple[int, ...] = ()
 
+    @property
+    def panel(self) -> Buffer:
+        """The buffer that a call of `pack` writes."""
+        written = [x.buffer for x, is_written in self.accesses if is_written]
+        return written[-1]
+
 
 @dataclass(frozen=True)
 class Where:
@@ -129,7 +135,8 @@ LANES, DEPTH = 16, 128
 @dataclass
 class _Loops:
     """A source of new indices and numbers, as statements become loops; the weights that are packed, by their views and the
-    orders of their axes, and the calls that pack those which the statement at hand needs."""
+    orders of their axes, and the calls that pack those which the statement at hand needs. Panels of weights that are `lasting` outlive
+    the function."""
 
     optional: Collection[Buffer]
     names: set[str]
@@ -139,6 +146,7 @@ class _Loops:
     packs: list[Invoke] = field(default_factory=list)
     written: Collection[Buffer] = ()
     inside: set[sp.Symbol] = field(default_factory=set)
+    lasting: Collection[Buffer] = ()
 
     def index(self) -> sp.Symbol:
         return index_symbol(f"index_{next(self.numbers)}")
@@ -159,21 +167,24 @@ class _Loops:
         """Answer whether a view is the same throughout the statement outside of all loops."""
         return view.buffer not in self.written and not symbols_of(view) & self.inside
 
-    def panel(self, name: str, rows: Size, columns: Size) -> Buffer:
+    def panel(self, name: str, rows: Size, columns: Size, space: str = PANELS) -> Buffer:
         """Return a new buffer for a matrix as panels, at an address that is a multiple of 64 bytes."""
         name = unique(name, self.names)
         self.names.add(name)
-        return Buffer(name, (size(rows * (columns + LANES - 1) + LANES - 1),), PANELS)
+        return Buffer(name, (size(rows * (columns + LANES - 1) + LANES - 1),), space)
 
 
-def loops(name: str, body: Sequence[Statement], optional: Collection[Buffer] = ()) -> tuple[Line, ...]:
+def loops(
+    name: str, body: Sequence[Statement], optional: Collection[Buffer] = (), lasting: Collection[Buffer] = ()
+) -> tuple[Line, ...]:
     """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own; products of
     matrices are calls, and weights are packed before the statement outside of all loops that needs them. Arrays that are
-    `optional` may be absent.
+    `optional` may be absent; panels of weights that are `lasting` are residuals.
 
     Raises: CellError for a statement that C does not have.
     """
     made, found = _Loops(optional, {view.buffer.name for s in walk(body) for view in views(s)}), list[Line]()
+    made.lasting = lasting
     for s in body:
         made.begin(s)
         lines = _statement(name, s, made)
@@ -251,7 +262,8 @@ def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
 def _times_weight(s: Contract, p: RowsTimesWeight, made: _Loops) -> Invoke:
     key = (p.weight, p.depth, p.width)
     if key not in made.panels:
-        made.panels[key] = made.panel(f"{p.weight.buffer.name}_panels", p.depth.count, p.width.count)
+        space = "residual" if p.weight.buffer in made.lasting else PANELS
+        made.panels[key] = made.panel(f"{p.weight.buffer.name}_panels", p.depth.count, p.width.count, space)
         made.packs.append(_pack(key, made))
     panel = Element(made.panels[key], (0,))
     args = (p.rows.count, p.width.count, p.depth.count, first(p.values), p.rows.steps[1], p.depth.steps[0], panel,
