@@ -152,6 +152,12 @@ def _shrunk(f: Function) -> Function:
     found = [
         x.index for s in f.body if isinstance(s, Loop) and s.count is not None for x in s.body if isinstance(x, Loop)
     ]
+    return with_one_step(f, found)
+
+
+def with_one_step(f: Function, found: Sequence[sp.Symbol]) -> Function:
+    """Return a function in which its own buffers have one step of which every round of a loop accesses its own alone; `found` are the
+    indices of loops over steps."""
     # Of two loops with one name for their steps the second may read what the first left of all steps.
     axes = dict(_single(f, [index for index in found if found.count(index) == 1]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -69,13 +69,14 @@ class Sweep:
         return frozenset(found | ({"any_below"} if asks else set()))
 
 
-def sweep_of(name: str, function: Function) -> Sweep:
-    """Return a function of the cell called `name` as fused loops.
+def sweep_of(name: str, function: Function, absent: Collection[str] = ABSENT, is_plain: bool = False) -> Sweep:
+    """Return a function of the cell called `name` as fused loops; arguments of the groups `absent` may be NULL, and where all
+    `is_plain`, products are loops as all else.
 
     Raises: CellError for a statement or a function that C does not have.
     """
-    optional = {port.view.buffer for port in function.arguments if port.group in ABSENT}
-    return _known(name, _sweep(function, loops(name, function.body, optional)))
+    optional = {port.view.buffer for port in function.arguments if port.group in absent}
+    return _known(name, _sweep(function, loops(name, function.body, optional, is_plain=is_plain)))
 
 
 def stepping_of(name: str, once: Function, step: Function) -> tuple[Sweep, Sweep]:
@@ -201,7 +202,7 @@ def _index_check(x: Field, i: Interface) -> list[str]:
     ]
 
 
-def declaration(buffer: Buffer, sweep: Sweep, p: Printer, source: str) -> list[str]:
+def declaration(buffer: Buffer, sweep: Sweep, p: Printer, source: str, types: Mapping[str, str] = TYPES) -> list[str]:
     """Return the lines that declare an array, which begins at a pointer `source`, as a pointer to its rows, so that elements have an
     index for each axis."""
     constant = next((c for c in sweep.function.constants if c.buffer == buffer), None)
@@ -210,7 +211,7 @@ def declaration(buffer: Buffer, sweep: Sweep, p: Printer, source: str) -> list[s
     # `restrict` tells the compiler that no two arrays overlap, without which it would read each value again after
     # every store.
     const = "" if buffer in sweep.written else "const "
-    kind = TYPES[buffer.dtype]
+    kind = types[buffer.dtype]
     rows = "".join(f"[{_row(n, p.sizes)}]" for n in _rows(buffer))
     name = p.buffers[buffer]
     if buffer.space == PANELS:

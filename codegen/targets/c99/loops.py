@@ -136,10 +136,11 @@ LANES, DEPTH = 16, 128
 class _Loops:
     """A source of new indices and numbers, as statements become loops; the weights that are packed, by their views and the
     orders of their axes, and the calls that pack those which the statement at hand needs. Panels of weights that are `lasting` outlive
-    the function."""
+    the function. Where all `is_plain`, nothing is a call."""
 
     optional: Collection[Buffer]
     names: set[str]
+    is_plain: bool = False
     numbers: Iterator[int] = field(default_factory=count)
     panels: dict[tuple[View, Run, Run], Buffer] = field(default_factory=dict)
     rooms: dict[Size, Buffer] = field(default_factory=dict)
@@ -175,16 +176,22 @@ class _Loops:
 
 
 def loops(
-    name: str, body: Sequence[Statement], optional: Collection[Buffer] = (), lasting: Collection[Buffer] = ()
+    name: str,
+    body: Sequence[Statement],
+    optional: Collection[Buffer] = (),
+    lasting: Collection[Buffer] = (),
+    *,
+    is_plain: bool = False,
 ) -> tuple[Line, ...]:
     """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own; products of
-    matrices are calls, and weights are packed before the statement outside of all loops that needs them. Arrays that are
-    `optional` may be absent; panels of weights that are `lasting` are residuals.
+    matrices are calls, and weights are packed before the statement outside of all loops that needs them, but where all
+    `is_plain`: then these are loops too. Arrays that are `optional` may be absent; panels of weights that are `lasting` are
+    residuals.
 
     Raises: CellError for a statement that C does not have.
     """
-    made, found = _Loops(optional, {view.buffer.name for s in walk(body) for view in views(s)}), list[Line]()
-    made.lasting = lasting
+    names = {view.buffer.name for s in walk(body) for view in views(s)}
+    made, found = _Loops(optional, names, is_plain, lasting=lasting), list[Line]()
     for s in body:
         made.begin(s)
         lines = _statement(name, s, made)
@@ -251,7 +258,7 @@ def _always(s: Map, term: View, at: Shape) -> Assign:
 
 def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
     """Return a contraction as a call where it is a product of matrices."""
-    if not made.is_pointer(s.a, s.b, s.out):
+    if made.is_plain or not made.is_pointer(s.a, s.b, s.out):
         return None
     p = product_of(s, made.is_weight)
     if isinstance(p, RowsTimesWeight):

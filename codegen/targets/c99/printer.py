@@ -49,7 +49,7 @@ class Printer:
         if line.count is not None:
             names = {line.index: unique("from", taken), line.count: unique("steps", taken)}
             return replace(self, indices={**self.indices, **names})
-        is_of_steps = line.stop == STEPS or line.start != 0
+        is_of_steps = line.in_time or line.stop == STEPS or line.start != 0
         letters = "t" if is_of_steps else "bqr" if line.stop == BATCH else LETTERS
         name = next(free_letters(letters, taken))
         return replace(self, indices={**self.indices, line.index: name})

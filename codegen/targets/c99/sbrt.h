@@ -15,7 +15,6 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #ifdef SBRT_DOUBLE
 typedef double real;
@@ -102,16 +101,9 @@ typedef uint32_t bits;
 #define DIGITS 23
 #define BIAS 127U
 #endif
-static INLINE bits bits_of(real x) {
-    bits found;
-    memcpy(&found, &x, sizeof found);
-    return found;
-}
-static INLINE real real_of(bits x) {
-    real found;
-    memcpy(&found, &x, sizeof found);
-    return found;
-}
+typedef union { real number; bits pattern; } both;
+static INLINE bits bits_of(real x) { return ((both){.number = x}).pattern; }
+static INLINE real real_of(bits x) { return ((both){.pattern = x}).number; }
 
 // 2 to the power of k - BIAS, for k from 1 to 2 BIAS.
 static INLINE real two_to(bits k) { return real_of(k << DIGITS); }

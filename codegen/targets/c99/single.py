@@ -23,10 +23,26 @@ Numbers = Mapping[sp.Symbol, Size]
 
 def with_single_steps(f: Function) -> Function:
     """Return a function whose blocks have one step each."""
-    numbers: Numbers = {BLOCK: 1}
+    return with_numbers(f, {BLOCK: 1})
+
+
+def with_numbers(f: Function, numbers: Numbers) -> Function:
+    """Return a function with numbers in the place of some sizes, that of the steps of a block among them; a loop of one round is
+    its body."""
     buffers = tuple(_buffer(b, numbers) for b in f.buffers)
-    results = tuple(replace(port, view=_view(port.view, numbers)) for port in f.results)
-    return replace(f, buffers=buffers, body=tuple(_body(f.body, numbers)), results=results, block=None)
+    arguments, results = (
+        tuple(replace(port, view=_view(port.view, numbers)) for port in ports) for ports in (f.arguments, f.results)
+    )
+    constants = tuple(replace(c, buffer=_buffer(c.buffer, numbers)) for c in f.constants)
+    return Function(
+        f.name,
+        tuple(symbol for symbol in f.sizes if symbol not in numbers),
+        arguments,
+        constants,
+        buffers,
+        tuple(_body(f.body, numbers)),
+        results,
+    )
 
 
 def _body(body: Sequence[Statement], numbers: Numbers) -> Iterator[Statement]:
