@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from symbptt.autodiff.bptt import derive
 from symbptt.checks import check_path
@@ -27,12 +27,28 @@ from symbptt.version import VERSION
 ENDING = ".c"
 
 
-@dataclass(frozen=True)
-class CSource:
-    """The forward and the backward pass of a cell as C99: `source` includes `header`, which says what each array is."""
+class Texts(Protocol):
+    """The texts of a header and of a source, and the name in C that both begin with."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def header(self) -> str: ...
+
+    @property
+    def comment(self) -> str: ...
+
+    @property
+    def code(self) -> str: ...
+
+
+@dataclass(frozen=True, repr=False)
+class Written:
+    """Functions as C99: `source` includes `header`, which says what each array is."""
 
     name: str
-    parts: Parts
+    parts: Texts
 
     def __repr__(self) -> str:
         return f"<C source of {self.name}: {len(self.source.splitlines())} lines>"
@@ -48,7 +64,7 @@ class CSource:
     @property
     def source(self) -> str:
         """The text of the source, which includes the header as NAME.h, NAME being that of the cell."""
-        return self._source(f'#include "{self.parts.interface.name}.h"')
+        return self._source(f'#include "{self.parts.name}.h"')
 
     @property
     def single(self) -> str:
@@ -71,6 +87,13 @@ class CSource:
         check_own([source, header], force, "replace them with force=True, or choose another path")
         write_text(header, self.header)
         write_text(source, self._source(f'#include "{header.name}"'))
+
+
+@dataclass(frozen=True, repr=False)
+class CSource(Written):
+    """The forward and the backward pass of a cell as C99: `source` includes `header`, which says what each array is."""
+
+    parts: Parts
 
 
 def header_beside(path: Path) -> Path:

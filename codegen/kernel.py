@@ -114,7 +114,7 @@ class Kernel:
     @cached_property
     def plan(self) -> Plan:
         """What is computed where, what is stored, and what that takes in bytes."""
-        head = _head(self.target, self.wanted) if isinstance(self.target, Model) else None
+        head = head_of(self.target, self.wanted) if isinstance(self.target, Model) else None
         written = Written(self.source, self.program, head, self.truncation, self.clip_adjoint, self.memory != "all")
         whole = written
         if self.truncation is not None:
@@ -691,7 +691,7 @@ class Shared:
     def __init__(self) -> None:
         self.program = cache(_program)
         self.neutral = cache(_neutral)
-        self.equations = cache(_equations)
+        self.equations = cache(equations_text)
         self.sweeps = cache(self._sweeps)
         self.stepping = cache(lambda *program: stepping(self.program(*program)))
 
@@ -700,14 +700,15 @@ class Shared:
 
 
 def _program(cell: Cell, is_sparing: bool, names: Wanted = None) -> Program:
-    return _passed(cell, names, SPARING if is_sparing else PASSES)
+    return passed(cell, names, SPARING if is_sparing else PASSES)
 
 
 def _neutral(cell: Cell, is_sparing: bool, names: Wanted = None) -> Program:
-    return _passed(cell, names, NEUTRAL_SPARING if is_sparing else NEUTRAL)
+    return passed(cell, names, NEUTRAL_SPARING if is_sparing else NEUTRAL)
 
 
-def _passed(cell: Cell, names: Wanted, passes: Sequence[Callable[[Program], Program]]) -> Program:
+def passed(cell: Cell, names: Wanted, passes: Sequence[Callable[[Program], Program]]) -> Program:
+    """Return the program of a cell with some gradients behind passes."""
     program = restricted(program_of(derive(in_loops(cell.looped))), names)
     for step in passes:
         program = step(program)
@@ -736,7 +737,7 @@ def compiled(
     target = target if consts is None else target.with_consts(consts)
     cell, is_sparing = target.cell if isinstance(target, Model) else target, memory != "all"
     names, equations = wanted(target, wrt), shared.equations(target)
-    head = _head(target, names) if isinstance(target, Model) else None
+    head = head_of(target, names) if isinstance(target, Model) else None
     program = shared.program(cell, is_sparing, names)
     parts = shared.sweeps(cell, is_sparing, names, clip_adjoint, isinstance(truncation, Window))
     origin = origin_of(target, truncation, clip_adjoint, memory, names)
@@ -788,7 +789,7 @@ def _in_c(
         return None, one_line(error)
 
 
-def _equations(target: Cell | Model) -> str:
+def equations_text(target: Cell | Model) -> str:
     """Return the equations that stand in the head of a module."""
     return (looped_equations_of(target) or equations_of(target)).as_spelt()
 
@@ -803,7 +804,8 @@ def _again(target: Any, truncation: Any, clip_adjoint: Any, memory: Any, names: 
     return compile(target, truncation=truncation, clip_adjoint=clip_adjoint, memory=memory, wrt=names, target=asked)
 
 
-def _head(model: Model, names: Wanted = None) -> Head:
+def head_of(model: Model, names: Wanted = None) -> Head:
+    """Return the loss of a model next to the program of its cell, with these gradients alone."""
     added = model.arguments[len(model.cell.arguments) :]
     told = model.loss.predicted
     predicted = None if told is None else program_at_once(told, told.outputs)

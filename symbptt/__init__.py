@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a cell computes with its arguments as arrays, so that to a 
     from symbptt import zoo as zoo
     from symbptt.clipping import clip_by_norm, clip_by_value
     from symbptt.codegen.csource import CSource, c_source
+    from symbptt.codegen.embedded import EmbeddedSource, embedded_source
     from symbptt.codegen.kernel import Kernel
     from symbptt.codegen.kernel import compile as compile
     from symbptt.codegen.native import jax as jax
@@ -151,13 +152,14 @@ __version__ = _VERSION
 
 __all__ = [
     "Adam", "ArgumentError", "Bidirectional", "CSource", "Cell", "CellComparison", "CellError", "Chunked",
-    "Comparison", "Const", "Context", "Derivation", "EncoderDecoder", "Equation", "Flat", "GradientTrace", "Grads", "Grid",
+    "Comparison", "Const", "Context", "Derivation", "EmbeddedSource", "EncoderDecoder", "Equation", "Flat",
+    "GradientTrace", "Grads", "Grid",
     "Index", "Initialisation", "Input", "Kernel", "Loss", "LossGrads", "Model", "Output", "Param", "Run",
     "ShapeError", "StabilityReport", "StabilityWarning", "State", "Sweep", "SymbpttError", "Target", "TargetError",
     "TheoremError", "Watch", "Window", "analyze", "arange", "arctan", "bidirectional", "c_source", "cell",
     "certified_rate", "check_backward", "cholesky", "clip", "clip_by_norm", "clip_by_value", "compare",
     "compare_designs", "concatenate", "conv", "cos", "covariant_vectors", "critical_line", "cumsum", "derive",
-    "det", "diag", "diagonal", "dot", "dropout_mask", "einsum", "elu", "encoder_decoder", "erf", "exp", "expm",
+    "det", "diag", "diagonal", "dot", "dropout_mask", "einsum", "elu", "embedded_source", "encoder_decoder", "erf", "exp", "expm",
     "expm1", "exponent_gradient", "eye", "fixed_point", "fixed_points", "flat", "full", "function",
     "gaussian_weights", "gelu", "grad", "gradient_flow", "hard_sigmoid", "hard_tanh", "init_for_horizon", "inv",
     "jax_source", "kantorovich", "last", "layer_norm", "leaky_relu", "linspace", "log", "log1p", "log_softmax",
@@ -177,6 +179,7 @@ _HOME = {
         "symbptt.clipping": "clip_by_norm clip_by_value",
         "symbptt.codegen.kernel": "Kernel compile",
         "symbptt.codegen.csource": "CSource c_source",
+        "symbptt.codegen.embedded": "EmbeddedSource embedded_source",
         "symbptt.codegen.results": "Grads LossGrads Run",
         "symbptt.codegen.native": "jax jax_source torch torch_source",
         "symbptt.comparison.grid": "Grid",

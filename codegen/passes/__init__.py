@@ -46,6 +46,10 @@ NEUTRAL = tuple(step for step in PASSES if step not in FOR_NUMPY)
 NEUTRAL_SPARING = tuple(step for step in SPARING if step not in FOR_NUMPY)
 """The same to spare memory."""
 
+PLAIN = tuple(step for step in NEUTRAL_SPARING if step is not join)
+"""The passes for a target that has loops in the place of products, and little memory: no copy of a weight or a gradient stands in a row
+with others."""
+
 NATIVE = tuple(step for step in PASSES if step not in (sharpen, rounds_first, turn, turn_signs))
 """The passes for torch and JAX: whole arrays as for NumPy, without the layouts of its memory. The slopes of saturating functions keep
 the digits that these frameworks have."""

@@ -317,7 +317,10 @@ def first(view: View) -> Element:
 
 
 def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: _Loops) -> Sequence[Line]:
-    """Return loops over a shape around what `inner` gives at an index; an axis of one element needs none."""
+    """Return loops over a shape around what `inner` gives at an index; an axis of one element needs none, and none stand where an
+    axis is known to have no element."""
+    if 0 in shape:
+        return []
     # A loop of one round would only hide that the index is 0, which folds where it is added.
     indices: Shape = tuple(0 if n == 1 else made.index() for n in shape)
     body = tuple(inner(indices))

@@ -48,6 +48,11 @@ class Parts:
     comment: str
     code: str
 
+    @property
+    def name(self) -> str:
+        """The name of the cell in C."""
+        return self.interface.name
+
 
 def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
     """Return the texts for the two sweeps of a program.
@@ -61,7 +66,7 @@ def parts_of(p: Program, sweeps: Sweeps, version: str, equations: str) -> Parts:
     about = "\n\n".join([title, *[p.doc] * bool(p.doc), equations])
     has_room = any(space for sweep in (forward, backward) for space in (workspace(sweep, i), i.tape))
     texts = [
-        prologue(f"{i.macro}_DOUBLE", (forward, backward), has_room),
+        prologue(f"{i.macro}_DOUBLE", (forward, backward), ["aligned"] * has_room),
         _sizes(p, i, (forward, backward)),
         _function(i, "forward", forward, equations_of(p)),
         _function(i, "backward", backward, equations_of(p)),
@@ -92,11 +97,11 @@ def equations_of(p: Program) -> Callable[[tuple[int, ...]], str]:
     return text
 
 
-def prologue(double: str, sweeps: Sequence[Sweep], is_aligned: bool = False) -> str:
-    """Return the lines before functions: what they include, the type of their numbers, and the functions that they call, for double
-    where the macro of that name is defined; `is_aligned` where what they are given begins at multiples of 64 bytes."""
+def prologue(double: str, sweeps: Sequence[Sweep], more: Sequence[str] = ()) -> str:
+    """Return the lines before functions: what they include, the type of their numbers, and the functions that they call, those of `more`
+    among them, for double where the macro of that name is defined."""
     functions = {macro(name) for s in sweeps for name in s.functions if name not in WRITTEN}
-    lines = definitions(functions.union(*(s.calls for s in sweeps), ["INDEPENDENT", *["aligned"] * is_aligned]))
+    lines = definitions(functions.union(*(s.calls for s in sweeps), ["INDEPENDENT", *more]))
     if any(isinstance(line, IfTiny) for s in sweeps for line in walk(s.lines)):
         lines += ["", "// Under it what is left of 1, from a value near 1, has lost its digits: it is computed from the argument.",
                   f'#define TINY (sizeof(real) == sizeof(float) ? (real){LEAST["float"]} : (real){LEAST["double"]})']  # fmt: skip

@@ -62,10 +62,13 @@ def lines_of(lines: Sequence[Line], p: Printer, depth: int = 1) -> list[str]:
 
 
 def _zeroed(line: Line, p: Printer) -> str:
-    """Return "number" or "array" for a line that only writes a zero, by its place, and "" for other lines."""
+    """Return "number" or "array" for a line that only writes a zero, by its place, and "" for other lines, among them those that
+    declare a number which stays zero."""
     if not isinstance(line, Assign) or line.body != ZERO or line.add:
         return ""
-    return "number" if line in p.numbers.at and line.out.buffer not in p.numbers.once else "array"
+    if line not in p.numbers.at:
+        return "array"
+    return "" if line.out.buffer in p.numbers.once else "number"
 
 
 def _group(kind: str, lines: Sequence[Line], p: Printer, depth: int) -> list[str]:

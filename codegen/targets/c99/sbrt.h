@@ -251,6 +251,13 @@ static inline int any_below(size_t count, const real *x, real limit) {
     return found != 0;
 }
 
+// Whether all of so many indices are under a limit.
+static inline int all_below(size_t count, const uint32_t *index, uint32_t limit) {
+    for (size_t i = 0; i < count; i++)
+        if (index[i] >= limit) return 0;
+    return 1;
+}
+
 // Vectors of GCC and Clang, whose sums stay in registers; elsewhere a vector is one number.
 #if defined(__GNUC__) && !defined(SBRT_PLAIN)
 #if defined(__AVX512F__)

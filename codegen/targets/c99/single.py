@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Extent, Function, Loop, Operand, Statement, View
+from symbptt.codegen.loop_ir.nodes import BLOCK, Axis, Buffer, Extent, Function, Loop, Operand, Statement, View, writes
 from symbptt.codegen.loop_ir.rewrite import with_parts
 from symbptt.ir.shape import Size, size
 
@@ -47,7 +47,8 @@ def with_numbers(f: Function, numbers: Numbers) -> Function:
 
 def _body(body: Sequence[Statement], numbers: Numbers) -> Iterator[Statement]:
     for s in body:
-        yield from _statement(s, numbers)
+        # Statements that write no element would be loops of no round.
+        yield from (x for x in _statement(s, numbers) if not any(0 in view.shape for view in writes(x)))
 
 
 def _statement(s: Statement, numbers: Numbers) -> Iterator[Statement]:
