@@ -87,6 +87,15 @@ def is_eye(g: Graph, id: int) -> bool:
     return node.family == "leaf" and bool(node.attrs.role == "eye")
 
 
+def is_unit_matrix(g: Graph, id: int) -> bool:
+    """Answer whether a value is an identity, also one of numbers, as of a size that is one."""
+    node = g[id]
+    if node.family != "number" or len(node.shape) != 2 or node.shape[0] != node.shape[1]:
+        return node.family == "leaf" and bool(node.attrs.role == "eye")
+    (n, _), values = node.shape, node.attrs.value
+    return isinstance(n, int) and all(value == (i % (n + 1) == 0) for i, value in enumerate(values))
+
+
 def inverse(g: Graph, a: int) -> int:
     """Return the inverse of each of the stacked matrices."""
     *lead, n, _ = g.shape(a)

@@ -36,6 +36,7 @@ from symbptt.language.array import Array, apply_expr
 from symbptt.language.custom_function import declared_function, named
 from symbptt.language.local_names import with_parts_of_page
 from symbptt.language.stable_forms import stable_value
+from symbptt.language.triangles import Triangle, triangle, triangle_of
 from symbptt.language.windows import convolved
 
 F = f.ELEMENTWISE
@@ -232,14 +233,14 @@ def folded(step: Step, convolutions: Sequence[Convolution] = ()) -> Step:
     """Return a step with its functions whole; values that are read elsewhere too stay beside them. `convolutions` are those of
     the same page so far, after which others are numbered."""
     g, numbers = step.graph, dict(zip(convolutions, count(1), strict=False))
-    matches: dict[int, Match | Mark | Roll | Windowed] = {}
+    matches: dict[int, Match | Mark | Roll | Triangle | Windowed] = {}
     live = {*step.leaves.values(), *step.next.values(), *step.outputs.values()}
     # Results before arguments, so that the largest function wins: what only lies inside it is never live.
     for id in range(len(g) - 1, -1, -1):
         if id in live:
             mark = g.marks.get(id)
             is_shown = isinstance(mark, Windowed) or (mark is not None and mark.name not in TAKEN)
-            found = mark if is_shown else _roll(g, id) or _match(g, id)
+            found = mark if is_shown else _roll(g, id) or triangle(g, id) or _match(g, id)
             if found is not None:
                 matches[id] = found
             live.update(g[id].args if found is None else found.args)
@@ -253,6 +254,8 @@ def folded(step: Step, convolutions: Sequence[Convolution] = ()) -> Step:
             return build.convolution(new, [ids[arg] for arg in found.args], node.shape, own)
         if isinstance(found, Roll):
             return build.roll(new, ids[found.of], found.axis, found.shift)
+        if isinstance(found, Triangle):
+            return triangle_of(new, found, ids[found.of])
         if isinstance(found, Mark):
             return build.map_(new, _of_user(found), [ids[arg] for arg in found.args])
         args = tuple(ids[arg] for arg in node.args)

@@ -40,7 +40,7 @@ from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
 from symbptt.equations.algebra.trees import multiplied, with_conditions
 from symbptt.equations.algebra.wholes import by_entries, convolved
-from symbptt.ir.algebra import is_eye
+from symbptt.ir.algebra import is_eye, is_unit_matrix
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
 from symbptt.ir.node import Node, placeholder
@@ -281,7 +281,7 @@ class EntryMaker:
         # A running sum of ones counts, and one over the identity is a triangle: neither needs a sum.
         if is_ones(self.graph, x) and not node.attrs.reverse:
             return affine(1, i, 1)
-        if x.family == "leaf" and x.attrs.role == "eye" and x.id not in self.labels:
+        if is_unit_matrix(self.graph, x.id) and x.id not in self.labels:
             return algebra.Call("greater_equal" if not node.attrs.reverse else "less_equal", (i, at[1 - axis]))
         j = Index(next(self.names), node.shape[axis])
         # y_i = Σ_{j ≤ i} x_j, from the back Σ_{j ≥ i} x_j.

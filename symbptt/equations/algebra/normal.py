@@ -913,7 +913,7 @@ def _call(e: Call) -> Expr:
             return _rule(found) if (found := conjugate_of(e.args[0])) != e else e
         case "real" | "imag":
             return _of_part(e)
-        case "roll" | "roll_rows" | "roll_columns" | "cumsum" | "reverse_cumsum":
+        case "roll" | "roll_rows" | "roll_columns" | "cumsum" | "reverse_cumsum" | "tril":
             return _of_multiple(e)
     return e
 

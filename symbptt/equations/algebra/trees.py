@@ -9,6 +9,7 @@ import sympy as sp
 
 from symbptt import ops
 from symbptt.equations.algebra.expressions import normal
+from symbptt.ir.algebra import is_unit_matrix
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node, placeholder
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, as_sympy, indices, parts_of, tree_of, with_parts
@@ -38,8 +39,7 @@ def is_truth(g: Graph, tree: Tree) -> bool:
         node = g[node.args[0]]
     if node.family == "cumulate":
         # A running sum over the identity is 0 in front of the diagonal and 1 from there on.
-        x = g[node.args[0]]
-        return x.family == "leaf" and x.attrs.role == "eye"
+        return is_unit_matrix(g, node.args[0])
     return node.family == "map" and bool(getattr(node.attrs.expr.func, "boolean", False))
 
 

@@ -179,7 +179,9 @@ def _formulas_of(words: str) -> Iterator[str]:
     for is_formula, run in groupby(words.split(" "), _is_formula):
         text = " ".join(run)
         inner = text.rstrip(",")
+        # TeX breaks a formula in a text at relations and signs, not at commas.
         formula = inner.replace("…", r"\ldots").replace("max(", r"\max(").replace("min(", r"\min(")
+        formula = formula.replace(", ", r", \allowbreak ")
         yield f"${formula}${text[len(inner) :]}" if is_formula else text
 
 

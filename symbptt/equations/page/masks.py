@@ -140,8 +140,9 @@ def _taken(page: Page, recursions: Iterable[Recursion]) -> set[str]:
 
 def _names(setting: Setting, taken: set[str]) -> Names:
     first = "s" if isinstance(setting.truncation, Window) else "e"
-    window = next(free_letters((first, *"spquvwzabcdefghijklmno"), taken))
-    return Names(window, next(free_letters("rqpzvwuabcdefghijklmno", taken | {window})))
+    # v is any value in the legend, v^{(s)}, and comes last.
+    window = next(free_letters((first, *"spquwzabcdefghijklmnov"), taken))
+    return Names(window, next(free_letters("rqpzwuabcdefghijklmnov", taken | {window})))
 
 
 def _legend(setting: Setting, names: Names) -> Iterator[Note]:
