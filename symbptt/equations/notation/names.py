@@ -583,6 +583,8 @@ def _texts(base: str, has_time: bool) -> tuple[str, ...]:
 def _ascii_texts(base: str, has_time: bool) -> tuple[str, ...]:
     """Return the ways in which ASCII may have a name."""
     whole = in_ascii(base)
+    # Δt at a step is Deltat_t: Delta_{t,t} would be Δ at two.
+    whole = f"{whole.removesuffix('_t')}t" if has_time and whole.endswith("_t") else whole
     own = (base,) if base.isascii() else ()
     # A word of an accent in the middle of a word would no longer be read as one.
     is_plain = not any(map(unicodedata.combining, unicodedata.normalize("NFD", base)))

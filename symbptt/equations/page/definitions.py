@@ -106,12 +106,15 @@ NEEDED = {"logsoftmax": ("softmax",), "LN": ("var",), "std": ("var",)}
 """Functions of arrays in the definitions of others."""
 
 
-def functions(recursions: Sequence[Recursion], names: Iterable[str], sections: Iterable[Section]) -> Section:
-    """Return what the functions in the sections of a page of some recursions mean, with letters that are none of its names;
-    the section is empty where all functions are common ones."""
+def functions(
+    recursions: Sequence[Recursion], names: Iterable[str], sections: Iterable[Section], more: Iterable[Node] = ()
+) -> Section:
+    """Return what the functions in the sections of a page of some recursions mean, and those in `more` values, with letters that are
+    none of its names; the section is empty where all functions are common ones."""
     found = (x for section in sections for line in section.lines for x in every(line.right, Call))
     halved = any(x.name in ("ahead", "behind") for x in found)
     nodes = [g[id] for r in recursions for g in [r.graph] for id in sorted(r.forward_ids | r.backward_ids)]
+    nodes += more
     in_bodies = [call for node in nodes if node.family == "map" for call in functions_in(node.attrs.expr)]
     calls = sorted((call for call in _calls(in_bodies) if _has_line(*call)), key=lambda call: call[0].__name__)
     arrays, args = _names(nodes), list[Word]()

@@ -36,6 +36,7 @@ from symbptt.equations.page.page import names_of_constants, textbook
 from symbptt.equations.page.slopes import gradients, with_gradients
 from symbptt.equations.page.used import signs_of, sizes_of, used_names
 from symbptt.errors import ArgumentError
+from symbptt.ir.node import Node
 
 STYLES = ("textbook", "loop")
 
@@ -214,20 +215,21 @@ class Equations:
         if not self.setting.is_plain:
             page = as_set(page, self.setting, self.recursion, self.loss)
         notes = (*page.legend, *received(self.lines, page.sections))
-        functions, parts = self._functions(page.sections), [self] if self.head is None else [self, self.head]
+        parts = [self] if self.head is None else [self, self.head]
         named = gradients([(part.recursion, part.shown_labels) for part in parts], page.sections)
         if self.setting.reset:  # the gradient is taken at what enters the step, as the line below it says
             named = named.at(lambda e: entering(e, self.recursion, enters))
+        functions = self._functions(page.sections, named.nodes)
         functions = replace(functions, lines=(*named.functions, *functions.lines))
         notes = (*notes, *named.notes)
         sections = (*(with_gradients(section, named.gradients) for section in page.sections), functions)
         return Page(tuple(section for section in sections if section.lines or section.remarks), notes)
 
-    def _functions(self, sections: Iterable[Section]) -> Section:
-        """Return the definitions of functions, those of the loss among them."""
+    def _functions(self, sections: Iterable[Section], nodes: Iterable[Node]) -> Section:
+        """Return the definitions of functions, those of the loss among them, and of functions of which gradients are taken."""
         parts = [self] if self.head is None else [self, self.head]
         names = {label.full for part in parts for label in part.labels.values()}
-        return functions([part.recursion for part in parts], names, sections)
+        return functions([part.recursion for part in parts], names, sections, nodes)
 
     @cached_property
     def shown_labels(self) -> dict[int, Label]:

@@ -19,8 +19,9 @@ from symbptt.equations.algebra.normal import in_normal_form
 from symbptt.equations.page.lines import ONCE, Line, Note, Section
 from symbptt.ir.graph import Graph
 from symbptt.ir.naming import free_letters
-from symbptt.ir.node import Slope
-from symbptt.language.folding import TAKEN
+from symbptt.ir.node import Node, Slope
+from symbptt.ir.step import Step
+from symbptt.language.folding import TAKEN, folded
 
 NAMELESS = "ℓ"
 """The name of a function that has none: papers call an inner loss so."""
@@ -30,11 +31,13 @@ LETTERS = "zuwysrqp"
 
 @dataclass(frozen=True)
 class Named:
-    """The gradients of a page by the value that they are, the definitions of their functions, what the legend says."""
+    """The gradients of a page by the value that they are, the definitions of their functions, what the legend says, and the values in
+    these definitions."""
 
     gradients: Mapping[Label, Gradient]
     functions: tuple[Line, ...]
     notes: tuple[Note, ...]
+    nodes: tuple[Node, ...] = ()
 
     def at(self, f: Callable[[Expr], Expr]) -> Named:
         """Return them with the gradients taken at what `f` makes of the arguments."""
@@ -48,7 +51,7 @@ class Named:
 def gradients(parts: Sequence[tuple[Recursion, Mapping[int, Label]]], sections: Iterable[Section]) -> Named:
     """Return the gradients inside the steps of some recursions whose values stand on the left of a line of a page."""
     shown = {line.left.labels[0] for section in sections for line in section.lines if _is_value(line.left)}
-    found, functions = dict[Label, Gradient](), dict[Line, None]()
+    found, functions, nodes = dict[Label, Gradient](), dict[Line, None](), list[Node]()
     known: dict[tuple[str, Expr], str] = {}
     for recursion, every in parts:
         g = recursion.graph
@@ -57,10 +60,13 @@ def gradients(parts: Sequence[tuple[Recursion, Mapping[int, Label]]], sections: 
         for id, slope in sorted(g.slopes.items()):
             label = labels.get(id)
             if label is not None and label in shown and not label.adjoint and label not in found:
-                found[label], function = _gradient(g, labels, slope, known)
+                step = _whole(slope, labels)
+                found[label], function = _gradient(g, labels, slope, step, known)
+                if function not in functions:
+                    nodes += [step.graph[id] for id in step.graph.ancestors([step.outputs[""]])]
                 functions.setdefault(function)
     first = next(iter(found.values()), None)
-    return Named(found, tuple(functions), () if first is None else (_note(first),))
+    return Named(found, tuple(functions), () if first is None else (_note(first),), tuple(nodes))
 
 
 def with_gradients(section: Section, found: Mapping[Label, Gradient]) -> Section:
@@ -85,14 +91,15 @@ def _note(e: Gradient) -> Note:
 
 
 def _gradient(
-    g: Graph, labels: Mapping[int, Label], slope: Slope, known: dict[tuple[str, Expr], str]
+    g: Graph, labels: Mapping[int, Label], slope: Slope, whole: Step, known: dict[tuple[str, Expr], str]
 ) -> tuple[Gradient, Line]:
     """Return a gradient, and the line of its function; `known` are the functions so far with the names that they have."""
     links = {inner: labels[outer] for inner, outer in slope.links if outer in labels}
     plain = _without_times(links, slope)
     names = _arguments(slope, {label.full for label in plain.values()} | {label.name for label in plain.values()})
     own = {leaf: Label(name, None) for leaf, name in zip(slope.leaves, names, strict=True)}
-    body = in_normal_form(Lowering(slope.body, plain | own).value(slope.value))
+    shown = {whole.leaves[str(id)]: label for id, label in (plain | own).items()}
+    body = in_normal_form(Lowering(whole.graph, shown).value(whole.outputs[""]))
     timed = {plain[inner]: label for inner, label in links.items()}
     args = tuple(Symbol(own[leaf], normal(slope.body.shape(leaf))) for leaf in slope.leaves)
     read = {symbol.label: symbol for symbol in _symbols(body) if symbol.label in timed}
@@ -100,8 +107,14 @@ def _gradient(
     lowering = Lowering(g, labels)
     at = tuple(in_normal_form(lowering.value(arg)) for arg in slope.args)
     closed = tuple(Symbol(timed[label], symbol.of) for label, symbol in read.items())
-    shown = Gradient(args[slope.number], Applied(name, at, closed))
-    return shown, Line(Applied(name, args, tuple(read.values())), body, ONCE)
+    gradient = Gradient(args[slope.number], Applied(name, at, closed))
+    return gradient, Line(Applied(name, args, tuple(read.values())), body, ONCE)
+
+
+def _whole(slope: Slope, labels: Mapping[int, Label]) -> Step:
+    """Return a function by itself, the functions in it whole; what it reads by its number in the function."""
+    read = (*slope.leaves, *(inner for inner, outer in slope.links if outer in labels))
+    return folded(Step("", "", slope.body, (), {str(id): id for id in read}, {}, {"": slope.value}))
 
 
 def _symbols(e: Expr) -> Iterable[Symbol]:
