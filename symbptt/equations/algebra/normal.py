@@ -658,9 +658,14 @@ def _is_fixed(e: Expr) -> bool:
     return not isinstance(e, Symbol) or (e.label.time is None and not e.label.round)
 
 
+def _is_still(e: Expr) -> bool:
+    """Answer whether a factor is the same at all steps."""
+    return _is_fixed(e) or not any(x.time is not None or x.round for x in e.labels)
+
+
 def _as_total(e: Expr) -> Total | None:
-    """Return a sum over steps, numbers before it inside."""
-    if isinstance(e, Times) and isinstance(e.factors[-1], Total) and all(map(_is_fixed, e.factors[:-1])):
+    """Return a sum over steps, numbers and arrays that are the same at all steps and stand before it inside."""
+    if isinstance(e, Times) and isinstance(e.factors[-1], Total) and all(map(_is_still, e.factors[:-1])):
         whole = e.factors[-1]
         return Total(_times(Times((*e.factors[:-1], whole.inner))), whole.at)
     return e if isinstance(e, Total) else None
