@@ -176,8 +176,3 @@ def test_the_mark_of_resets_is_not_the_value_of_the_legend() -> None:
 
     text = sb.derive(lettered, reset=True).text()
     assert "v^{(w)}: the state that enters a step" in text
-
-
-def test_long_titles_break_at_their_commas() -> None:
-    latex = sb.derive(sb.model(zoo.rnn, bernoulli), truncation=sb.Chunked(4, 6), lengths=True).latex()
-    assert r"$t = \min(e, \allowbreak T), \allowbreak \ldots, \allowbreak \max(e - 5, \allowbreak 1)$" in latex
