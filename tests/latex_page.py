@@ -445,11 +445,12 @@ class Reader:
         if self.peek() == "_":
             self.take()
             below = "".join(t + " " * (t.startswith("\\") and t[1:].isalpha()) for t in self.group()).split(",")
-            whole = Stem(letter, tuple(below)) in self.names.given
+            prime = self.peek() == "'"
+            whole = Stem(letter, tuple(below), prime) in self.names.given
             if not whole and self.is_of_round(letter, below):
                 self.names.rounded.add(Stem(letter, tuple(below[:-2])))
                 time, below = ",".join(below[-2:]).replace("\\,", " "), below[:-2]
-            elif below[-1] in TIMES[:5] or (below[-1] in TIMES and not whole and self.is_state(letter, below[:-1])):
+            elif below[-1] in TIMES[:5] or (below[-1] in TIMES and not whole and self.is_state(letter, below[:-1], prime)):
                 time = below.pop()
         if self.peek() == "_":
             raise ValueError(f"two subscripts in {' '.join(self.tokens)}")
@@ -465,9 +466,9 @@ class Reader:
             at in ("1", "0") and Stem(letter, tuple(below[:-2])) in self.names.rounded
         )
 
-    def is_state(self, letter: str, below: list[str]) -> bool:
+    def is_state(self, letter: str, below: list[str], prime: bool) -> bool:
         """Whether a symbol with a number below it is one of a step, as it is elsewhere; a name of the user is none."""
-        stem = Stem(letter, tuple(below))
+        stem = Stem(letter, tuple(below), prime)
         return stem in self.names.given or stem in self.names.timed
 
     def letter(self) -> str:
