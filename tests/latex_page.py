@@ -309,7 +309,7 @@ class Reader:
         if (
             (is_growing or ":" in found or found[0].isdigit())
             and self.after_atom
-            and re.fullmatch(r"\[[a-zA-Z0-9 :,+·-]*\]", text)
+            and re.fullmatch(r"\[[a-zA-Z0-9_ :,+·-]*\]", text)
         ):
             self.postfix(text)
         else:

@@ -162,7 +162,7 @@ class Reader:
             "; ".join(self.inner(*cell) for row in tables[0] for cell in row) if tables else self.inner(*parts[1:-1])
         )
         text = f"{opening}{inside}{CLOSED[opening]}"
-        if opening == "[" and self.after_atom and re.fullmatch(r"\[[a-zA-Z0-9 :,+·-]*\]", text):
+        if opening == "[" and self.after_atom and re.fullmatch(r"\[[a-zA-Z0-9_ :,+·-]*\]", text):
             self.out.append(text)
         else:
             self.atom(text)
