@@ -20,7 +20,8 @@ from symbptt.drawing.names import Run, plain_name, runs_of
 from symbptt.drawing.picture import COLUMN_WIDTH, picture_of
 from symbptt.drawing.svg import svg_of
 from symbptt.drawing.unrolled import unroll
-from tests import unseen
+from tests import test_fixed_point, unseen
+from tests.test_unroll import gated
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib import font_manager, ft2font, get_data_path  # noqa: E402
@@ -55,9 +56,11 @@ CELLS = {
     **unseen.CELLS,
     "long_names": long_names,
     "many_readers": many_readers,
+    "gated": gated,
+    **test_fixed_point.CELLS,
     **{f"model_{at}": sb.model(zoo.gru, squared, at=at) for at in ("every", "last")},
 }
-FEW = ["lstm", "gru", "zoneout", "delta_rule", "many_readers", "long_names", "model_every", "model_last"]
+FEW = ["lstm", "gru", "zoneout", "delta_rule", "many_readers", "long_names", "model_every", "model_last", "gated"]
 
 
 @cache

@@ -346,7 +346,6 @@ def test_what_has_no_fixed_points_refuses_them_by_name() -> None:
     d = sb.derive(equilibrium)
     for use in (
         d.to_sympy,
-        lambda: sb.unroll(equilibrium, 2),
         lambda: sb.c_source(equilibrium),
         lambda: sb.compile(sb.model(equilibrium, sb.loss(target))),
     ):

@@ -19,6 +19,7 @@ from symbptt.drawing.unrolled import unroll
 from symbptt.ir import build
 from symbptt.ir.shape import names_in
 from tests.evaluate import leaf, number_of, one
+from tests.test_fixed_point import coupled, once
 
 
 @sb.cell
@@ -67,6 +68,18 @@ def clash(x: Input["n"], h: State["n"], dh: Param["n"], U: Param["n n"]):
 @sb.cell
 def passed_on(x: Input["n"], h: State["n"], w: Param["n"]):
     return {"h": np.tanh(w * h), "y": x, "z": w}
+
+
+@sb.cell
+def gated(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], V: Param["n n"]):
+    u = W @ x + V @ h
+
+    def body(z):
+        inner = 0.3 * U @ z + u
+        return np.sin(inner)
+
+    z = sb.fixed_point(body, np.zeros_like(h))
+    return (1 - z) * h + z
 
 
 CELLS = [rnn, gru, lstm, leaky, delayed, clash, passed_on]
@@ -251,7 +264,7 @@ ALL = {**zoo.CELLS, **{cell.name: cell for cell in CELLS}}
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("target", [*CELLS, *models()], ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [*CELLS, gated, *models()], ids=lambda target: target.name)
 @pytest.mark.thinned(3)
 def test_networkx_writes_and_reads_the_graph_in_each_format(target, steps, tmp_path):
     graph = unroll(target, steps, backward=True)
@@ -449,6 +462,49 @@ def test_local_derivatives_are_those_of_difference_quotients(name):
 @pytest.mark.parametrize("name", sorted(ALL.keys() - {"lif", "alif"}))  # whose derivative is a declared one
 def test_local_derivatives_of_all_cells_are_those_of_difference_quotients(name):
     assert_local_derivatives(name)
+
+
+def test_a_fixed_point_is_one_node_of_what_its_equation_reads_and_so_is_its_adjoint():
+    graph = unroll(gated, 2, backward=True)
+    assert nx.is_directed_acyclic_graph(graph)
+    assert set(graph.predecessors(("z", 2))) == {("u", 2), ("U", None)}
+    assert set(graph.predecessors(("lambda", 2))) == {("dz", 2), ("U", None), ("inner", 2)}
+    # What stands in the equation reads the point: its way back to the point is the equation.
+    assert set(graph.predecessors(("inner", 2))) == {("z", 2), ("u", 2), ("U", None)}
+    assert set(graph.predecessors(("du", 2))) == {("lambda", 2), ("inner", 2)}
+    edges = {(a, b): data["local"] for (a, s), (b, t), data in graph.edges(data=True) if {s, t} <= {2, None}}
+    assert edges["u", "z"] == "(I - ∂f/∂z_2)⁻¹ (cos(inner_2) ⊙ □)"
+    assert edges["dz", "lambda"] == "(I - (∂f/∂z_2)ᵀ)⁻¹"
+    node = graph.nodes["lambda", 2]
+    assert (node["symbol"], node["expression"]) == ("λ_2", "dz_2 + 0.3 Uᵀ du_2")
+    assert (node["of"], node["role"], node["rule"]) == ("z", "adjoint", "implicit function theorem")
+    assert graph.nodes["z", 2]["rule"] == "fixed point" and graph.nodes["z", 2]["expression"] == "sin(inner_2)"
+    # The values that settle together each read what the equations of both do.
+    together = unroll(coupled, 1, backward=True)
+    assert together.edges[("x", 1), ("v", 1)]["local"] == "row v_1 of (I - ∂f/∂(v_1; p_1))⁻¹ (0; (1 - p_1²) ⊙ □)"
+    # A fixed point of parameters alone, and its adjoint, are shared by all steps.
+    assert unroll(once, 2, backward=True).nodes["lambda_p", None]["expression"] == "dp + 0.3 Aᵀ da_p"
+
+
+def test_local_derivatives_of_a_fixed_point_are_those_of_what_the_function_returns():
+    """Those above, worked through by hand and against complex steps of the user's function."""
+    rng = np.random.default_rng(0)
+    U, u, v = 0.5 * rng.standard_normal((3, 3)), rng.standard_normal(3), rng.standard_normal(3)
+
+    def point(u, count=200):
+        z = 0 * u
+        for _ in range(count):
+            z = np.sin(0.3 * U @ z + u)
+        return z
+
+    slope = np.diag(np.cos(0.3 * U @ point(u) + u))
+    inverse = np.linalg.inv(np.eye(3) - 0.3 * slope @ U)
+    columns = [np.imag(point(u + 1e-30j * e)) / 1e-30 for e in np.eye(3)]
+    np.testing.assert_allclose(inverse @ slope, np.transpose(columns), rtol=1e-12)
+    # λ = dz + 0.3 Uᵀ du with du = λ ⊙ cos(inner).
+    adjoint = np.linalg.inv(np.eye(3) - (0.3 * slope @ U).T) @ v
+    np.testing.assert_allclose(adjoint, v + 0.3 * U.T @ (slope @ adjoint), rtol=1e-12)
+    np.testing.assert_allclose(slope @ adjoint, np.array(columns) @ v, rtol=1e-12)
 
 
 def test_json_comes_back_as_the_same_graph():

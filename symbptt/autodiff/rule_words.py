@@ -68,6 +68,8 @@ def rule_of(node: Node) -> str:
             return {"z": "convolution", "x": "transposed convolution", "w": "correlation"}[node.attrs.result]
         case "whole":
             return WHOLES.get(node.attrs.name, str(node.attrs.name).replace("_", " "))
+        case "point":
+            return "fixed point"
     return "given" if node.family == "leaf" else node.family
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import networkx as nx
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import LAST, Label
+from symbptt.autodiff.implicit import Equation, equations_of_points, implicit
+from symbptt.autodiff.labels import LAST, Label, of_what_rounds_make
 from symbptt.autodiff.local_derivative import NONE, tangent
 from symbptt.autodiff.rule_words import adjoint_rule, rule_of
 from symbptt.ir import build
+from symbptt.ir.algebra import added
 from symbptt.ir.naming import unique
+from symbptt.ir.rounds import loops_of, next_values
 from symbptt.ir.shape import Shape, show
 
 NOW, BEFORE, CARRIED = "\ue000", "\ue001", "\ue002"
@@ -44,6 +48,9 @@ class Pen(Protocol):
 
     def local(self, id: int, dot: int) -> str:
         """Return a local derivative, in which `dot` is what changes, as an operator."""
+
+    def whole(self, id: int, dot: int) -> str:
+        """Return what a change makes, with the change in it."""
 
     def name(self, label: Label) -> str:
         """Return a name as formulas have it."""
@@ -97,6 +104,26 @@ class Source:
         """Return the name of a node: that of the value, or of its adjoint."""
         return self.adjoints[label.name] if label.adjoint else label.name
 
+    @cached_property
+    def points(self) -> dict[int, Equation]:
+        """The equations of fixed points and of their adjoints, by the values that solve them."""
+        return equations_of_points(self.recursion)
+
+    @cached_property
+    def names_of_values(self) -> dict[int, Label]:
+        """The names of values, and of what a round of a fixed point makes, which is the point."""
+        return {**of_what_rounds_make(self.recursion.graph, self.labels), **self.labels}
+
+    def formula(self, id: int) -> str:
+        """Return the formula of a value; of a fixed point and of its adjoint the right side of the equation."""
+        equation = self.points.get(id)
+        if equation is None:
+            return self.pen.formula(id)
+        sides = equation.sides[equation.values.index(id)]
+        if equation.turned:
+            return " + ".join(map(self.pen.symbol, sides)).replace("+ -", "- ")
+        return self.pen.formula(self.recursion.graph[sides[0]].args[0])
+
     def keys(self, id: int) -> dict[Key, list[int]]:
         """Return the named values that a value is, or is computed from where it has no name itself, by their nodes."""
         if id in self.labels:
@@ -106,16 +133,38 @@ class Source:
     def read(self, id: int) -> dict[Key, list[int]]:
         """Return the named values that the formula of a value reads, by their nodes, in the order of reading."""
         found: dict[Key, list[int]] = {}
-        seen, open_ = {id}, list(self.recursion.graph[id].args[::-1])
+        for arg in self.arguments(id):
+            label = self.names_of_values[arg]
+            found.setdefault((self.name(label), label.time), []).append(arg)
+        return found
+
+    def arguments(self, id: int) -> list[int]:
+        """Return the values with a name that the formula of a value reads, in the order of reading. What stands between a fixed
+        point and itself has no way into it: the point reads what that reads."""
+        g, equation = self.recursion.graph, self.points.get(id)
+        first, inside = g[id].args, frozenset[int]()
+        if equation is not None:
+            first = tuple(x for k in equation.reached(g, equation.values.index(id)) for x in equation.sides[k])
+            inside = equation.inside
+        found, seen, open_ = list[int](), {id, *(equation.leaves if equation else ())}, list(first[::-1])
         while open_:
             arg = open_.pop()
             if arg in seen:
                 continue
             seen.add(arg)
-            if arg in self.labels:
-                found.setdefault((self.name(self.labels[arg]), self.labels[arg].time), []).append(arg)
+            if arg in self.names_of_values and arg not in inside:
+                found.append(arg)
             else:
-                open_.extend(self.recursion.graph[arg].args[::-1])
+                open_.extend(g[arg].args[::-1])
+        return found
+
+    def computed(self, roots: Iterable[int]) -> set[int]:
+        """Return all with a name that some values are computed from, and themselves."""
+        found, open_ = set(roots), list(roots)
+        while open_:
+            new = {*self.arguments(open_.pop())} - found
+            found |= new
+            open_ += new
         return found
 
     def locals(self, id: int, top: bool = False) -> dict[Key, Read]:
@@ -127,8 +176,26 @@ class Source:
     def _local(self, id: int, ids: list[int]) -> Read:
         g = self.recursion.graph
         dot = build.leaf(g, "adjoint", DOT, g.shape(ids[0]))
-        change = tangent(g, id, ids, dot, self.labels)
+        if id in self.points:
+            return self._implicit(id, ids, dot)
+        change = tangent(g, id, ids, dot, self.names_of_values)
         return ("0", "none") if change is NONE else (self.pen.local(change.id, dot), change.kind)
+
+    def _implicit(self, id: int, ids: list[int], dot: int) -> Read:
+        """Return the derivative of a fixed point, or of its adjoint, by the implicit function theorem."""
+        g, equation = self.recursion.graph, self.points[id]
+        reached = equation.reached(g, equation.values.index(id))
+        held = self.names_of_values.keys() - equation.inside
+        changes = []
+        for side in (equation.sides[k] for k in reached):
+            # What has a name is an addend itself; what has none is read through.
+            parts = [dot for x in side if x in ids]
+            parts += [found.id for x in side if x not in held and (found := tangent(g, x, ids, dot, held)) is not NONE]
+            changes.append(self.pen.whole(added(g, parts), dot) if parts else "0")
+        points = [self.pen.symbol(equation.points[k]) for k in reached]
+        is_number = all(not g.shape(equation.points[k]) for k in reached)
+        text = implicit(self.pen.symbol(id), points, changes, turned=equation.turned, is_number=is_number)
+        return text.removesuffix(f" ({DOT})"), "linear"
 
 
 @dataclass(frozen=True)
@@ -346,7 +413,7 @@ def _arguments(source: Source) -> Iterator[Template]:
 
 def _values(source: Source) -> Iterator[Template]:
     r = source.recursion
-    read = set(r.graph.ancestors([*r.forward_roots, *r.backward_roots]))
+    read = source.computed([*r.forward_roots, *r.backward_roots])
     for id, label in sorted(source.labels.items()):
         if not label.adjoint and id in read and r.graph[id].family != "leaf":
             yield _template(source, label, id, _role(r, label))
@@ -363,7 +430,7 @@ def _role(r: Recursion, label: Label) -> str:
 
 
 def _template(source: Source, label: Label, id: int, role: str, alias: bool = False) -> Template:
-    text = source.pen.symbol(id) if alias else source.pen.formula(id)
+    text = source.pen.symbol(id) if alias else source.formula(id)
     shape, of = source.recursion.graph.shape(id), label.name if label.adjoint else ""
     rule, line = _origin(source, label, id, alias)
     return Template(source.name(label), role, shape, text, source.pen.latex(label), source.locals(id, top=alias), of,
@@ -387,7 +454,13 @@ def _readers(r: Recursion, value: int, name: str) -> list[int]:
     """Return the readers of a value, of a state those at the next step too."""
     consumers = r.graph.consumers(r.graph.ancestors(r.forward_roots))
     later = r.step.leaves[name] if r.step.next.get(name) == value else value
-    return [reader for id in dict.fromkeys([value, later]) for reader in consumers.get(id, [])]
+    # A fixed point does not depend on where its rounds begin.
+    return [
+        reader
+        for id in dict.fromkeys([value, later])
+        for reader in consumers.get(id, [])
+        if r.graph[reader].family != "point"
+    ]
 
 
 def _carries(source: Source) -> list[Carry]:
@@ -448,6 +521,18 @@ def _adjoints(source: Source) -> Iterator[Template]:
     for id, label in sorted(source.labels.items()):
         if label.adjoint and label not in carried:
             yield _template(source, label, id, "adjoint")
+    for id, equation in source.points.items():
+        if equation.turned:
+            yield _of_equation(source, id)
+
+
+def _of_equation(source: Source, id: int) -> Template:
+    """Return the adjoint that comes to the equation of a fixed point."""
+    g, label = source.recursion.graph, source.labels[id]
+    point = next(leaf for node in loops_of(g, "point") for leaf, new in next_values(node)
+                 if source.recursion.adjoint.get(new) == id)  # fmt: skip
+    found = _template(source, label, id, "adjoint")
+    return replace(found, rule="implicit function theorem", of=source.labels[point].name, line=g[point].place)
 
 
 def _gradients(source: Source, only: Sequence[str] = ("param", "input")) -> Iterator[Template]:

@@ -102,8 +102,8 @@ def build(
 
 
 def _names(cell: Cell) -> dict[str, str]:
-    """Return the files of a build; where nobody knows the rounds of a body before it runs, there are no steps to draw."""
-    drawn = {"unrolled": "unrolled.svg"} if cell.has_numbers_of_rounds else {}
+    """Return the files of a build; where the rounds of a body have a named size as their number, there are no steps to draw."""
+    drawn = {"unrolled": "unrolled.svg"} if cell.has_counted_rounds else {}
     return {
         "summary": "summary.md",
         "page": "report.html",

@@ -20,6 +20,7 @@ from symbptt.checks import check_count
 from symbptt.derivations.tables import equation, gathered, lines_by_name, said, said_in_latex, said_of_constants, table
 from symbptt.derivations.under_setting import along_a_route, said_of_routes
 from symbptt.equations.algebra.expressions import Derivative, Expr, Symbol, matmul, normal
+from symbptt.equations.algebra.traversal import every
 from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.chains import Definition
 from symbptt.equations.page.derivative_lines import WIDEST, letter_of, lines, read_again, widest
@@ -150,6 +151,8 @@ class Paths(Sequence[Path]):
     def _notes(self) -> Iterator[Note]:
         yield from said_of_routes(self.page, self.of, self.steps)
         yield from dict.fromkeys(note for path in self.paths for note in said_of_equations(path.definitions))
+        if any(len(e.over.shape) > 1 for path in self.paths for e in every(path.definitions[0].right, Derivative)):
+            yield ("a product of derivatives sums over all indices of the value between",)
         yield from said_of_constants([x for path in self.paths for x in path.definitions], self.page)
 
     def latex(self) -> str:
@@ -302,9 +305,7 @@ class _Telling:
         chain_ = Chain(self.calculus, first, {last: terms})
         self.chains.append(chain_)
         found = lines(chain_, self.labels, self.source, {last: Label(self.to, 0)}, self.made)
-        # Derivatives of values with several axes are no matrices, so that they have no product.
-        are_vectors = all(len(normal(self.calculus.graph.shape(id))) < 2 for id, _ in route)
-        if widest(found[:1]) > WIDEST and are_vectors and len(route) > 2:
+        if widest(found[:1]) > WIDEST:
             return self._path(names, keys, self._by_parts(route), True)
         return self._path(names, keys, found, False)
 

@@ -115,7 +115,9 @@ class _Form:
         return FAMILIES.get(node.family, _refused(f"the operation {node.family}"))(self, node)
 
     def refuse(self, node: Node, what: str) -> None:
-        where = f"\n  at {node.place}" if node.place else ""
+        # An argument is made by no line: it is the first line that reads it.
+        place = node.place or next((found for id in self.graph.readers(node.id) if (found := self.graph[id].place)), "")
+        where = f"\n  at {place}" if place else ""
         name = self.names.get(node.id)
         raise ArgumentError(
             f"{what} has no form among SymPy's matrices"

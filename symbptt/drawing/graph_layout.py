@@ -39,6 +39,7 @@ class Grid:
 def grid_of(graph: nx.DiGraph) -> Grid:
     """Return the places of all nodes that belong to a step: an adjoint stands in the mirror image of its value, and what the
     loss gives to it beside it, toward the middle where the adjoint stands next to that."""
+    of = mirrored(graph)
     order = step_graph(graph)
     # A generation holds names that do not read each other: they share a column.
     columns = [list(names) for names in nx.topological_generations(order)]
@@ -47,13 +48,15 @@ def grid_of(graph: nx.DiGraph) -> Grid:
     lowest = min(rows.values(), default=0.0)
     level = {name: row - lowest + 1 for name, row in rows.items()}
     given = [
-        level[of] for _, data in graph.nodes(data=True) if data["role"] == "cotangent" and (of := data["of"]) in level
+        level[name]
+        for _, data in graph.nodes(data=True)
+        if data["role"] == "cotangent" and (name := data["of"]) in level
     ]
     # Room for ∂L/∂h between the middle line and the lowest adjoint.
     down = 1 if given and min(given) < 2 else 0
     places: dict[Key, Place] = {}
     for (name, t), attributes in graph.nodes(data=True):
-        base = attributes.get("of", name)
+        base = of.get(name, name)
         if t is not None and base in column and attributes["role"] != "cotangent":
             # The mirror image: an adjoint lies as deep as its value lies high.
             height = level[base] if attributes["role"] in FORWARD else -level[base] - down
@@ -74,22 +77,40 @@ def _cotangents(graph: nx.DiGraph, places: dict[Key, Place]) -> dict[Key, Place]
     return found
 
 
+def mirrored(graph: nx.DiGraph) -> dict[str, str]:
+    """Return the value that each adjoint is the mirror image of: its own, but for a second adjoint of one, as the λ of a fixed point,
+    which has a place of its own name."""
+    found, taken = dict[str, str](), set[str]()
+    for (name, t), data in graph.nodes(data=True):
+        if t is not None and data["role"] not in FORWARD and name not in found:
+            # What the loss gives to an adjoint stands beside it.
+            is_second = data["role"] != "cotangent" and data["of"] in taken
+            found[name] = name if is_second else data["of"]
+            taken |= {data["of"]} if data["role"] != "cotangent" else set()
+    return found
+
+
 def step_graph(graph: nx.DiGraph) -> nx.DiGraph:
     """Return the names of one step, each before all that is computed from it.
 
     A value that has an adjoint but no node of its own, as the argument of an activation, has a place here as well.
     """
-    order = nx.DiGraph()
+    order, of = nx.DiGraph(), mirrored(graph)
     roles = graph.nodes(data="role")
     order.add_nodes_from(dict.fromkeys(name for name, t in graph if t and roles[name, t] in FORWARD))
+    turned = dict[tuple[str, str], None]()
     for source, target in graph.edges:
         if not source[1] or source[1] != target[1] or roles[source] == "cotangent":
             continue
         if roles[target] in FORWARD:
             order.add_edge(source[0], target[0])
-        elif roles[source] not in FORWARD and graph.nodes[target]["of"] != graph.nodes[source]["of"]:
+        elif roles[source] not in FORWARD and of[target[0]] != of[source[0]]:
             # Adjoints run against the order of their values: the edge is turned.
-            order.add_edge(graph.nodes[target]["of"], graph.nodes[source]["of"])
+            turned[of[target[0]], of[source[0]]] = None
+    for before, after in turned:
+        # A value inside the equation of a fixed point reads it, and its adjoint reads that of the point.
+        if before not in order or after not in order or not nx.has_path(order, after, before):
+            order.add_edge(before, after)
     return order
 
 

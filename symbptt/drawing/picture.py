@@ -355,8 +355,8 @@ def _box(
 ) -> Box:  # fmt: skip
     data, (x, y) = graph.nodes[node], at
     tall = frame.tall + len(marks) * frame.style.mark * MARK_ROW
-    # Only states have a node before the first step: (name, 0).
-    heavy = data["role"] == "state" or (data["role"] == "adjoint" and (data["of"], 0) in graph)
+    # Only states and their adjoints have a node before the first step: (name, 0).
+    heavy = data["role"] == "state" or (data["role"] == "adjoint" and (node[0], 0) in graph)
     kept = (
         f"; {'reads' if data['role'] == 'adjoint' else 'kept as'} {', '.join(' '.join(marks).split())}" if marks else ""
     )

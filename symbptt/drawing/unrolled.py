@@ -11,15 +11,16 @@ from typing import Any
 import networkx as nx
 
 from symbptt.autodiff.bptt import Recursion
-from symbptt.autodiff.labels import Label
+from symbptt.autodiff.labels import Label, of_what_rounds_make
 from symbptt.autodiff.unroll import BEFORE, DOT, NOW, Growth, Head, Source, adjoint_names, loss_labels
 from symbptt.autodiff.unroll import unroll as unroll_recursion
-from symbptt.derivations.derivation import derive
 from symbptt.drawing.names import plain_name
 from symbptt.drawing.picture import MOST_STEPS, picture_of
 from symbptt.drawing.svg import svg_of
+from symbptt.equations.derived import equations_of, looped_equations_of
 from symbptt.equations.notation.formula import Writer
 from symbptt.equations.notation.signs import Notation
+from symbptt.equations.page.equations import Equations
 from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.ir.graph import Graph
 from symbptt.language.cell import Cell
@@ -72,8 +73,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
         raise ArgumentError(f"unroll takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise ArgumentError(f"steps must be an integer of at least 0, got {steps!r}")
-    derivation = derive(target)
-    derivation.cell.check_rounds()
+    derivation = _equations(target)
     parts = [(_own(derivation.recursion), dict(derivation.labels))]
     if derivation.head is not None:
         parts.append((_own(derivation.head.recursion), loss_labels(derivation.head.labels)))
@@ -81,7 +81,7 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     text, tex = derivation.in_text, derivation.in_latex
     once = replace(text, sum_over_time="") if isinstance(target, Model) and target.at == "last" else text
     sources = [
-        Source(r, labels, _Pen(r.graph, dict(labels), notation, tex), names)
+        Source(r, labels, _Pen(r.graph, {**of_what_rounds_make(r.graph, labels), **labels}, notation, tex), names)
         for (r, labels), notation in zip(parts, (text, once), strict=False)
     ]
     head = Head(sources[1], target.at, target.reduction) if isinstance(target, Model) else None
@@ -90,6 +90,14 @@ def unroll(target: Cell | Model, steps: int, *, backward: bool = False) -> Unrol
     graph._size = len(graph), graph.number_of_edges()
     graph._of_steps = lambda steps, backward: unroll(target, steps, backward=backward)
     return graph
+
+
+def _equations(target: Cell | Model) -> Equations:
+    """Return the equations of a step with each round written out but those of fixed points, which are values of their equations."""
+    cell = target.cell if isinstance(target, Model) else target
+    cell.check_real()
+    with_points = looped_equations_of(target, points_alone=True) if cell.tolerances else None
+    return with_points or equations_of(target)
 
 
 def _own(r: Recursion) -> Recursion:
@@ -118,8 +126,7 @@ class _Pen:
 
     def local(self, id: int, dot: int) -> str:
         """Return the derivative as a factor: without what changes, where that stands once and at one end."""
-        self.labels[dot] = Label(DOT, None)
-        text = self.writer.symbol(id)
+        text = self.whole(id, dot)
         if text == DOT:
             return "1"
         if text.count(DOT) > 1:
@@ -130,6 +137,10 @@ class _Pen:
             if text.endswith(sign + DOT):
                 return text.removesuffix(DOT).rstrip()
         return text.removesuffix(self.text.matrix + DOT)
+
+    def whole(self, id: int, dot: int) -> str:
+        self.labels[dot] = Label(DOT, None)
+        return self.writer.symbol(id)
 
     def name(self, label: Label) -> str:
         return DOT if label.name == DOT else _symbol(self.text, label)

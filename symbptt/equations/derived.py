@@ -34,12 +34,15 @@ def _loss_of(target: Model, counted: Expr | None, convolutions: Sequence[Convolu
     return Loss(whole, target.at, target.reduction, counted, next(free_letters("NMKQRZ", names)))
 
 
-def looped_equations_of(target: Cell | Model, counted: Expr | None = None) -> Equations | None:
-    """Return the equations of a cell or a model whose step repeats a body, with one body for all rounds; None of another."""
+def looped_equations_of(
+    target: Cell | Model, counted: Expr | None = None, *, points_alone: bool = False
+) -> Equations | None:
+    """Return the equations of a cell or a model whose step repeats a body, with one body for all rounds; with `points_alone`, of fixed
+    points alone, all other rounds written out. None of another cell."""
     cell = target.cell if isinstance(target, Model) else target
     if not has_rounds(cell.looped.graph):
         return None
-    step = folded(as_loops(cell.looped))
+    step = folded(as_loops(cell.looped, points_alone=points_alone))
     recursion = derive(for_page(step))
     if not isinstance(target, Model):
         return Equations(recursion)

@@ -83,7 +83,7 @@ def written_out(step: Step) -> Step:
     if fixed is not None:
         raise CellError(
             f"{step.name} has a fixed point, whose rounds nobody knows before it runs{_line(fixed)}\n"
-            "  drawings, C and SymPy go through each round: write sb.repeat(step, z, times). Pages, Jacobians, routes, explanations,"
+            "  C and SymPy go through each round: write sb.repeat(step, z, times). Pages, Jacobians, routes, drawings, explanations,"
             " reports, modules and analyses have fixed points"
         )
     # Leaves are kept though nothing may read them: arguments that go unused still have a place and a gradient of
@@ -121,11 +121,12 @@ def with_few_rounds(step: Step, count: int) -> Step:
     return written_out(replace(step, graph=g, leaves=leaves, next=following, outputs=outputs))
 
 
-def as_loops(step: Step) -> Step:
+def as_loops(step: Step, *, points_alone: bool = False) -> Step:
     """Return a step whose repetitions are none inside of another: these are written out, and those whose body reads what it
-    carries at the number of the round, or has a fixed point or a repetition of a named number of rounds, which stay.
+    carries at the number of the round, or has a fixed point or a repetition of a named number of rounds, which stay. With
+    `points_alone` all are written out but fixed points.
 
-    Raises: CellError where one of the latter has no number of rounds.
+    Raises: CellError where one that is written out has no number of rounds.
     """
     if not has_rounds(step.graph):
         return step
@@ -134,7 +135,8 @@ def as_loops(step: Step) -> Step:
     ids = old.ancestors(roots)
     depends = changing(old, ids)
     whole = {node.args: node for id in ids if not depends[id] for node in [old[id]] if node.family == "repeat"}
-    kept = {args for args, node in whole.items() if not _is_in_rounds(old, depends, node)}
+    kept = {args for args, node in whole.items()
+            if not (_is_in_rounds(old, depends, node) or (points_alone and not isinstance(node.attrs, Settling)))}  # fmt: skip
     used = set(old.names.values()) | set(step.leaves)
     writing = _Writing(step.name, old, Graph(), depends, used, frozenset(kept), opened=True)
     new: dict[int, int] = {}

@@ -111,6 +111,12 @@ class Cell:
         return all(isinstance(r.count, int) and not isinstance(r, Settling) for r in repeats)
 
     @property
+    def has_counted_rounds(self) -> bool:
+        """True if each repetition of the body but its fixed points has an integer as its number of rounds, not a named size."""
+        repeats = [n.attrs for n in self.looped.graph if n.family == "repeat"]
+        return all(isinstance(r.count, int) for r in repeats)
+
+    @property
     def tolerances(self) -> tuple[float, ...]:
         """The tolerances of the fixed points in the body."""
         found = (n.attrs.tolerance for n in self.looped.graph if isinstance(n.attrs, Settling))

@@ -76,7 +76,7 @@ def contents(
     n, page, loop = mathml_of(derivation.names), derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
     # One step shows every line once; links need no more.
-    graph = unroll(target, 1, backward=True) if cell.has_numbers_of_rounds else None
+    graph = unroll(target, 1, backward=True) if cell.has_counted_rounds else None
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
