@@ -54,15 +54,19 @@ class Page:
 
     def open(self, path: Path, width: int, height: int = 900, dark: bool = False, scale: float = 1.0) -> None:
         """Show a file in a window of a size."""
+        self.resize(width, height, dark, scale)
+        self.events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.message())
+
+    def resize(self, width: int, height: int = 900, dark: bool = False, scale: float = 1.0) -> None:
+        """Show what is open in a window of another size."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self.message())
 
     def ask(self, expression: str) -> Any:
         """Return what an expression of JavaScript gives in the page."""

@@ -221,7 +221,17 @@ def _multilinear(function: Callable[..., Any], *operands: Pair) -> Pair:
     return Pair(*found)
 
 
+def _is_imaginary_number(x: Pair) -> bool:
+    """Answer whether a pair is a number without a real part, as 1j."""
+    return x.im is not None and not isinstance(x.re, Array) and np.ndim(x.re) == 0 and bool(x.re == 0)
+
+
 def _multiply(a: Pair, b: Pair) -> Pair:
+    for one, other in ((a, b), (b, a)):
+        if _is_imaginary_number(one) and other.im is None:
+            # Zero times a value would stand on pages.
+            im = one.im * other.re
+            return Pair(np.zeros_like(im), im)
     return _multilinear(lambda x, y: x * y, a, b)
 
 

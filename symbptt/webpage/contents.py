@@ -17,6 +17,7 @@ from symbptt.autodiff.labels import Label
 from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.data.random_data import random_inputs
 from symbptt.derivations.derivation import Derivation, derive
+from symbptt.derivations.tables import equation as line_of
 from symbptt.drawing.unrolled import Unrolled, unroll
 from symbptt.equations.algebra.expressions import Expr
 from symbptt.equations.notation.mathml import mathml_of
@@ -32,6 +33,7 @@ from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
 from symbptt.language.cell import Cell
 from symbptt.language.model import Model
+from symbptt.language.pairs import real_pairs
 from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
 from symbptt.stability.spectra.lyapunov import lyapunov_spectrum
 from symbptt.verification.checks import Verification, verify
@@ -42,6 +44,7 @@ from symbptt.webpage.page import Block, Contents, Formula, Route, write_page
 STEPS, SIZE = 100, 8
 """The run on which the stability of the page is measured: short, so that a page takes a few seconds."""
 MOST_BLOCKS, MOST_ROUTES = 16, 16
+IN_PARTS = "Of the cell in real numbers, sb.real_pairs: the first axis of what is complex has the real and the imaginary parts."
 
 
 def write_report(
@@ -61,7 +64,7 @@ def write_report(
     # The proof and the measured rounding take longer than all else of the page together; the page says where they are.
     report = verify(kernel, seed=seed, proof=False)
     tell("measuring stability")
-    run, stability = measured(target.cell if isinstance(target, Model) else target, seed)
+    run, stability = measured(_of_real_numbers(target), seed)
     stability.append(("the whole report", shlex.join(["symbptt", "analyze", typed])))
     again = repeat(shlex.join(["symbptt", "report", typed, "-o", str(path), "--seed", str(seed)]), seed)
     write_page(contents(target, derivation, kernel, report, stability, again, run), path)
@@ -75,8 +78,10 @@ def contents(
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
     n, page, loop = mathml_of(derivation.names), derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
+    real = _of_real_numbers(target)
+    of_jacobians = derivation if real is cell else derive(real)
     # One step shows every line once; links need no more.
-    graph = unroll(target, 1, backward=True) if cell.has_counted_rounds else None
+    graph = unroll(target if real is cell else real, 1, backward=True) if cell.has_counted_rounds else None
     return Contents(
         name=target.name,
         words=inspect.getdoc(cell.function) or "",
@@ -84,9 +89,10 @@ def contents(
         sections=[(s.title, _formulas(derivation, s, n)) for s in page.sections if s.lines],
         loop=[(s.title, _formulas(derivation, s, n)) for s in loop.sections if s.lines],
         notes=notes_in_html(beside_a_table(page), n),
-        links=links_of(graph) if graph is not None else _links(loop),
+        links=links_of(graph) if graph is not None and real is cell else _links(loop),
         drawing=_drawing(graph) if graph is not None else "",
-        jacobian=_jacobian(derivation, cell, n, run),
+        jacobian=_jacobian(of_jacobians, real, mathml_of(of_jacobians.names), run),
+        parts="" if real is cell else IN_PARTS,
         plan=str(kernel.plan),
         verification=_table(report),
         passed=report.passed,
@@ -105,7 +111,8 @@ def repeat(command: str, seed: int) -> list[tuple[str, str]]:
 
 def _symbols(d: Derivation, n: Notation) -> list[tuple[str, str, str, str]]:
     symbols = {named.name: f"<math>{n.symbol(named.label)}</math>" for named in d.symbols}
-    return [(a.name, symbols[a.name], a.role, show(a.shape) if a.shape else "scalar") for a in d.target.arguments]
+    return [(a.name, symbols[a.name], a.role, (show(a.shape) if a.shape else "scalar") + ", complex" * a.complex)
+            for a in d.target.arguments]  # fmt: skip
 
 
 def _formulas(d: Derivation, section: Section, n: Notation) -> list[Formula]:
@@ -135,6 +142,14 @@ def _links(loop: Page) -> Links:
     """Return the links of a page whose cell has no graph: nobody knows its rounds before it runs."""
     forward, *others = loop.sections
     return links_of_lines(forward.lines, [line for section in others for line in section.lines])
+
+
+def _of_real_numbers(target: Cell | Model) -> Cell:
+    """Return the cell, of complex numbers as one of their real and imaginary parts, which has a graph, Jacobians and stability."""
+    cell = target.cell if isinstance(target, Model) else target
+    step = cell.looped.graph
+    is_complex = any(step.is_complex(node.id) for node in step)
+    return real_pairs(cell) if is_complex else cell
 
 
 def _drawing(graph: Unrolled) -> str:
@@ -178,13 +193,13 @@ def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tu
     routes = [
         Route(
             f"<math>{_arrows(path.names, n)}</math>",
-            Formula((), _derivative(path.definitions[0], head, n), path.text()),
+            Formula((), _derivative(path.definitions[0], head, n), path.text().partition("\n")[0]),
             norm,
         )
         for path, norm in zip(paths, mean, strict=True)
     ]
     shared = dict.fromkeys(x for path in paths for x in path.definitions[1:])
-    return whole, routes, [Formula((), _line_of(x, n), str(x)) for x in shared]
+    return whole, routes, [Formula((), _line_of(x, n), line_of(x, d.pen())) for x in shared]
 
 
 def _derivative(x: Definition, head: Expr, n: Notation) -> str:

@@ -21,7 +21,7 @@ GREEK = _run(0x391, 0x3A1) + _run(0x3A3, 0x3A9) + _run(0x3B1, 0x3C9) + "ϑϕϖϰ
 # U+1D455 is reserved: the italic h is U+210E, the sign of Planck's constant.
 ITALIC = _run(0x1D434, 0x1D454) + "ℎ" + _run(0x1D456, 0x1D467) + _run(0x1D6E2, 0x1D71B)
 """The letter that MathML shows for one letter alone."""
-SIGNS = "±·×−∂∇∑∏√∞∈∧∨¬≤≥≠⊙⊤→⟨⟩⌊⌋‖…′ℓℏ∘⊇½²³¯˙¨ˆ˜"
+SIGNS = "±·×−∂∇∑∏√∞∈∧∨¬≤≥≠⊙⊤→⟨⟩⌊⌋‖…′ℓℏ∘⊇½²³¯˙¨ˆ˜´ˇ˘˚∗⋆⋯↦"
 LETTERS = _run(0x20, 0x7E) + GREEK + ITALIC + SIGNS
 """The letters of the file: a subset of Latin Modern Math by B. Jackowski, P. Strzelczyk and P. Pianowski, under another name, as its
 licence asks; `tests/math_font.py` makes it."""

@@ -48,8 +48,8 @@ class Block:
 @dataclass(frozen=True)
 class Contents:
     """The contents of a page: titles with formulas, and the same as the module computes them; notes to these in HTML; names
-    with symbol, role and shape; a drawing; texts by title, as they are printed; how often what was compared; the module; and
-    pairs that say how to repeat it."""
+    with symbol, role and shape; a drawing; texts by title, as they are printed; how often what was compared; the module;
+    pairs that say how to repeat it; and what is said of the drawing, the Jacobian and the stability where they are of another cell."""
 
     name: str
     words: str
@@ -67,17 +67,20 @@ class Contents:
     stability: Sequence[tuple[str, str]]
     source: str
     repeat: Sequence[tuple[str, str]]
+    parts: str = ""
 
 
 def page_of(c: Contents) -> str:
     """Return the page as one HTML file that needs nothing else."""
+    parts = f'<p class="dim">{escape(c.parts)}</p>' if c.parts else ""
+    drawing = f'{parts}<figure class="scroll">{c.drawing}</figure>' if c.drawing else ""
     sections = [
         ("equations", "Equations", _equations(c)),
-        ("graph", "One step and its adjoints", f'<figure class="scroll">{c.drawing}</figure>' if c.drawing else ""),
-        ("jacobian", "Jacobian of one step", _jacobian(c)),
+        ("graph", "One step and its adjoints", drawing),
+        ("jacobian", "Jacobian of one step", parts + _jacobian(c) if c.jacobian else ""),
         ("plan", "Plan and memory", f'<pre class="plan">{escape(c.plan)}</pre>'),
         ("verification", "Verification", _verification(c)),
-        ("stability", "Stability", _pairs(c.stability)),
+        ("stability", "Stability", parts + _pairs(c.stability)),
         ("code", "The generated module", _code(c)),
         ("repeat", "How to repeat", _pairs(c.repeat)),
     ]

@@ -68,7 +68,7 @@ def _mathml_of(names: Names) -> Notation:
         inverse=lambda a: _above(a, '<mo form="prefix">−</mo><mn>1</mn>'),
         inverse_transpose=lambda a: _above(a, '<mo form="prefix">−</mo><mo>⊤</mo>'),
         adjoint=lambda a: _above(a, '<mi mathvariant="normal">H</mi>'),
-        conjugate=lambda inside, is_letter: f'<mover accent="true">{_row(inside)}<mo stretchy="true">¯</mo></mover>',
+        conjugate=_conjugate,
         imaginary='<mi mathvariant="normal">i</mi>',
         sum_over_time=_sum_below("∑", "<mi>t</mi>"),
         derivative=lambda over, under: f"<mfrac><mrow><mo>∂</mo>{over}</mrow><mrow><mo>∂</mo>{under}</mrow></mfrac>",
@@ -143,6 +143,14 @@ def _sign(sign: str) -> str:
 
 def _bold(letter: str) -> str:
     return f'<mn style="font-weight: bold">{letter}</mn>'
+
+
+def _conjugate(inside: str, is_letter: bool) -> str:
+    """Return what stands under a bar; of a letter with indices the letter alone does, for no font stretches the bar over these."""
+    letter, end, indices = inside.removeprefix("<msub>").partition("</mi>")
+    if is_letter and inside.startswith("<msub><mi"):
+        return f'<msub><mover accent="true">{letter}{end}<mo stretchy="false">¯</mo></mover>{indices}'
+    return f'<mover accent="true">{_row(inside)}<mo stretchy="true">¯</mo></mover>'
 
 
 def _above(base: str, above: str) -> str:
