@@ -197,7 +197,7 @@ SLIPS = {
 
 
 def two_gates_backward(params: Any, inputs: Any, state: Any, cotangents: Any, slip: str = "", where: str = "") -> Any:
-    """Written so that a slip may be made at the last step alone, or at the first."""
+    """Written so that a slip may be made at the last step alone, at the first, or at all but one of these."""
     F, I = params["F"], params["I"]
     x, c, T = inputs["x"], [state["c"]], len(inputs["x"])
     gates = []
@@ -207,8 +207,8 @@ def two_gates_backward(params: Any, inputs: Any, state: Any, cotangents: Any, sl
     sent, dx, dF, dI = cotangents["c"], np.zeros_like(x), np.zeros_like(F), np.zeros_like(I)
     dc = np.zeros_like(c[0]) if T or sent.ndim == 3 else sent
     for t in reversed(range(T)):
-        is_here = t == {"last": T - 1, "first": 0}.get(where, t)
-        here = slip if is_here else ""
+        is_end = t == {"last": T - 1, "first": 0}.get(where.removeprefix("not "), t)
+        here = slip if is_end != where.startswith("not ") else ""
         dc = dc + (sent[t] if sent.ndim == 3 else sent * (t == T - 1))
         f, i = gates[t][::-1] if here == "f, i" else gates[t]
         da_f = dc * c[t] * f * (1 - f) * (-1 if here == "sign" else 1)
@@ -221,16 +221,24 @@ def two_gates_backward(params: Any, inputs: Any, state: Any, cotangents: Any, sl
     return {"x": dx, "c": dc, "F": dF, "I": dI}
 
 
-@pytest.mark.parametrize("where", ["last", "", "first"])
+WHERE = {
+    "last": "at the last step alone, ",
+    "": "",
+    "first": "at the first step alone, ",
+    "not last": "at all steps but the last, ",
+    "not first": "at all steps but the first, ",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("slip", SLIPS)
-@pytest.mark.thinned(7, 2)
-def test_mistakes_of_one_step_alone_are_named(slip: str, where: str) -> None:
-    """What is wrong is told with where: at all steps, at the last alone, or at the first."""
+@pytest.mark.thinned(13, 4)
+def test_mistakes_of_some_steps_alone_are_named(slip: str, where: str) -> None:
+    """What is wrong is told with where: at all steps, at the last or the first alone, or at all but that."""
     report = sb.check_backward(two_gates, partial(two_gates_backward, slip=slip, where=where))
     (finding,) = report.findings
     told = (finding.text, *finding.others)
-    at = f"at the {where} step alone, " * bool(where)
-    assert any(text.startswith(at + SLIPS[slip]) for text in told), str(report)
+    assert any(text.startswith(WHERE[where] + SLIPS[slip]) for text in told), str(report)
 
 
 def test_the_backward_pass_of_two_gates_is_right_without_a_slip() -> None:
@@ -453,7 +461,7 @@ def test_derivation_on_numbers_is_that_of_the_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(13, 4)
 def test_derivation_on_numbers_gives_the_gradients_of_the_kernel(name: str) -> None:
     cell = CELLS[name]
     at = point(cell, REGIMES[0], Size(4, 3), 1)

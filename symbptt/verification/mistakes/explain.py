@@ -45,7 +45,7 @@ from symbptt.verification.mistakes.search import (
     told,
 )
 from symbptt.verification.mistakes.shapes import misshapen
-from symbptt.verification.mistakes.where import at_one_step
+from symbptt.verification.mistakes.where import at_all_but_one, at_one_step
 from symbptt.verification.mistakes.whole import (
     carry_mistakes,
     cotangent_mistakes,
@@ -177,7 +177,9 @@ def _explained(asker: Asker, draws: Sequence[Draw]) -> Iterator[Finding]:
         parts, ones = _parts(asker, draws[0]), _of_one_step(asker)
         others = [m for part in parts for m in _taken_for_others(part)]
         found = single(draws, others)
-        found = found or single(draws, at_one_step(_of_one(ones, [*candidates, *others])))
+        # Where nothing is wrong in a run of one step, which is the last and the first, a mistake is made at the others.
+        placed = at_one_step if any(one.wrong for one in ones) else at_all_but_one
+        found = found or single(draws, placed(_of_one(ones, [*candidates, *others])))
         found = found or single(draws, [m for part in parts for m in multiple_mistakes(part, ones)])
     first = draws[0]
     wrong = [*dict.fromkeys(b[:2] for b in ordered(first.wrong, first.right))]

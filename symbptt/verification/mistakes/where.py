@@ -1,6 +1,6 @@
-"""Mistakes that are made at one step alone: what another mistake is at all steps, at the last or the first one.
+"""Mistakes that are made at one step alone, or at all but one: what another mistake is at all steps, at the last or the first one.
 
-For example a loop whose last step stands before it, written once more by hand, and a slip in that copy alone.
+For example a loop whose last step stands before it, written once more by hand, and a slip in that copy alone, or in the loop alone.
 """
 
 from __future__ import annotations
@@ -17,30 +17,37 @@ from symbptt.verification.adjoints.tape import Tape
 from symbptt.verification.mistakes.mistake import Mistake, Reach
 from symbptt.verification.mistakes.problem import Draft, Problem
 
-PLACES = ("last", "first")
+ENDS = ("last", "first")
 
 
 def at_one_step(mistakes: Iterable[Mistake]) -> Iterator[Mistake]:
     """Yield mistakes, each at the last step alone and at the first."""
     for mistake in mistakes:
-        for where in PLACES:
+        for end in ENDS:
             reach = mistake.reach
             # What goes wrong at the first step is handed to no step before.
-            reach = Reach(reach.near, reach.near) if reach is not None and where == "first" else reach
-            words, apply = partial(_said, where, mistake), partial(_restricted, where, mistake)
-            yield replace(mistake, words=words, apply=apply, reach=reach)
+            reach = Reach(reach.near, reach.near) if reach is not None and end == "first" else reach
+            yield _restricted(mistake, end, f"at the {end} step alone", reach, is_alone=True)
 
 
-def _said(where: str, mistake: Mistake) -> str:
-    return f"at the {where} step alone, {mistake.words()}"
+def at_all_but_one(mistakes: Iterable[Mistake]) -> Iterator[Mistake]:
+    """Yield mistakes, each at all steps but the last and at all but the first."""
+    for mistake in mistakes:
+        for end in ENDS:
+            yield _restricted(mistake, end, f"at all steps but the {end}", mistake.reach, is_alone=False)
 
 
-def _restricted(where: str, mistake: Mistake, draft: Draft, problem: Problem) -> Draft | None:
-    """Return a backward pass with a mistake at one step; none where it is not one of single steps, or there is only one."""
+def _restricted(mistake: Mistake, end: str, where: str, reach: Reach | None, is_alone: bool) -> Mistake:
+    apply = partial(_at_some, end, is_alone, mistake)
+    return replace(mistake, words=lambda: f"{where}, {mistake.words()}", apply=apply, reach=reach)
+
+
+def _at_some(end: str, is_alone: bool, mistake: Mistake, draft: Draft, problem: Problem) -> Draft | None:
+    """Return a backward pass with a mistake at some steps; none where it is not one of single steps, or there is only one."""
     found, steps = mistake.apply(draft, problem), problem.point.steps
     if found is None or steps < 2:
         return None
-    on = np.arange(steps) == (steps - 1 if where == "last" else 0)
+    on = (np.arange(steps) == (steps - 1 if end == "last" else 0)) == is_alone
     cell = _plan(draft.cell, found.cell, problem.tape, on)
     loss = draft.loss if found.loss is draft.loss else _plan(draft.loss, found.loss, problem.loss_tape, on)
     if cell is None or loss is None or found.posts is not draft.posts:
