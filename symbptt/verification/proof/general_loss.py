@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from symbptt.ir.shape import size_text
+import numpy as np
+
+from symbptt.ir.shape import Shape, size_text
 from symbptt.language.cell import Cell
 from symbptt.language.functions import sum as total
 from symbptt.language.model import Loss
@@ -15,20 +17,22 @@ GOAL, WEIGHT = "goal_of_proof", "weight_of_proof"
 
 
 def general_loss(cell: Cell) -> Loss:
-    """Return Σ over all values v of Σ v (v/2 - goal) + weight · Σ v, with a target and a parameter that are numbers."""
-    graph = cell.looped.graph
-    shapes = {a.name: a.shape for a in cell.arguments if a.role == "state"}
-    roles = dict.fromkeys(shapes, "state")
-    shapes |= {name: graph.shape(id) for name, id in cell.looped.outputs.items()}
-    roles |= dict.fromkeys(cell.looped.outputs, "output")
-    annotated = {name: Annotation(roles[name], " ".join(map(size_text, shape))) for name, shape in shapes.items()}
+    """Return Σ over all values v of Σ v (v/2 - goal) + weight · Σ v, with a target and a parameter that are numbers; of complex values
+    the same of both parts."""
+    graph, outputs = cell.looped.graph, cell.looped.outputs
+    annotated = {
+        a.name: Annotation("state", _dims(a.shape), complex=a.complex) for a in cell.arguments if a.role == "state"
+    }
+    annotated |= {
+        k: Annotation("output", _dims(graph.shape(id)), complex=graph.is_complex(id)) for k, id in outputs.items()
+    }
 
     def loss(**values: Any) -> Any:
         goal, weight = values[GOAL], values[WEIGHT]
         found = 0
-        for name in annotated:
-            v = values[name]
-            found = found + total(v * (v / 2 - goal)) + weight * total(v)
+        for name, one in annotated.items():
+            for v in (np.real(values[name]), np.imag(values[name])) if one.complex else (values[name],):
+                found = found + total(v * (v / 2 - goal)) + weight * total(v)
         return found
 
     names = annotated | {GOAL: Annotation("target", ""), WEIGHT: Annotation("param", "")}
@@ -36,3 +40,7 @@ def general_loss(cell: Cell) -> Loss:
     parameters = [inspect.Parameter(name, kind, annotation=a) for name, a in names.items()]
     loss.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Loss(loss)
+
+
+def _dims(shape: Shape) -> str:
+    return " ".join(map(size_text, shape))

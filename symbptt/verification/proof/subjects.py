@@ -19,7 +19,7 @@ from symbptt.codegen.results import Grads
 from symbptt.language.cell import Cell
 from symbptt.language.held import HeldCell, HeldModel
 from symbptt.language.model import Model
-from symbptt.language.pairs import PairedCell, PairedModel
+from symbptt.language.pairs import PairedCell, PairedModel, real_pairs
 from symbptt.language.truncation import Chunked, Window
 from symbptt.verification.blocks import Trusting, in_blocks
 from symbptt.verification.held import HeldKernel
@@ -70,11 +70,12 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
     for options in (o for o in OPTIONS if o.truncation is None or not is_held):
         few = [*settings_of(target, options.settings or FEW)]
         yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
-    if is_held or isinstance(target, PairedCell | PairedModel):
+    if is_held:
         return
     for model in _models(target):
         yield from _of_model(model, shared, isinstance(target, Cell))
-    yield from loops_of(target.cell if isinstance(target, Model) else target)
+    if not isinstance(target, PairedCell | PairedModel):
+        yield from loops_of(target.cell if isinstance(target, Model) else target)
 
 
 def of_cell(kernel: Kernel) -> Kernel:
@@ -84,11 +85,14 @@ def of_cell(kernel: Kernel) -> Kernel:
 
 def _models(target: Cell | Model) -> Iterator[Model]:
     """Yield models with both places and both reductions: of a model all but its own, of a cell with a loss of all values."""
-    cell, loss = (target.cell, target.loss) if isinstance(target, Model) else (target, general_loss(target))
+    is_pairs = isinstance(target, PairedCell | PairedModel)
+    whole = target.whole if isinstance(target, PairedCell | PairedModel) else target
+    cell, loss = (whole.cell, whole.loss) if isinstance(whole, Model) else (whole, general_loss(whole))
     own = (target.at, target.reduction) if isinstance(target, Model) else None
     for pair in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean")):
         if pair != own:
-            yield Model(cell, loss, *pair)
+            model = Model(cell, loss, *pair)
+            yield real_pairs(model) if is_pairs else model
 
 
 def _of_model(model: Model, shared: Shared, is_alone: bool) -> Iterator[tuple[Subject, list[Setting]]]:

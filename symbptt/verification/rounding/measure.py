@@ -25,6 +25,7 @@ from symbptt.language.model import Model
 from symbptt.language.user_frames import is_of_code
 from symbptt.verification import oracle
 from symbptt.verification.oracle import Arrays, Point
+from symbptt.verification.pairs import PairedKernel
 from symbptt.verification.regimes import BORDERS, PADDED, REGIMES, Regime, Size, point
 from symbptt.verification.requests import NOTHING, Asked
 from symbptt.verification.rounding.accurate import FORMULA, ROUNDING, driven
@@ -73,7 +74,7 @@ def rounding_of(
         for size in _sizes(regime, longest)
         for line in _lines(kernel, regime, size, seed + number, asked)
     ]
-    if SATURATED not in regimes:
+    if SATURATED not in regimes or isinstance(kernel, PairedKernel):
         return Rounding(tuple(lines))
     known: Known = {}
     with np.errstate(all="ignore"):
@@ -169,7 +170,8 @@ def _measured(
 @dataclass(frozen=True)
 class _Sides:
     """Gradients at 50 digits at a point by the text of a module, and by the user's function: as it is, and by the name of a type
-    those of runs in which each operation is off by a unit."""
+    those of runs in which each operation is off by a unit. A module of complex numbers, which has no version of 50 digits, is compared
+    with the user's function in the place of its text."""
 
     near: Point
     text: dict[Group, Any]
@@ -185,10 +187,16 @@ def _sides(kernel: Kernel, near: Point, sent: Arrays, known: Known) -> _Sides:
     # The point itself is held by what is known of it, so that its number stays its own.
     key = (id(near), tuple((k, v.tobytes()) for k, v in sent.items()), kernel.source)
     if key not in known:
-        found = gradients_by(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
         wanted = gradients_of(kernel.target, near, sent, kernel.truncation, Tape())
-        known[key] = _Sides(near, {place: values_of(found[place]) for place in wanted}, wanted)
+        known[key] = _Sides(near, _text(kernel, near, sent, wanted), wanted)
     return known[key]
+
+
+def _text(kernel: Kernel, near: Point, sent: Arrays, wanted: dict[Group, Any]) -> dict[Group, Any]:
+    if isinstance(kernel, PairedKernel):
+        return wanted
+    found = gradients_by(of_fifty_digits(kernel), exact_point(near), exact_arrays(sent))
+    return {place: values_of(found[place]) for place in wanted}
 
 
 def _blocks(kernel: Kernel, near: Point, sent: Arrays, sides: _Sides, kind: Type, seed: int) -> tuple[Block, ...]:
