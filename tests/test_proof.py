@@ -1,6 +1,7 @@
 """Exact proofs over a field: what is right is proved on every path, and mistakes of every kind are found, each on one path at least."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -20,7 +21,7 @@ from symbptt.codegen.program.regions import place
 from symbptt.verification.proof import draws, norms, rules, subjects
 from symbptt.verification.proof.atoms import Atoms, NoRootError
 from symbptt.verification.proof.cases import Cases
-from symbptt.verification.proof.constants import element, fraction
+from symbptt.verification.proof.constants import Numbers, element, fraction
 from symbptt.verification.proof.degrees import chance_of, degree
 from symbptt.verification.proof.field import P, character, inverse, power, product, root, times
 from symbptt.verification.proof.loops import lowered
@@ -374,6 +375,47 @@ def test_signs_are_multiplicative_and_small_numbers_positive() -> None:
 )  # fmt: skip
 def test_a_float_stands_for_the_number_that_was_meant(value: float, wanted: Fraction) -> None:
     assert element(value) == fraction(wanted)
+
+
+SUMMED = np.random.default_rng(3).standard_normal(4).astype(np.float32)
+
+
+@sb.cell
+def of_sizes(x: Input["n"], h: State["n"], W: Param["n n"]):
+    """Constants that are made of a size, and added by the module before it runs."""
+    i = np.arange(h.shape[0])
+    return np.tanh(W @ x) + np.exp(-i / h.shape[0]) * h + np.cos(2 * np.pi * i / h.shape[0]) * h
+
+
+@sb.cell
+def of_numbers(x: Input["n"], h: State["n"], w: Param["n"]):
+    """Numbers that a module multiplies and adds before it runs, some of them sums of float32."""
+    return (h * 0.7310585786300049 + w * x) * 0.1 + 0.7 * h - np.float32(1.91) * h + SUMMED.sum() * h
+
+
+@pytest.mark.parametrize("cell", [of_sizes, of_numbers])
+def test_constants_that_a_module_makes_of_those_of_the_function_are_proved(cell: sb.Cell) -> None:
+    kernel = sb.compile(cell)
+    ((subject, _),) = subjects_of(kernel)
+    found = line_of(subject, FEW[0], Cases(0, NOTHING))
+    assert not found.note and not found.wrong and "dh_0" in found.blocks
+
+
+def test_a_planted_mistake_in_a_constant_that_a_module_makes_is_wrong() -> None:
+    kernel = sb.compile(of_numbers)
+    (made,) = re.findall(r"number = np.array\((\d\.\d+),", kernel.source)
+    text = kernel.source.replace(made, repr(float(made) * (1 + 1e-6)))
+    ((subject, _),) = subjects_of(Kernel(of_numbers, kernel.program, text))
+    assert text != kernel.source and "dh_0" in line_of(subject, FEW[0], Cases(0, NOTHING)).wrong
+
+
+def test_a_float_is_the_shortest_sum_of_the_numbers_that_are_known() -> None:
+    numbers = Numbers()
+    a, b = (numbers.note(x) for x in (0.7310585786300049, 0.5772156649015329))
+    assert numbers.made(0.7310585786300049 + 0.5772156649015329) == (a + b) % P
+    assert numbers.made(0.1 * 0.7310585786300049) == float(fraction(Fraction(1, 10)) * int(a) % P)
+    assert numbers.made(1 - 0.7310585786300049 * 0.5772156649015329) == (1 - int(a) * int(b)) % P
+    assert numbers.made(0.8234567890123457) == element(0.8234567890123457)
 
 
 def test_roots_and_powers_of_pi_multiply() -> None:

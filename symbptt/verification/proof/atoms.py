@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.verification.proof.constants import EULER, LOGARITHMS, ROOT_OF_PI
+from symbptt.verification.proof.constants import EULER, LOGARITHMS, ROOT_OF_PI, Numbers
 from symbptt.verification.proof.field import P, character, inverse, reduced, root, times
 
 ONE_HALF = (P + 1) // 2
@@ -74,6 +74,7 @@ class Atoms:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.strict = False
+        self.numbers, self.generates = Numbers(), False
         self.exponentials: dict[int, int] = {0: 1, 1: EULER, P - 1: pow(EULER, -1, P)}
         self.logarithms: dict[int, int] = {1: 0, EULER: 1, pow(EULER, -1, P): P - 1}
         self.exponents, self.arguments = Keys(self.exponentials), Keys(self.logarithms)
@@ -81,6 +82,10 @@ class Atoms:
         self.powers: dict[int, list[tuple[int, int]]] = {}
         for n, of in LOGARITHMS.items():
             self._remember(of, n)
+
+    def element(self, value: float) -> float:
+        """Return the element of a float of the user's function, or of what is generated where that is run."""
+        return self.numbers.made(value) if self.generates else self.numbers.note(value)
 
     def lengths(self) -> tuple[int, int, int, int]:
         """Return how much is remembered."""

@@ -9,8 +9,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
+from itertools import islice
+from typing import Any
+
+import numpy as np
 
 from symbptt.verification.proof.field import P, root
 
@@ -44,6 +49,13 @@ def element(value: float) -> float:
     """Return the element that a float stands for; of what is not finite, a NaN."""
     if not math.isfinite(value):
         return math.nan
+    told = _told(value)
+    # repr gives the shortest decimal, which is what stands in the user's file.
+    return float(fraction(Fraction(repr(value)))) if told is None else told
+
+
+def _told(value: float) -> float | None:
+    """Return the element of a float of which it can be told what was meant; of another one None."""
     if value == int(value):
         return float(int(value) % P)
     near = _near(value, LARGEST) or _of_few_bits(value)
@@ -56,8 +68,88 @@ def element(value: float) -> float:
         rest = _near(value / number, 2 * LARGEST)
         if rest is not None:
             return float(fraction(rest) * of % P)
-    # repr gives the shortest decimal, which is what stands in the user's file.
-    return float(fraction(Fraction(repr(value))))
+    return None
+
+
+class Numbers:
+    """The floats that the user's function brings with it, and what a program makes of them before it runs: sums of products.
+
+    A program has 0.37 + 1.91 as one number, rounded once more than the terms are. It is the sum of their elements, and which numbers are
+    its terms is found by their values: an element that is off the float by its rounding is as good as any.
+
+    Example: of d h + g h with 0.3678794411714423 for d and 0.6931471805599453 for g the factor of h is 1.0610266217313876.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[float, None] = {}
+        self.found: dict[tuple[float, int], float] = {}
+        self.pairs = _pairs_of([])
+
+    def note(self, value: float) -> float:
+        """Return the element of a float of the user's."""
+        if math.isfinite(value) and value != int(value):
+            self.seen.setdefault(abs(value))
+        return element(value)
+
+    def made(self, value: float) -> float:
+        """Return the element of a float of a program."""
+        if not math.isfinite(value) or abs(value) in self.seen or not self.seen or _told(value) is not None:
+            return element(value)
+        key = (value, len(self.seen))
+        if key not in self.found:
+            multiple = self._multiple(value)
+            self.found[key] = self._summed(value) if multiple is None else multiple
+        return self.found[key]
+
+    def _multiple(self, value: float) -> float | None:
+        """Return the element of a float as a simple fraction of a number that is known."""
+        for one in islice(self.seen, MULTIPLES):
+            of = _near(value / one, SIMPLE)
+            if of is not None:
+                return float(fraction(of) * int(element(one)) % P)
+        return None
+
+    def _summed(self, value: float) -> float:
+        """Return the element of a float as a sum of up to four numbers and products that are known; else as its decimal."""
+        if self.pairs.count != len(self.seen):
+            self.pairs = _pairs_of([*self.seen])
+        sums = self.pairs.sums
+        # The numbers that are missing to the value, each as near as rounding in a sorted list.
+        rest, slack = value - sums, CLOSE * (np.abs(value) + np.abs(sums))
+        at = np.minimum(np.searchsorted(sums, rest - slack), len(sums) - 1)
+        hits = np.flatnonzero(np.abs(sums[at] - rest) <= slack)
+        if not hits.size:
+            return element(value)
+        # Of several sums the shortest: numbers that the user made of others are elements of their own.
+        i = hits[np.argmin(self.pairs.terms[hits] + self.pairs.terms[at[hits]])]
+        return float((self.pairs.elements[i] + self.pairs.elements[at[i]]) % P)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The sums of at most two terms of `count` numbers, in order, with their elements and how many factors they have."""
+
+    count: int
+    sums: Any
+    elements: Any
+    terms: Any
+
+
+MULTIPLES, SIMPLE = 256, 100
+"""Numbers of which a multiple is looked for, and the largest denominator of the factor."""
+TERMS = 40
+"""Numbers and products of which sums are formed: of n terms 2 n² pairs."""
+
+
+def _pairs_of(seen: list[float]) -> _Pairs:
+    singles = [(x, int(element(x)), 1) for x in [1.0, *seen[: TERMS - 1]]]
+    products = [(a * b, x * y % P, 2) for i, (a, x, _) in enumerate(singles[1:]) for b, y, _ in singles[1 : i + 2]]
+    terms = [*singles, *products][:TERMS]
+    signed = [(0.0, 0, 0), *terms, *((-x, -of % P, n) for x, of, n in terms)]
+    table = [(a + b, (x + y) % P, n + k) for a, x, n in signed for b, y, k in signed]
+    sums, elements, counts = (np.array(column) for column in zip(*table, strict=True))
+    order = np.argsort(sums, kind="stable")
+    return _Pairs(len(seen), sums[order], elements[order], counts[order])
 
 
 def _near(value: float, largest: int, roundings: int = 1) -> Fraction | None:

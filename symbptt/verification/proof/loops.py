@@ -19,7 +19,8 @@ from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
 from symbptt.language.cell import Cell
 from symbptt.verification.oracle import Arrays, Point
-from symbptt.verification.proof.constants import element, fraction
+from symbptt.verification.proof import residues as field
+from symbptt.verification.proof.constants import fraction
 from symbptt.verification.proof.residues import residues, rounds
 
 Pass = Callable[[Program], Program]
@@ -51,7 +52,7 @@ def number(value: sp.Expr) -> Any:
     """Return the element of a number of a program."""
     if value.is_Rational:
         return residues(np.array(float(fraction(Fraction(int(value.p), int(value.q))))))
-    return residues(np.array(element(float(value))))
+    return residues(np.array(field.number(float(value))))
 
 
 def arithmetic() -> Arithmetic:

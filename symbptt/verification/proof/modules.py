@@ -73,7 +73,10 @@ class Namespace:
         return self._wrap(found)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
-        """Return an array, the same where it is one."""
+        """Return an array, the same where it is one; a whole number stays one: what a module makes of sizes alone, as cos(2 π i / n),
+        it makes in floats, as the user's function does, and it is an element only where it meets one."""
+        if isinstance(value, int):
+            return np.asarray(value, dtype)
         found = value if isinstance(value, Residues) else _of(np.asarray(value, dtype), dtype, self._of_numbers)
         return self._wrap(found)
 

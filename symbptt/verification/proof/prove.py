@@ -23,7 +23,7 @@ from symbptt.verification.proof.floats import agrees_in_floats, raises_in_floats
 from symbptt.verification.proof.identity import are_equal, wrong_blocks
 from symbptt.verification.proof.loops import as_derived
 from symbptt.verification.proof.norms import label
-from symbptt.verification.proof.residues import elements, functions_of, has_elements
+from symbptt.verification.proof.residues import elements, functions_of, generated, has_elements
 from symbptt.verification.proof.results import Line, Proof
 from symbptt.verification.proof.rules import functions_in, line_of_rules, wrong_rules
 from symbptt.verification.proof.settings import FEW, Setting
@@ -91,7 +91,8 @@ def _agrees(subject: Subject, setting: Setting, case: Case) -> bool:
     """Answer whether both sides are the same, without a search for the blocks in which they are not."""
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
-            found = subject.on_elements(setting)(case.point, case.sent)
+            with generated():
+                found = subject.on_elements(setting)(case.point, case.sent)
         except Exception:  # what it raises is told of where it is compared block by block
             return False
         return not _differing(subject, setting, case, found, named=False)
@@ -102,7 +103,8 @@ def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str
         return replace(_line(subject, setting), note=case)
     with functions_of(case.atoms), np.errstate(all="ignore"):
         try:
-            found = subject.on_elements(setting)(case.point, case.sent)
+            with generated():
+                found = subject.on_elements(setting)(case.point, case.sent)
         except Exception as error:  # what is generated may raise anything; what compares it is ours, and raises
             if raises_in_floats(subject, setting, cases.seed, cases.asked):
                 blocks = _blocks(subject, case)

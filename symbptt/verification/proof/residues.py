@@ -33,6 +33,23 @@ class UnknownError(TypeError):
 
 
 @contextmanager
+def generated() -> Iterator[None]:
+    """Let floats be those of what is generated, which may be made of the user's."""
+    memory = _ATOMS.get()
+    memory.generates = True
+    try:
+        yield
+    finally:
+        memory.generates = False
+
+
+def number(value: float) -> float:
+    """Return the element of a float."""
+    memory = _ATOMS.get(None)
+    return element(value) if memory is None else memory.element(value)
+
+
+@contextmanager
 def functions_of(atoms: Atoms) -> Iterator[None]:
     """Let elementwise functions of arrays be those of a memory."""
     token = _ATOMS.set(atoms)
@@ -138,7 +155,7 @@ def elements(value: Any) -> Any:
     if array.dtype.kind == "f":
         # Of single precision too: 0.1 of float32 is no tenth, which its own arithmetic would take it for.
         array = array.astype(float)
-        return np.vectorize(element, otypes=[float])(array) if array.size else array
+        return np.vectorize(number, otypes=[float])(array) if array.size else array
     if array.dtype.kind == "c":
         return _dual(elements(array.real), elements(array.imag))
     if array.dtype.kind == "O" and isinstance(value, list | tuple):
@@ -270,15 +287,15 @@ def _power(base: Any, exponent: Any) -> Any:
     """Return a power; a base or an exponent that is no array of its own is a number, not an element."""
     a = elements(base)
     if isinstance(exponent, Residues) or np.ndim(exponent):
-        is_number = not isinstance(base, Residues) and not np.ndim(base)
-        return _power_of_elements(a, elements(exponent), element(float(np.log(base))) if is_number else None)
-    number = float(exponent)
-    if number == int(number):
-        return _whole_power(a, int(number))
-    doubled = 2 * number
+        is_plain = not isinstance(base, Residues) and not np.ndim(base)
+        return _power_of_elements(a, elements(exponent), element(float(np.log(base))) if is_plain else None)
+    plain = float(exponent)
+    if plain == int(plain):
+        return _whole_power(a, int(plain))
+    doubled = 2 * plain
     if doubled == int(doubled):  # of roots it is known that their square is what they are of
         return _whole_power(_atom("sqrt", a), int(doubled))
-    return _power_of_elements(a, elements(number))
+    return _power_of_elements(a, elements(plain))
 
 
 def _whole_power(a: Any, n: int) -> Any:
