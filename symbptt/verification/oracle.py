@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -124,13 +125,48 @@ def called(target: Cell | Loss, given: Arrays, t: int, b: int) -> Any:
 
     Raises: SingularError where it takes a function of a matrix that has none.
     """
+    known, values = _KNOWN.get(), own(target, given)
+    key = None if known is None else _key(target, values)
+    if known is not None and key in known:
+        return known[key][1]
     try:
-        return target.called(own(target, given))
+        found = target.called(values)
     except np.linalg.LinAlgError as error:
         raise SingularError(
             f"{target.name} has no value at step {t} of sample {b} of random data: {str(error).lower()}{place_of(target.function)}\n"
             "  inputs=, params= and domain= say where it is defined; or add a small multiple of the identity to the matrix"
         ) from None
+    if known is not None:
+        # Together with what the key names by its number, which must live as long as that tells it from others.
+        known[key] = (target, values), found
+    return found
+
+
+Calls = dict[Any, tuple[Any, Any]]
+"""Results of users' functions by their arguments."""
+_KNOWN: ContextVar[Calls | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def remembering(known: Calls) -> Iterator[None]:
+    """Let a call of a user's function with arguments that it was given before have the result of that call: in exact arithmetic both
+    are the same, and steps that begin a run once more, for another truncation or another loss, are those of the first."""
+    token = _KNOWN.set(known)
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
+def _key(target: Cell | Loss, values: Arrays) -> Any:
+    """Return what tells a call from others; what is no array of numbers is told by its number, or a plain value by itself."""
+
+    def told(v: Any) -> Any:
+        if isinstance(v, np.ndarray) and v.dtype.kind in "biufc":
+            return type(v), v.dtype.str, v.shape, v.tobytes()
+        return (type(v), v) if isinstance(v, int | float | str) else id(v)
+
+    return id(target), *((name, told(v)) for name, v in values.items())
 
 
 def constants(cell: Cell, point: Point) -> Arrays:

@@ -80,6 +80,8 @@ class Atoms:
         self.exponents, self.arguments = Keys(self.exponentials), Keys(self.logarithms)
         self.memory: dict[tuple[Any, ...], int] = {}
         self.powers: dict[int, list[tuple[int, int]]] = {}
+        self.calls: dict[Any, Any] = {}
+        """What users' functions made of these values, by their arguments."""
         for n, of in LOGARITHMS.items():
             self._remember(of, n)
 
@@ -93,6 +95,7 @@ class Atoms:
 
     def forget(self, lengths: tuple[int, int, int, int]) -> None:
         """Forget what was remembered since: what was drawn for arguments that are not used."""
+        self.calls.clear()
         tables: tuple[dict[Any, Any], ...] = (self.exponentials, self.logarithms, self.memory, self.powers)
         for table, count in zip(tables, lengths, strict=True):
             while len(table) > count:

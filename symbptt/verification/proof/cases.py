@@ -17,9 +17,9 @@ from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.atoms import Atoms, NoRootError
 from symbptt.verification.proof.draws import SCARCE, TRIES, NoDrawError, drawn, in_field, regular, with_constants
-from symbptt.verification.proof.identity import Group, directions, tangent
+from symbptt.verification.proof.identity import Group, directions, moved, tangent
 from symbptt.verification.proof.norms import squares
-from symbptt.verification.proof.residues import functions_of
+from symbptt.verification.proof.residues import elements, functions_of, residues
 from symbptt.verification.proof.settings import WHOLE, Setting
 from symbptt.verification.requests import Asked
 
@@ -69,6 +69,8 @@ class Cases:
         self.seed, self.asked, self.missing = seed, asked, 0
         self.known: dict[tuple[int, Setting, bool], tuple[Any, Case | str]] = {}
         self.rooted: dict[int, Any] = {}
+        self.rootless: dict[int, int] = {}
+        """How many cases of a target asked for square roots that do not exist."""
 
     def need_roots(self, target: Cell | Model) -> None:
         """Note that a target is right where its square roots exist, and not where they are anything: other paths of it begin there."""
@@ -102,47 +104,46 @@ class Cases:
             return f"{SPELLED}: {type(error).__name__}: {one_line(error)}"
 
     def _drawn(self, target: Cell | Model, setting: Setting, point: Point, seed: int, rooted: bool) -> Case:
-        atoms, random = Atoms(seed), np.random.default_rng(seed)
-        found, free = in_field(point, random), False
-        with functions_of(atoms), np.errstate(all="ignore"):
-            atoms.strict = True
-            try:
-                wanted, sent = _expected(target, setting, found, random)
-            except NoRootError:
-                if rooted:
-                    return self._searched(target, setting, found, atoms, random, seed)
-                free = True
-            finally:
-                atoms.strict = False
-            if free:
-                wanted, sent = _expected(target, setting, found, random)
-            return _case(target, atoms, found, wanted, sent, random, free)
+        random = np.random.default_rng(seed)
+        begun = self._begun(target, setting, point, random, seed, rooted)
+        free = begun.free or (not rooted and self.rootless.get(id(target), 0) >= PATIENCE)
+        with functions_of(begun.atoms), np.errstate(all="ignore"):
+            if not free:
+                begun.atoms.strict = True
+                try:
+                    return _case(target, setting, begun, random)
+                except NoRootError:
+                    self.rootless[id(target)] = self.rootless.get(id(target), 0) + 1
+                    if rooted:
+                        return self._searched(target, setting, begun, random)
+                finally:
+                    begun.atoms.strict = False
+            return _case(target, setting, replace(begun, free=True), random)
 
-    def _searched(
-        self,
-        target: Cell | Model,
-        setting: Setting,
-        point: Point,
-        atoms: Atoms,
-        random: np.random.Generator,
-        seed: int,
-    ) -> Case:
-        """Return a case where square roots had to be looked for; a model begins with the arguments of its cell."""
+    def _begun(
+        self, target: Cell | Model, setting: Setting, point: Point, random: np.random.Generator, seed: int, rooted: bool
+    ) -> _Begun:
+        """Return random arguments; a model begins with those of its cell, whose steps are then known."""
+        of_cell: Case | str = ""
         if isinstance(target, Model):
-            of_cell = self.at(target.cell, replace(setting, last=False, only=""), rooted=True)
-            if isinstance(of_cell, str):
-                raise NoDrawError(of_cell)
-            atoms, own = of_cell.atoms, of_cell.point
-            point = in_field(self._beside(target, setting, own, seed) or point, random)
-            point = replace(point, params=point.params | own.params, inputs=own.inputs, state=own.state)
-        with functions_of(atoms):
-            atoms.strict = True
-            try:
-                found = regular(point, target, atoms, random, TRIES if self.missing < PATIENCE else SCARCE)
-                wanted, sent = _expected(target, setting, found, random)
-            finally:
-                atoms.strict = False
-            return _case(target, atoms, found, wanted, sent, random)
+            of_cell = self.at(target.cell, replace(setting, last=False, only=""), rooted)
+        if isinstance(of_cell, str):
+            found = in_field(point, random)
+            return _Begun(Atoms(seed), found, directions(found, target, random))
+        own = of_cell.point
+        found = in_field(self._beside(target, setting, own, seed) or point, random)
+        found = replace(found, params=found.params | own.params, inputs=own.inputs, state=own.state)
+        return _Begun(of_cell.atoms, found, directions(found, target, random) | of_cell.moving, of_cell.free)
+
+    def _searched(self, target: Cell | Model, setting: Setting, begun: _Begun, random: np.random.Generator) -> Case:
+        """Return a case where square roots had to be looked for."""
+        tries = TRIES if self.missing < PATIENCE else SCARCE
+        begun.atoms.strict = True
+        try:
+            found = regular(begun.point, target, begun.atoms, random, tries)
+            return _case(target, setting, replace(begun, point=found), random)
+        finally:
+            begun.atoms.strict = False
 
     def _beside(self, model: Model, setting: Setting, own: Point, seed: int) -> Point | None:
         """Return a point of a model whose sizes are those of a point of its cell: with those of its loss, others would be drawn."""
@@ -150,32 +151,44 @@ class Cases:
         return setting.point(model, seed, replace(self.asked, shapes={**self.asked.shapes, **shapes}))
 
 
-def _case(
-    target: Cell | Model,
-    atoms: Atoms,
-    point: Point,
-    wanted: Arrays,
-    sent: Arrays,
-    random: np.random.Generator,
-    free: bool = False,
-) -> Case:
+@dataclass(frozen=True)
+class _Begun:
+    """What a case begins with: a memory of functions, a point, a direction, and whether roots that do not exist are anything."""
+
+    atoms: Atoms
+    point: Point
+    moving: dict[Group, Any]
+    free: bool = False
+
+
+def _case(target: Cell | Model, setting: Setting, begun: _Begun, random: np.random.Generator) -> Case:
+    point = begun.point
+    wanted, sent = _expected(target, setting, begun, random)
     for arrays in (point.params, point.inputs, point.state, point.targets, sent):
         for array in arrays.values():
             # A module that changes its arguments raises an error, and leaves them to the paths behind.
             np.asanyarray(array).flags.writeable = False
-    found = Case(target, atoms, point, wanted, sent, directions(point, target, random), free)
+    found = Case(target, begun.atoms, point, wanted, sent, begun.moving, begun.free)
     found.slope(None)  # a function that has no tangent says so here
     return found
 
 
 def _expected(
-    target: Cell | Model, setting: Setting, point: Point, random: np.random.Generator
+    target: Cell | Model, setting: Setting, begun: _Begun, random: np.random.Generator
 ) -> tuple[Arrays, Arrays]:
-    """Return the values of the user's function, and random cotangents of those that a setting gives any."""
-    full = with_constants(point, target)
+    """Return the values of the user's function, and random cotangents of those that a setting gives any.
+
+    The values are those of a run with tangents, which is then known where the tangents are asked for.
+    """
+    full = moved(with_constants(begun.point, target), begun.moving)
     if isinstance(target, Model):
-        return {"loss": loss_of(target, full)}, {}
-    states, outputs = oracle.run(target, full)
+        return {"loss": _value(loss_of(target, full))}, {}
+    states, outputs = ({k: _value(v) for k, v in arrays.items()} for arrays in oracle.run(target, full))
     chosen = setting.chosen(states, outputs)
     sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
     return states | outputs, sent
+
+
+def _value(x: Any) -> Any:
+    """Return elements without their tangents."""
+    return residues(np.array(np.real(elements(x))))

@@ -40,11 +40,16 @@ def tangent(
 ) -> float:
     """Return <u, J v>: the derivative of Σ u · value along a direction, by the user's functions alone."""
     base = with_constants(point, target)
+    found = value_of(target, sent, base, truncation)(moved(base, moving))
+    return float(np.imag(elements(found)))
+
+
+def moved(base: Point, moving: dict[Group, Any]) -> Point:
+    """Return a point with a tangent."""
     changed: Any = {group: dict(getattr(base, group)) for group in GROUPS}
     for (group, name), v in moving.items():
         changed[group][name] = changed[group][name] + 1j * v
-    found = value_of(target, sent, base, truncation)(replace(base, **changed))
-    return float(np.imag(elements(found)))
+    return replace(base, **changed)
 
 
 def inner(gradients: dict[Group, Any], moving: dict[Group, Any]) -> float:

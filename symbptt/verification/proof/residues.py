@@ -20,6 +20,7 @@ from symbptt.language.array import Array, is_traced
 from symbptt.language.numpy_dispatch import COMPOSED, NUMPY_FUNCTIONS, RUNNING, of_method
 from symbptt.ops import is_number
 from symbptt.verification.complex_step import Kept
+from symbptt.verification.oracle import remembering
 from symbptt.verification.proof import matrices, points
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
@@ -54,7 +55,8 @@ def functions_of(atoms: Atoms) -> Iterator[None]:
     """Let elementwise functions of arrays be those of a memory."""
     token = _ATOMS.set(atoms)
     try:
-        yield
+        with remembering(atoms.calls):
+            yield
     finally:
         _ATOMS.reset(token)
 
