@@ -15,8 +15,10 @@ P = 2017348511
 HALF = 2.0**16
 DEPTH = 32
 """Terms of a matrix product at once: 32 products of a number under 2**16 and one under 2**31 add up exactly."""
-FEW = 48
+FEW = 8
 """The number of elements up to which Python's powers of single numbers are faster than arrays."""
+MANY = 400
+"""The number up to which a product of all, its inverse and the way back are faster than powers of an array."""
 
 
 def reduced(x: Any) -> Any:
@@ -27,10 +29,15 @@ def reduced(x: Any) -> Any:
 def times(a: Any, b: Any) -> Any:
     """Return the product, elementwise."""
     a, b = np.asarray(a), np.asarray(b)
+    if not np.isnan(unknown := a + b).any():
+        return _times(a.astype(np.int64), b.astype(np.int64)).astype(float)
     with np.errstate(invalid="ignore"):
-        found = np.asarray(np.remainder(a.astype(np.int64) * b.astype(np.int64), P), float)
-    unknown = np.isnan(a) | np.isnan(b)
-    return np.where(unknown, np.nan, found) if unknown.any() else found
+        return np.where(np.isnan(unknown), np.nan, _times(a.astype(np.int64), b.astype(np.int64)).astype(float))
+
+
+def _times(a: Any, b: Any) -> Any:
+    """Return the product of integers."""
+    return np.remainder(a * b, P)
 
 
 def product(a: Any, b: Any, call: Any = np.matmul) -> Any:
@@ -54,16 +61,34 @@ def power(a: Any, exponent: int) -> Any:
     if a.size <= FEW:
         values = [pow(int(x), exponent, P) if x == x else np.nan for x in a.ravel().tolist()]
         return np.array(values, float).reshape(a.shape)
-    found = np.where(np.isnan(a), np.nan, 1.0)
+    unknown = np.isnan(a)
+    base = np.where(unknown, 0, a).astype(np.int64)
+    found = np.ones(a.shape, np.int64)
     for digit in bin(exponent)[2:]:
-        found = times(found, found)
-        found = times(found, a) if digit == "1" else found
-    return found
+        found = _times(found, found)
+        found = _times(found, base) if digit == "1" else found
+    return np.where(unknown, np.nan, found.astype(float))
 
 
 def inverse(a: Any) -> Any:
-    """Return 1 / a, elementwise; of zero, 0: nothing that counts is divided by it."""
-    return power(a, P - 2)
+    """Return 1 / a, elementwise; of zero, 0: nothing that counts is divided by it.
+
+    Source: Montgomery 1987, "Speeding the Pollard and elliptic curve methods of factorization", section 10.3.1.
+    """
+    a = np.asarray(a, float)
+    if a.size > MANY:
+        return power(a, P - 2)
+    there = [int(x) for x in a.ravel().tolist() if x == x and x]
+    product, before = 1, []
+    for x in there:
+        before.append(product)
+        product = product * x % P
+    rest, found = pow(product, -1, P), []
+    for x, others in zip(reversed(there), reversed(before), strict=True):
+        found.append(rest * others % P)
+        rest = rest * x % P
+    inverses = reversed(found)
+    return np.array([next(inverses) if x == x and x else x for x in a.ravel().tolist()], float).reshape(a.shape)
 
 
 def character(a: Any) -> Any:
