@@ -692,6 +692,7 @@ class Shared:
         self.program = cache(_program)
         self.neutral = cache(_neutral)
         self.equations = cache(equations_text)
+        self.head = cache(head_of)
         self.sweeps = cache(self._sweeps)
         self.stepping = cache(lambda *program: stepping(self.program(*program)))
 
@@ -737,7 +738,7 @@ def compiled(
     target = target if consts is None else target.with_consts(consts)
     cell, is_sparing = target.cell if isinstance(target, Model) else target, memory != "all"
     names, equations = wanted(target, wrt), shared.equations(target)
-    head = head_of(target, names) if isinstance(target, Model) else None
+    head = shared.head(target, names) if isinstance(target, Model) else None
     program = shared.program(cell, is_sparing, names)
     parts = shared.sweeps(cell, is_sparing, names, clip_adjoint, isinstance(truncation, Window))
     origin = origin_of(target, truncation, clip_adjoint, memory, names)

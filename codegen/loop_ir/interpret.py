@@ -104,7 +104,9 @@ class _Machine:
     """The arrays of a run by the names of their buffers, and the values of sizes and indices."""
 
     def __init__(self, arithmetic: Arithmetic, env: Env) -> None:
-        self.arithmetic, self.env = arithmetic, dict(env)
+        self.arithmetic, self.env, self.sizes = arithmetic, dict(env), frozenset(env)
+        self.still: dict[View, Any] = {}
+        """The elements of views that no index of a loop moves."""
         self.arrays: dict[str, Any] = {}
         self.settled = False
 
@@ -134,8 +136,13 @@ class _Machine:
 
     def read(self, view: View) -> Any:
         """Return the elements of a view, as an array that shares their memory."""
+        if view in self.still:
+            return self.still[view]
         found = strided(self.arrays[view.buffer.name], *self.place(view))
-        return self.arithmetic.array(found) if view.buffer.dtype == "float" else found
+        found = self.arithmetic.array(found) if view.buffer.dtype == "float" else found
+        if view.symbols <= self.sizes:
+            self.still[view] = found
+        return found
 
     def place(self, view: View) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[tuple[int, ...], int]]]:
         """Return the start of a view, its shape, and the axes and the step along which each of its axes moves."""

@@ -13,7 +13,7 @@ Example of a recurrence h_{t+1} = tanh(U h_t + x_t), as `dump` shows it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeAlias, get_args
 
@@ -56,10 +56,10 @@ class Hashed:
 
     @cached_property
     def _hash(self) -> int:
-        return hash(tuple(vars(self).values()))  # of the fields: there is nothing else yet
+        return hash(tuple(self.__getstate__().values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_hash"}
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,12 @@ class View(Hashed):
     @property
     def shape(self) -> Shape:
         return tuple(axis.length for axis in self.axes)
+
+    @cached_property
+    def symbols(self) -> frozenset[sp.Symbol]:
+        """The sizes and indices that say where it lies."""
+        sizes = [*self.start, *(size for axis in self.axes for size in (axis.length, axis.step))]
+        return frozenset[sp.Symbol]().union(*(size.free_symbols for size in sizes if not isinstance(size, int)))
 
 
 @dataclass(frozen=True)

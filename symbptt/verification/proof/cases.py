@@ -41,6 +41,8 @@ class Case:
     moving: dict[Group, Any]
     free: bool = False
     """A flag for square roots that do not exist in the field, of which nothing is known but their derivatives."""
+    seed: int = 0
+    """The seed of what is drawn for norms."""
     slopes: dict[Truncation, float] = field(default_factory=dict)
     norms: dict[Truncation, Arrays] = field(default_factory=dict)
 
@@ -53,7 +55,8 @@ class Case:
     def squares(self, truncation: Truncation) -> Arrays:
         """Return the squared norms of the cotangents of states after each step, for a cell."""
         if truncation not in self.norms and isinstance(self.target, Cell):
-            random = np.random.default_rng(self.atoms.random.randrange(2**32))
+            # The same directions for all truncations, so that steps along them are known.
+            random = np.random.default_rng(self.seed)
             self.norms[truncation] = squares(self.target, self.point, self.wanted, self.sent, truncation, random)
         return self.norms[truncation]
 
@@ -124,12 +127,16 @@ class Cases:
         self, target: Cell | Model, setting: Setting, point: Point, random: np.random.Generator, seed: int, rooted: bool
     ) -> _Begun:
         """Return random arguments; a model begins with those of its cell, whose steps are then known."""
-        of_cell: Case | str = ""
-        if isinstance(target, Model):
-            of_cell = self.at(target.cell, replace(setting, last=False, only=""), rooted)
-        if isinstance(of_cell, str):
+
+        def drawn_anew() -> _Begun:
             found = in_field(point, random)
             return _Begun(Atoms(seed), found, directions(found, target, random))
+
+        if not isinstance(target, Model):
+            return drawn_anew()
+        of_cell = self.at(target.cell, replace(setting, last=False, only=""), rooted)
+        if isinstance(of_cell, str):
+            return drawn_anew()
         own = of_cell.point
         found = in_field(self._beside(target, setting, own, seed) or point, random)
         found = replace(found, params=found.params | own.params, inputs=own.inputs, state=own.state)
@@ -168,7 +175,7 @@ def _case(target: Cell | Model, setting: Setting, begun: _Begun, random: np.rand
         for array in arrays.values():
             # A module that changes its arguments raises an error, and leaves them to the paths behind.
             np.asanyarray(array).flags.writeable = False
-    found = Case(target, begun.atoms, point, wanted, sent, begun.moving, begun.free)
+    found = Case(target, begun.atoms, point, wanted, sent, begun.moving, begun.free, int(random.integers(2**32)))
     found.slope(None)  # a function that has no tangent says so here
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -43,6 +44,7 @@ def lowered(program: Program, passes: Sequence[Pass], masked: bool) -> Lowered:
     return Lowered(program, lower(program, masked, limit=1.0, monitored=True), masked)
 
 
+@functools.lru_cache(maxsize=4)
 def as_derived(cell: Cell) -> Lowered:
     """Return the loops of a cell as it is derived, which take lengths and resets."""
     return lowered(program_of(derive(in_loops(cell.looped))), (place,), True)

@@ -44,7 +44,12 @@ def seen_outside(cell: Cell) -> list[str]:
 
 
 def squares(
-    cell: Cell, point: Point, values: Arrays, sent: Arrays, truncation: Truncation, random: np.random.Generator
+    cell: Cell,
+    point: Point,
+    values: Arrays,
+    sent: Arrays,
+    truncation: Truncation,
+    random: np.random.Generator,
 ) -> Arrays:
     """Return the squared norms of the cotangents of states after each step, (T,), over all samples, by label: of all losses
     that reach the step, as a truncation says; `values` are the states and outputs of the user's function, by name."""
@@ -52,13 +57,15 @@ def squares(
     if not seen:
         return {}
     states = {k: values[k] for k in cell.looped.next}
-    total = {k: np.zeros(np.shape(states[k])) for k in seen}
-    loops, moved = as_derived(cell), _moved(cell, base, states, random)
+    moved = _moved(cell, base, states, random)
     none = {k: np.zeros(np.shape(v)) for k, v in values.items()}  # cotangents that are not given are zero
-    for span in spans(truncation, point.steps):
-        full = none | {k: elements(v) for k, v in cotangents_of_span(cell, values, base, sent, span).items()}
-        handed = _guessed(loops, cell, base, moved, full)
-        handed = handed if _is_right(handed, moved, full) else _by_copies(cell, base, states, full, seen)
+    found = spans(truncation, point.steps)
+    sums = [
+        none | {k: elements(v) for k, v in cotangents_of_span(cell, values, base, sent, span).items()} for span in found
+    ]
+    total = {k: np.zeros(np.shape(states[k])) for k in seen}
+    for span, full, guess in zip(found, sums, _guessed(as_derived(cell), cell, base, moved, sums), strict=True):
+        handed = guess if _is_right(guess, moved, full) else _by_copies(cell, base, states, full, seen)
         reached = slice(span.first, span.hi)
         for k in seen:
             total[k][reached] = reduced(total[k][reached] + handed[k][reached] + full[k][reached])
@@ -113,34 +120,43 @@ def _moved(cell: Cell, point: Point, states: Arrays, random: np.random.Generator
     return replace(found, states=before, directions=directions, tangents=tangents)
 
 
-def _guessed(loops: Lowered, cell: Cell, point: Point, moved: _Moved, full: Arrays) -> Arrays:
-    """Return what the steps behind hand back to every state after every step, (T, B, ...), by the loops as derived: each of these
-    states begins a sample, which ends where its own does, or where that begins anew."""
+def _guessed(loops: Lowered, cell: Cell, point: Point, moved: _Moved, sums: list[Arrays]) -> list[Arrays]:
+    """Return what the steps behind hand back to every state after every step, (T, B, ...), of each sum of cotangents, by the loops as
+    derived: each of these states begins a sample for each sum, which ends where its own does, or where that begins anew."""
     t, b = moved.at
-    steps = max(point.steps - 1, 0)
+    steps, count = max(point.steps - 1, 0), len(sums)
     later = t + 1 + np.arange(steps)[:, None]
     fresh = point.active & (False if point.reset is None else point.reset)
     ends = np.array([_end(point.active[:, j], fresh[:, j], i + 1) for i, j in moved.places], int) - t - 1
     within, at = np.arange(steps)[:, None] < ends, (np.minimum(later, point.steps - 1), b)
     tails = replace(
         point,
-        inputs={k: v[at] for k, v in point.inputs.items()},
-        state=moved.states,
+        inputs={k: _alike(v[at], count, 1) for k, v in point.inputs.items()},
+        state={k: _alike(v, count, 0) for k, v in moved.states.items()},
         steps=steps,
-        batch=len(moved.places),
-        lengths=ends,
+        batch=len(moved.places) * count,
+        lengths=np.tile(ends, count),
         reset=None,
     )
-    sent = {
-        k: residues(np.where(within.reshape(*within.shape, *(1,) * (v.ndim - 2)), v[at], 0.0)) for k, v in full.items()
-    }
+    rows = [
+        {k: np.where(within.reshape(*within.shape, *(1,) * (v.ndim - 2)), v[at], 0.0) for k, v in full.items()}
+        for full in sums
+    ]
+    sent = {k: residues(np.concatenate([row[k] for row in rows], 1)) for k in rows[0]} if rows else {}
     names = [a.name for a in cell.arguments if a.role == "state"]
-    found = {k: np.zeros((point.steps, point.batch, *np.shape(moved.states[k])[1:])) for k in names}
-    if moved.places:
+    shape = (point.steps, point.batch)
+    found = [{k: np.zeros((*shape, *np.shape(moved.states[k])[1:])) for k in names} for _ in sums]
+    if moved.places and sums:
         _, gradients = run_loops(loops, cell, tails, sent, 2, arithmetic())
         for k in names:
-            found[k][t, b] = elements(gradients["state", k])
+            for arrays, part in zip(found, np.split(elements(gradients["state", k]), count), strict=True):
+                arrays[k][t, b] = part
     return found
+
+
+def _alike(array: Any, count: int, axis: int) -> Any:
+    """Return an array several times behind itself along an axis."""
+    return np.concatenate([array] * count, axis) if count else array
 
 
 def _end(active: Any, fresh: Any, first: int) -> int:
