@@ -30,6 +30,7 @@ import numpy as np
 from symbptt.language import scipy_names
 from symbptt.language.allocated import allocated, plain_call, plainly
 from symbptt.language.array import TRACED, graph_of, is_of_sizes
+from symbptt.language.brackets import Brackets
 from symbptt.language.creation import CREATORS, JOINERS, MADE, held
 from symbptt.language.functions import ELEMENTWISE, as_numbers
 from symbptt.language.number_kinds import of_data
@@ -38,6 +39,8 @@ from symbptt.language.user_frames import cell_error, is_user_file
 
 ALLOCATORS = ("zeros", "ones", "full", "empty", "eye", "identity")
 """NumPy's functions of sizes whose results a function of the user's may write into."""
+BRACKETS = ("r_", "c_")
+"""What NumPy joins arrays with in brackets."""
 
 
 class _Here(local):
@@ -60,6 +63,8 @@ class Numpy(ModuleType):
         found = getattr(np, name)
         if name in JOINERS:
             return of_values(name, found)
+        if name in BRACKETS:
+            return Brackets(name, _is_ours)
         if not _HERE.traces:
             return _held(found) if name in ALLOCATORS else found
         if name in CREATORS:
@@ -114,8 +119,7 @@ def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def function(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = tuple(map(of_data, args)), {key: of_data(value) for key, value in kwargs.items()}
-        is_ours = (_HERE.traces or MADE.get() is not None) and any(map(_has_values, plainly(args[:1])))
-        if is_ours:
+        if _is_ours(plainly(args[:1])):
             return as_numpy_calls(name, JOINERS[name], as_numbers)(*plainly(args), **kwargs)
         found = plain_call(plain, args, kwargs)
         if _HERE.traces:
@@ -124,6 +128,11 @@ def of_values(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         return found.item() if MADE.get() is not None and _is_number(found) else found
 
     return function
+
+
+def _is_ours(value: Any) -> bool:
+    """Answer whether values stand in something while this thread traces, or a check runs the function."""
+    return bool((_HERE.traces or MADE.get() is not None) and _has_values(value))
 
 
 def _has_values(value: Any) -> bool:
@@ -250,12 +259,14 @@ def _meant(name: str, value: Any) -> Any:
     if value is math or id(value) in _OF_MATH:
         return Math() if value is math else of_a_size(value)
     creator = _NAMES.get(id(value), "")
+    if creator in BRACKETS:
+        return Brackets(creator, _is_ours)
     if creator in JOINERS:
         return of_values(creator, value)
     return of_sizes(creator, CREATORS[creator], value) if creator else _of_scipy(value)
 
 
-_NAMES = {id(getattr(np, name)): name for name in (*CREATORS, *JOINERS)}
+_NAMES = {id(getattr(np, name)): name for name in (*CREATORS, *JOINERS, *BRACKETS)}
 """NumPy's functions of sizes and of lists by what they are, for `from numpy import eye`."""
 _OF_MATH = {id(value) for value in vars(math).values() if callable(value)}
 
@@ -304,6 +315,8 @@ def _allocating(name: str, value: Any) -> Any:
     if _is_number(value):
         return value.item()
     name = _NAMES.get(id(value), "")
+    if name in BRACKETS:
+        return Brackets(name, _is_ours)
     if name in JOINERS:
         return of_values(name, value)
     return _held(value) if name in ALLOCATORS else None

@@ -391,8 +391,12 @@ np.block([[S, w[:, None]], [w, s]])
 np.append(h, x)
 np.insert(v, 1, 2.0)
 np.delete(v, 0)
-np.r_[h, x] ! np.concatenate
-np.c_[h, q] ! np.stack
+np.r_[h, x]
+np.r_[h, 0.5, 1:3, [s, 2.0]]
+np.c_[h, q]
+np.c_[U, h, p]
+np.r_[U, W.T]
+np.r_["1,2", h, q] ! np.concatenate
 np.tile(h, 2)
 np.tile(w, (2, 1))
 np.repeat(w, 2)
