@@ -140,6 +140,7 @@ def c_source(
         )
     if not isinstance(cell, Cell):
         raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  {instead_of_cell(cell)}")
+    cell.check_contexts()
     cell.check_real()
     begun = next((a.name for a in cell.arguments if a.start is not None), None)
     if begun is not None:

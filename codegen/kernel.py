@@ -768,7 +768,7 @@ def _in_c(
         return None, ""
     cell = target.cell if isinstance(target, Model) else target
     try:
-        cell.check_numbers()
+        cell.check_real()
         found = InC(
             target.name,
             shared.equations(target),

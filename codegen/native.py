@@ -206,7 +206,7 @@ def _head(target: Cell | Model) -> Head | None:
 
 def program(cell: Cell) -> Program:
     """Return the program of a cell behind the passes of native targets."""
-    found = program_of(derive(cell.moved))
+    found = program_of(derive(cell.step))
     for step in NATIVE:
         found = step(found)
     return found
@@ -218,4 +218,4 @@ def check_target(function: str, target: Any) -> None:
         raise ArgumentError(
             f"{function} takes a cell or a model, got {type(target).__name__}\n  {instead_of_cell(target)}"
         )
-    _cell_of(target).check_numbers()
+    _cell_of(target).check_real()

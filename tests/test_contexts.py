@@ -17,6 +17,7 @@ from tests.kernels import kernel_of, own_kernel_of
 Arrays = dict[str, Any]
 SIZES = {"m": 2, "n": 3, "k": 4, "s": 5, "v": 5}
 STEP = 1e-30
+SIZES_OF_MEMORY = (SIZES["s"], SIZES["k"])
 
 
 def data_of(
@@ -248,8 +249,7 @@ def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.Monkey
     report = sb.verify(scaled)
     assert report.passed
     assert "as states that stay" in str(report)
-    with pytest.raises(sb.ArgumentError, match="without truncation"):
-        sb.verify(kernel_of(attend, truncation=sb.Window(2)))
+    assert sb.verify(kernel_of(scaled, truncation=sb.Chunked(3, 1))).passed
     monkeypatch.setattr(sweep, "total", lambda s, node, out, add: total(s, node, out, False))
     assert {"dgain_0", "dw"} <= {*sb.verify(scaled).wrong}
 
@@ -279,9 +279,8 @@ def test_errors_say_what_to_write() -> None:
         kernel.stepper(params)
     for asked in (
         sb.c_source,
-        lambda cell: sb.derive(cell).jacobian("h", "h"),
-        lambda cell: sb.unroll(cell, 2),
-        lambda cell: sb.check_backward(cell, lambda params, inputs, state, sent: {}),
+        lambda cell: sb.exponent_gradient(cell, params, inputs),
+        lambda cell: sb.init_for_horizon(cell, 20),
     ):
         with pytest.raises(
             sb.CellError, match=r"has the context 'memory'[\s\S]*context_cells.py[\s\S]*Input\[\"s k\"\]"
@@ -292,6 +291,95 @@ def test_errors_say_what_to_write() -> None:
         @sb.loss
         def wrong(h: State["n"], memory: Context["s k"]):
             return sb.sum(h) + sb.sum(memory)
+
+
+def _backward(params: Arrays, inputs: Arrays, state: Arrays, sent: Arrays) -> Arrays:
+    kernel = kernel_of(scaled)
+    grads: Any = kernel.backward(kernel.forward(params, inputs, state, steps=len(sent["h"])), sent)
+    return grads.params | grads.contexts | grads.state
+
+
+def test_a_backward_pass_of_ones_own_is_asked_for_contexts() -> None:
+    assert sb.check_backward(scaled, _backward).passed
+
+    def halved(*groups: Arrays) -> Arrays:
+        found = _backward(*groups)
+        return found | {"gain": found["gain"] / 2}
+
+    report = sb.check_backward(scaled, halved)
+    assert report.wrong == ("dgain_0",)
+    assert "dgain_0 is half of what it should be" in str(report)
+    with pytest.raises(sb.ArgumentError, match="no gradient of rate"):
+        sb.check_backward(scaled, lambda *groups: {k: v for k, v in _backward(*groups).items() if k != "rate"})
+
+
+def test_jacobians_by_contexts_are_those_of_the_function() -> None:
+    params, inputs, state = _data(attend, 3, 1)
+    one, h = {"x": inputs["x"][0, 0], "memory": inputs["memory"][0]}, state["h"][0]
+    derived = sb.derive(attend)
+    for to, of in (("h", "memory"), ("read", "memory"), ("h", "h")):
+        found = derived.jacobian(to, of).evaluate(params, one, {"h": h})
+        given: Arrays = params | one | {"h": h}
+        for i in np.ndindex(given[of].shape):
+            moved = np.zeros(given[of].shape, complex)
+            moved[i] = 1j * STEP
+            values: Any = attend.function(**given | {of: given[of] + moved})
+            np.testing.assert_allclose(found[(..., *i)], np.imag(values[to]) / STEP, rtol=1e-12, atol=1e-15)
+    run = kernel_of(attend).forward(params, inputs, state)
+    paths = derived.paths("h", "h", 2).evaluate(
+        params, {"x": inputs["x"][:, 0], "memory": inputs["memory"][0]}, {"h": h}
+    )
+    steps = [
+        derived.jacobian().evaluate(
+            params, one | {"x": inputs["x"][t, 0]}, {"h": run.states["h"][t - 1, 0] if t else h}
+        )
+        for t in range(3)
+    ]
+    np.testing.assert_allclose(paths.total, [steps[1] @ steps[0], steps[2] @ steps[1]], rtol=1e-11, atol=1e-14)
+    assert "memory_t" not in derived.jacobian("h", "h").text() + str(derived.paths("h", "memory"))
+
+
+@sb.cell
+def attend_anew(x: Input["m"], h: State["n"], memory: Input["s k"], W: Param["n m"], U: Param["n n"], Wk: Param["n k"], C: Param["n k"]):  # fmt: skip
+    return attend.function(x, h, memory, W, U, Wk, C)
+
+
+def test_analyses_are_those_of_a_cell_that_is_given_the_same_at_each_step() -> None:
+    params, inputs, state = _data(attend, 24, 2)
+    alone = inputs | {"memory": inputs["memory"][0]}
+    anew = [
+        {**given, "memory": np.broadcast_to(given["memory"], (24, 2, *SIZES_OF_MEMORY))} for given in (inputs, alone)
+    ]
+    for given, other in zip((inputs, alone), anew, strict=True):
+        found, wanted = (sb.lyapunov_spectrum(c, params, x, state) for c, x in ((attend, given), (attend_anew, other)))
+        np.testing.assert_allclose(found.exponents, wanted.exponents, rtol=1e-9)
+    found, wanted = (sb.gradient_flow(c, params, x, None, state) for c, x in ((attend, inputs), (attend_anew, anew[0])))
+    np.testing.assert_allclose(found.norms, wanted.norms, rtol=1e-9)
+    one = {"x": inputs["x"][0, 0], "memory": inputs["memory"][0]}
+    points, others = (sb.fixed_points(c, params, one, seeds=8).points for c in (attend, attend_anew))
+    np.testing.assert_allclose(points.states, others.states, rtol=1e-9)
+    with pytest.raises(sb.ArgumentError, match=r"memory: an axis of 2 samples, or none,[\s\S]*got shape \(3, 5, 4\)"):
+        sb.lyapunov_spectrum(attend, params, inputs | {"memory": np.zeros((3, 5, 4))})
+
+
+@pytest.mark.long
+def test_a_report_says_what_is_the_same_at_all_steps() -> None:
+    text = str(sb.analyze(scaled, steps=30))
+    assert "the factor rate (1 - h_t²)" in text and "rate_t" not in text
+
+
+@sb.cell
+def once(h: State["n"], gain: Context["n"], w: Param["n"]):
+    return np.tanh(gain * w) * h
+
+
+def test_slopes_of_contexts_keep_their_digits() -> None:
+    w, gain = np.array([0.1, 20.0, -30.0]), np.ones((1, 3))
+    kernel = kernel_of(once)
+    grads: Any = kernel.backward(
+        kernel.forward({"w": w}, {"gain": gain}, {"h": np.ones((1, 3))}, steps=1), {"h": np.ones((1, 3))}
+    )
+    np.testing.assert_allclose(grads.params["w"], 1 / np.cosh(w) ** 2, rtol=1e-14)
 
 
 @sb.cell

@@ -4,8 +4,8 @@ digits.
 Near one a value y keeps few digits of 1 - y, and none from |a| = 19 (tanh) or a = 37 (σ) on in float64. So each such
 remainder becomes a function of the value and of the argument, which is computed from the value and, where the result is
 tiny, again from the argument. This stores nothing more: the argument is rematerialized from what the backward sweep has
-anyway, and only where a block of steps has such elements. Remainders of parameters alone are computed once, and from
-the argument only.
+anyway, and only where a block of steps has such elements. Remainders of parameters and contexts alone are computed once, and
+from the argument only.
 
 Example: of y = tanh(a), a = 20 the value rounds to 1, so that 1 - y² is 0 where the slope is 4 exp(-40) = 1.7e-17. The
 coefficient dh * (1 - y²) becomes dh * remainder(y, a), where a = W h + x is computed again for the elements that need
@@ -38,15 +38,15 @@ REMAINING = frozenset(remaining for remaining, _ in ops.REMAINDERS.values())
 class _Sharpening:
     """A program while the pass rebuilds it: new ids by old ones, and those of rematerialized values.
 
-    `shown` is the program as equations show it; `there` are the values that the backward sweep has anyway, `plain`
-    those that are no arrays, and `long` those that are stored because their formula would become long.
+    `shown` is the program as equations show it; `timed` are the values that differ between steps, `there` those that the backward
+    sweep has anyway, `plain` those that are no arrays, and `long` those that are stored because their formula would become long.
     """
 
     old: Program
     shown: Program
     there: set[int]
     plain: set[int]
-    varying: set[int]
+    timed: set[int]
     long: set[int] = field(default_factory=set)
     graph: Graph = field(default_factory=Graph)
     new: dict[int, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def sharpen(p: Program) -> Program:
     forward = set(g.ancestors(p.forward_roots))
     read = {arg for id in places if id not in forward for arg in g[id].args} & forward
     there, plain = read | _given(p), _numbers(p)
-    made = _Sharpening(p, p.written or p, there, plain, p.varying)
+    made = _Sharpening(p, p.written or p, there, plain, p.timed)
     made.long |= _long(made)
     derivatives = _derivatives(g, p.needed) - forward
     for id in g.ancestors(p.needed):
@@ -126,8 +126,8 @@ def _numbers(p: Program) -> set[int]:
 
 
 def _sharpened(made: _Sharpening, node: Node, args: list[int], near: bool) -> int:
-    """Return a map with each remainder in it as a value of its own; that of parameters is computed from the argument
-    alone."""
+    """Return a map with each remainder in it as a value of its own; that of what is the same at all steps is computed from the
+    argument alone."""
     g = made.old.graph
     # The body is a formula over values by now: 1 - y² of y = tanh(a) may stand in it as a factor, or expanded and
     # with the terms of others.
@@ -148,7 +148,7 @@ def _saturates(made: _Sharpening, id: int, near: bool) -> bool:
     """Answer whether a value is that of a function with a known remainder, at a place where the backward sweep may need
     it."""
     known = _function(made.old.graph, id) in ops.REMAINDERS and id not in made.plain
-    return known and (near or id not in made.varying)
+    return known and (near or id not in made.timed)
 
 
 def _remainder(g: Graph, id: int) -> ops.Remainder:
@@ -159,8 +159,8 @@ def _rest(made: _Sharpening, id: int) -> int:
     """Return the remainder of a function, 1 minus its value or its square, as a value of its own."""
     remaining, remainder = ops.REMAINDERS[_function(made.old.graph, id)]
     argument = _argument(made, made.old.graph[id])
-    if id in made.varying:
-        # The remainder of what varies takes the cheap way by the value, and the argument where digits are lost.
+    if id in made.timed:
+        # The remainder of what differs between steps takes the cheap way by the value, and the argument where digits are lost.
         found = build.map_(made.graph, remaining(placeholder(0), placeholder(1)), (made.new[id], argument))
     else:
         found = build.map_(made.graph, remainder.alone(placeholder(0)), (argument,))

@@ -25,10 +25,10 @@ def measures(cell: Cell, params: Arrays, inputs: Arrays | None, state: Arrays | 
     """
     of = setting(cell, params, inputs, state, None, None if inputs else steps, 0)
     given, start, length = of.run.inputs, of.run.of.by_name(of.run.start), of.run.steps
-    spectrum = lyapunov_spectrum(cell, of.own, given, start, steps=length)
-    flow = gradient_flow(cell, of.own, given, None, start, steps=length)
+    spectrum = lyapunov_spectrum(of.cell, of.own, given, start, steps=length)
+    flow = gradient_flow(of.cell, of.own, given, None, start, steps=length)
     lags = [k for k in LAGS if k <= length]
-    isometry = product_spectrum(cell, of.own, given, start, lags, steps=length).isometry_defect
+    isometry = product_spectrum(of.cell, of.own, given, start, lags, steps=length).isometry_defect
     found = verdict(of.run, spectrum, of.left)
     return {
         "steps": length,

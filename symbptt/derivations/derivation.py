@@ -104,7 +104,7 @@ class Derivation(Equations):
             )
         step = self.cell.closed
         results = [*step.next, *step.outputs]
-        sources = [a.name for a in step.of_role("state", "input", "param", "const")]
+        sources = [a.name for a in step.of_role("state", "input", "context", "param", "const")]
         for name, known in ((to, results), (of, sources)):
             if not isinstance(name, str) or name not in known:
                 raise ArgumentError(

@@ -45,6 +45,7 @@ from symbptt.equations.page.lines import Note
 from symbptt.ir.naming import free_letters
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import with_inputs
 from symbptt.language.init import concrete
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class StepJacobian:
 
     def __init__(self, cell: Cell, page: Equations, to: str, of: str) -> None:
         self.cell, self.page, self.to, self.of = cell, page, to, of
-        self._jacobian = jacobian(cell.closed, [(to, of)])
+        self._jacobian = jacobian(with_inputs(cell).closed, [(to, of)])
         self._block = self._jacobian.blocks[to, of]
 
     def __reduce__(self) -> Any:
@@ -210,7 +211,7 @@ def _read(cell: Cell, params: Any, inputs: Any, state: Any) -> Sample:
     """Return the arguments of one step; the evaluator takes states of all steps and samples, (T, B, ...)."""
     from symbptt.derivations.one_sample import one_sample  # compiles the cell, as above
 
-    read = one_sample(cell, params, inputs, state, 'J.evaluate(params, {"x": x}, {"h": h})')
+    read = one_sample(with_inputs(cell), params, inputs, state, 'J.evaluate(params, {"x": x}, {"h": h})')
     states = {a.name for a in cell.arguments if a.role == "state"}
     return replace(read, arrays={k: v[None] if k in states else v for k, v in read.arrays.items()})
 
@@ -241,7 +242,7 @@ class StateJacobian:
         self.cell, self.page = cell, page
         self.states = tuple(cell.closed.next)
         pairs = [(to, of) for to in self.states for of in self.states]
-        self._jacobian = jacobian(cell.closed, pairs)
+        self._jacobian = jacobian(with_inputs(cell).closed, pairs)
 
     def __reduce__(self) -> Any:
         return StateJacobian, (self.cell, self.page)

@@ -38,6 +38,7 @@ from symbptt.errors import ArgumentError
 from symbptt.ir.shape import named_size
 from symbptt.ir.step import Step
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.each_step import given_each_step, with_inputs
 from symbptt.language.init import concrete
 
 MOST = 500
@@ -235,7 +236,7 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
 
 def _check_names(cell: Cell, to: str, of: str) -> None:
     results = [*cell.closed.next, *cell.closed.outputs]
-    sources = [a.name for a in cell.closed.of_role("state", "input", "param", "const")]
+    sources = [a.name for a in cell.closed.of_role("state", "input", "context", "param", "const")]
     for name, known, what in ((to, results, "next state or output"), (of, sources, "argument")):
         if not isinstance(name, str) or name not in known:
             raise ArgumentError(f"{cell.name} has no {what} by the name {name!r}" + nearest(str(name), known))
@@ -360,9 +361,9 @@ class _Telling:
         return told & {*g.ancestors([after], self.stops - {after})} if told else told
 
     def _label(self, id: int) -> Label:
-        roles = {a.name: a.role for a in self.step.arguments}
+        times = {a.name: a.time for a in self.step.arguments}
         name = self.called[id]
-        return Label(name, {"state": -1, "input": 0}.get(roles[name]) if id in self.step.leaves.values() else 0)
+        return Label(name, times[name] if id in self.step.leaves.values() else 0)
 
     def _symbol(self, id: int, label: Label, back: int) -> Symbol:
         time = None if label.time is None else label.time - back
@@ -387,7 +388,8 @@ def _measured(of: Paths, params: Any, inputs: Any, state: Any) -> Measured:
     from symbptt.derivations.one_sample import one_sample  # generates code, which equations need not pay for
 
     steps = of.steps
-    read = one_sample(of.cell, params, inputs, state, 'paths.evaluate(params, {"x": x}, {"h": h})', steps, timed=None)
+    cell, inputs, _ = given_each_step(of.cell, inputs, state, steps)
+    read = one_sample(cell, params, inputs, state, 'paths.evaluate(params, {"x": x}, {"h": h})', steps, timed=None)
     if steps > 1 and inputs and not read.timed:
         raise ArgumentError(
             f"inputs of {steps} steps are expected, got one step without an axis of time\n"
@@ -436,7 +438,7 @@ def _edges(of: Paths, arrays: Any, sizes: Any, T: int, dtype: Any, run: Any) -> 
     """Return the derivatives between neighbours on routes at all steps, as matrices (T, rows, columns)."""
     from symbptt.codegen.targets.numpy.pointwise import evaluator  # generates code, which equations need not pay for
 
-    step = of.cell.closed
+    step = with_inputs(of.cell).closed
     nodes = {key: _node(step, key) for p in of.paths for key, _ in p.keys}
     with_blocks, found = direct(step, sorted(set(nodes.values())))
     before = {a.name for a in of.cell.arguments if a.role == "state"}

@@ -14,7 +14,7 @@ from symbptt.ir.shape import Shape
 class Argument:
     """An argument of a cell: its role, name, shape and, for a constant, its default; `limit` bounds an index. `start` is what a
     state begins with where a call omits it, numbers or the name of a parameter; None is zero. `complex`: its entries are such
-    numbers."""
+    numbers; `once`: an input that is the same at all steps."""
 
     role: str
     name: str
@@ -23,6 +23,12 @@ class Argument:
     limit: Any = None
     start: Any = None
     complex: bool = False
+    once: bool = False
+
+    @property
+    def time(self) -> int | None:
+        """The step of what a step reads: 0 its own, -1 the one before, None that it is the same at all."""
+        return None if self.once else {"state": -1, "input": 0, "index": 0}.get(self.role)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Cell:
 
     shows: tuple[str, ...] = ()
     """The inputs that are outputs too, for a loss that reads them."""
+    held: tuple[str, ...] = ()
+    """The states that stay as they are, which stand for what a sequence is given once."""
 
     def __init__(self, function: Callable[..., Any], consts: Mapping[str, Any] | None = None) -> None:
         self.function = function
@@ -128,13 +130,7 @@ class Cell:
         written_out(self.looped)
 
     def check_real(self) -> None:
-        """Raises: CellError where a value is complex, or an argument is a context: Jacobians, routes, analyses and C are of real numbers,
-        and of what each step is given anew."""
-        self.check_contexts()
-        self.check_numbers()
-
-    def check_numbers(self) -> None:
-        """Raises: CellError where a value is complex."""
+        """Raises: CellError where a value is complex: Jacobians, routes, analyses, C and other frameworks are of real numbers."""
         g = self.looped.graph
         made = next((node for node in g if g.is_complex(node.id)), None)
         if made is not None:
@@ -150,8 +146,7 @@ class Cell:
         if found is not None:
             dims = " ".join(map(size_text, found.shape))
             raise CellError(
-                f"{self.name} has the context {found.name!r}, which NumPy kernels, pages and sb.verify take, and what is asked for "
-                f"does not{place_of(self.function)}\n"
+                f"{self.name} has the context {found.name!r}, which what is asked for does not take{place_of(self.function)}\n"
                 f'  annotate it as Input["{dims}"], which each step is given anew: np.broadcast_to(value, (T, *value.shape))'
             )
 
@@ -162,15 +157,6 @@ class Cell:
         Raises: CellError for a cell of complex numbers.
         """
         self.check_real()
-        return self.written
-
-    @functools.cached_property
-    def moved(self) -> Step:
-        """The same, of a cell that may have contexts, for tangents.
-
-        Raises: CellError for a cell of complex numbers.
-        """
-        self.check_numbers()
         return self.written
 
     @functools.cached_property

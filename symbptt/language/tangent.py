@@ -32,7 +32,7 @@ class TangentCell(Cell):
     @functools.cached_property
     def looped(self) -> Step:
         """The step of the cell with its tangents; each round of a repetition has its own."""
-        return with_tangents(self.of.moved, self.dots)
+        return with_tangents(self.of.step, self.dots)
 
     @functools.cached_property
     def shown(self) -> Step:
@@ -68,14 +68,14 @@ def tangent_names(target: Cell | Model) -> dict[str, str]:
     Raises: CellError for a cell of complex numbers, and where rounds cannot be written out.
     """
     cell = target.cell if isinstance(target, Model) else target
-    if any(node.family in ("settled", "point") for node in cell.moved.graph):
+    if any(node.family in ("settled", "point") for node in cell.step.graph):
         raise CellError(
             f"{cell.name} has a fixed point, through which no tangent is derived forward yet\n"
             "  write sb.repeat(step, z, times) with a number of rounds"
         )
     # Names that no argument and no output has yet, so that both stand in one module.
     moved = [a.name for a in target.arguments if a.role in MOVED]
-    return dotted([*moved, *cell.moved.outputs], {*(a.name for a in target.arguments), *cell.moved.outputs})
+    return dotted([*moved, *cell.step.outputs], {*(a.name for a in target.arguments), *cell.step.outputs})
 
 
 def tangent_of(target: Cell | Model) -> Cell | Model:

@@ -19,7 +19,7 @@ from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.codegen.results import Grads
 from symbptt.errors import ArgumentError, instead_of_cell
 from symbptt.language.cell import Cell
-from symbptt.language.held import contexts_of
+from symbptt.language.held import as_states, contexts_of
 from symbptt.language.kept_traces import traces_kept
 from symbptt.language.model import Model
 from symbptt.language.pairs import has_complex
@@ -32,7 +32,7 @@ from symbptt.verification.finite_differences import has_complex_version
 from symbptt.verification.forms import NOWHERE, form_rows, settled_rows
 from symbptt.verification.function import check_function
 from symbptt.verification.handed import gradients_of
-from symbptt.verification.held import HeldKernel
+from symbptt.verification.held import HeldKernel, backward_of_held
 from symbptt.verification.inner_gradients import inner_rows
 from symbptt.verification.mistakes.explain import Finding, explained
 from symbptt.verification.objective import Truncation, loss_of, predictions_of
@@ -47,9 +47,10 @@ from symbptt.verification.rounding.measure import rounding_of
 from symbptt.verification.saved import kernel_of, read_module
 from symbptt.verification.undefined import undefined
 
+HELD = "contexts are compared as states that stay as they are: of a context c, dc_0 is the gradient"
 OF_CONTEXTS = (
-    "contexts are compared, and proved, as states that stay as they are: of a context c, dc_0 is the gradient; "
-    "norms of monitor=True are compared in the proof alone; not proved: truncation, the loops behind each pass, and losses of a cell alone"
+    f"{HELD}; they are proved as such too; norms of monitor=True are compared in the proof alone; "
+    "not proved: the loops behind each pass, and losses of a cell alone"
 )
 OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
@@ -341,9 +342,10 @@ def check_backward(
 ) -> BackwardCheck:
     """Return the comparison of a backward pass of yours with the derivative of a cell, or of a model's loss.
 
-    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs and
-    initial states, in float64. Shapes: inputs (T, B, ...), state (B, ...), cotangents of states and outputs (T, B, ...); of a
-    model the last argument has the targets in place of cotangents. Each call is given copies, and is made twice.
+    `backward(params, inputs, state, cotangents)` returns one flat dict of gradients by name, of parameters, inputs, contexts and
+    initial states, in float64. Shapes: inputs (T, B, ...), among them contexts (B, ...), state (B, ...), cotangents of states and
+    outputs (T, B, ...); of a model the last argument has the targets in place of cotangents. Each call is given copies, and is made
+    twice.
 
     Where it is wrong, `.findings` and `str` tell what is wrong: the mistakes in the derivation that give the same numbers, to 1e-8 of
     the difference on two draws of data, with the term, the user's line and the blocks that they explain; or that none does, and
@@ -363,10 +365,14 @@ def check_backward(
     last = "targets" if isinstance(target, Model) else "cotangents"
     check_call("check_backward", backward, f"def backward(params, inputs, state, {last}):", 4)
     check_seed(seed)
+    beside: tuple[str, ...] = ()
     if has_complex(target):
         kernel = PairedKernel(compile_cell(target))
         inputs, params = given_parts(target, inputs), given_parts(target, params)
         target, backward = kernel.target, backward_of_parts(kernel, backward)
+    elif contexts_of(target):
+        target, backward = as_states(target), backward_of_held(target, backward)
+        beside = (HELD,)
     asked = asked_of(target, inputs, params, domain)
     gradients = gradients_of(target, backward)
     check_function(target, _first_point(target, seed, asked))
@@ -388,9 +394,9 @@ def check_backward(
         wrong = wrong or (case if is_wrong else None)
         found += of_case
     if wrong is None:
-        return BackwardCheck(target.name, tuple(found), settings=settings_of(target, asked))
+        return BackwardCheck(target.name, tuple(found), beside, settings=settings_of(target, asked))
     findings, remarks = explained(target, gradients, seed, asked, wrong)
-    said = (*map(str, findings), *remarks)
+    said = (*map(str, findings), *remarks, *beside)
     return BackwardCheck(target.name, tuple(found), said, settings=settings_of(target, asked), findings=findings)
 
 

@@ -69,6 +69,7 @@ def _check(kernel: Any, run: Any, below: Any, above: Any) -> None:
         raise ArgumentError(
             f"trace_gradient takes a kernel, got {type(kernel).__name__}\n  write kernel = sb.compile(cell)"
         )
+    kernel.cell.check_contexts()
     kernel.cell.check_real()
     if kernel.clip_adjoint is not None:
         raise ArgumentError(

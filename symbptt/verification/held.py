@@ -8,24 +8,27 @@ from typing import Any
 import numpy as np
 
 from symbptt.codegen.kernel import Kernel
-from symbptt.errors import ArgumentError
 from symbptt.language.cell import Cell
 from symbptt.language.held import as_states, contexts_of
+from symbptt.language.model import Model
 from symbptt.verification.wrapped import Arrays, WrappedGrads, WrappedRun
 
 
-class HeldKernel(Kernel):
-    """A kernel that takes its contexts as states and gives their gradients as those of states.
+def backward_of_held(target: Cell | Model, backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a caller's backward pass of a target with contexts as one of the target whose contexts are states."""
+    held = contexts_of(target)
 
-    Raises: ArgumentError for a truncated kernel: a state reaches back no further than its steps, a context is read at each.
-    """
+    def of_held(params: Arrays, inputs: Arrays, state: Arrays, last: Arrays) -> Any:
+        given = {k: state[k] for k in held}
+        return backward(params, inputs | given, {k: v for k, v in state.items() if k not in given}, last)
+
+    return of_held
+
+
+class HeldKernel(Kernel):
+    """A kernel that takes its contexts as states and gives their gradients as those of states."""
 
     def __init__(self, kernel: Kernel) -> None:
-        if kernel.truncation is not None:
-            raise ArgumentError(
-                f"gradients of contexts are compared without truncation, and this kernel of {kernel.target.name} has {kernel.truncation}\n"
-                f"  write verify({kernel.target.name}), whose steps are those of this kernel"
-            )
         vars(self).update(vars(kernel))
         self.held = contexts_of(kernel.target)
         self.target = as_states(kernel.target)
@@ -48,16 +51,12 @@ class HeldKernel(Kernel):
         return {k: np.broadcast_to(given[k], (steps, *np.shape(given[k])), subok=True) for k in self.held}
 
     def backward(self, run: Any, cotangents: Any, **options: Any) -> Any:
-        """Return the gradients of a run; what is sent to a context itself goes to it as it is."""
-        sent = {k: v for k, v in cotangents.items() if k in self.held}
+        """Return the gradients of a run; a context itself has no cotangents, of which a loss of steps has zeros."""
         own = {k: v for k, v in cotangents.items() if k not in self.held}
-        return self._grads(super().backward(run.whole, own, **options), sent)
+        return self._grads(super().backward(run.whole, own, **options))
 
-    def _grads(self, grads: Any, sent: Arrays, final: Any = None) -> WrappedGrads:
-        contexts = dict(grads.contexts)
-        for k, v in sent.items():
-            contexts[k] = contexts[k] + (v.sum(0) if v.ndim > contexts[k].ndim else v)
-        return WrappedGrads(grads.params, grads.inputs, grads.state | contexts, grads.flow, final)
+    def _grads(self, grads: Any, final: Any = None) -> WrappedGrads:
+        return WrappedGrads(grads.params, grads.inputs, grads.state | grads.contexts, grads.flow, final)
 
     def value_and_grad(
         self, params: Any, inputs: Any = None, targets: Any = None, state: Any = None, **options: Any
@@ -65,7 +64,7 @@ class HeldKernel(Kernel):
         """Return the loss of a model and its gradients, and the states at the end, contexts among them."""
         given, left = self._called(inputs, state)
         loss, grads = super().value_and_grad(params, given, targets, left, **options)
-        return loss, self._grads(grads, {}, grads.final | {k: given[k] for k in self.held})
+        return loss, self._grads(grads, grads.final | {k: given[k] for k in self.held})
 
     def value(self, params: Any, inputs: Any = None, targets: Any = None, state: Any = None, **options: Any) -> Any:
         """Return the loss of a model alone."""

@@ -101,19 +101,20 @@ def _parts(cell: Cell, base: Point, truncation: Truncation, constant: Callable[[
 
     def parts(point: Point) -> Iterator[tuple[Span, Point]]:
         for span in found:
-            yield span, _from(point, span, states)
+            yield span, _from(point, span, states, cell.held)
 
     return parts
 
 
-def _from(point: Point, span: Span, states: Arrays) -> Point:
-    """The steps of a span and those before that it flows back through, as a run of their own."""
+def _from(point: Point, span: Span, states: Arrays, held: tuple[str, ...]) -> Point:
+    """The steps of a span and those before that it flows back through, as a run of their own; what is held is no constant there."""
+    own = {k: point.state[k] for k in held}
     cut = slice(span.first, span.hi)
     steps = span.hi - span.first
     return replace(
         point,
         inputs={k: v[cut] for k, v in point.inputs.items()},
-        state={k: v[span.first - 1] for k, v in states.items()} if span.first else point.state,
+        state={k: v[span.first - 1] for k, v in states.items()} | own if span.first else point.state,
         initial=point.state,
         steps=steps,
         # The span is a run of its own, whose samples end as many steps earlier as it begins later.

@@ -245,7 +245,7 @@ def _by_name(names: list[str], result: Any) -> Arrays:
 
 
 def cotangents(cell: Cell, point: Point, seed: int, last: bool = False, only: str = "") -> Arrays:
-    """Return random cotangents of all states and outputs at every step; with `last` of states after the last alone, with
+    """Return random cotangents of all states, but held ones, and outputs at every step; with `last` of states after the last alone, with
     `only` of "states" or "outputs", where there are both."""
     random = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
@@ -255,7 +255,8 @@ def cotangents(cell: Cell, point: Point, seed: int, last: bool = False, only: st
         for k, v in (states | outputs).items()
     }
     chosen = {"states": states, "outputs": outputs}.get(only) or sent
-    return {k: v for k, v in sent.items() if k in chosen}
+    # What is sent to a state that stays goes to its first value as it is: that is no derivative to compare.
+    return {k: v for k, v in sent.items() if k in chosen and k not in cell.held}
 
 
 def differentiable(target: Cell | Model) -> set[str]:

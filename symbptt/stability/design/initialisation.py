@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.stability.activations.mean_field import root
 from symbptt.stability.design.horizon import Runs
 from symbptt.stability.design.knobs import Knob, knobs
@@ -122,6 +123,9 @@ def init_for_horizon(
         if given is not None:
             check_mapping(role, given, example)
     params, inputs, sizes = named(params), named(inputs), named(sizes)
+    if inputs is None:
+        cell.check_contexts()  # data that are drawn are so at each step
+    cell, inputs, _ = given_each_step(cell, inputs)
     _check_inputs(cell, inputs, where)
     dims = sizes_for(cell, {**(params or {}), **(inputs or {})}) | dict(sizes or {})
     params = cell.init(dims, seed=seed) if params is None else dict(params)

@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.shape import show
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.each_step import with_inputs
 from symbptt.stability.runs.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
@@ -124,6 +125,7 @@ class ConstantStep:
     def of(cell: Cell, params: Arrays, inputs: Arrays, states: Arrays | None) -> ConstantStep:
         """Return the step of a cell with its constant inputs."""
         _check_kinds(cell, params, inputs, states)
+        cell = with_inputs(cell)  # all are the same at every step
         params = {k: _double(v) for k, v in params.items()}
         given = {k: _double(v)[None, None] for k, v in inputs.items()}
         known = [a.name for a in cell.arguments if a.role == "state"]

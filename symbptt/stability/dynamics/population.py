@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.stability.spectra.block_means import BLOCKS, blocks_of, standard_error
 
 Arrays = Mapping[str, Any]
@@ -74,6 +75,7 @@ def population(
     Source: Chen, Pennington, Schoenholz 2018, "Dynamical isometry and a mean field theory of RNNs: gating enables signal
     propagation in recurrent neural networks", which assumes untied weights.
     """
+    cell, inputs, steps = given_each_step(cell, inputs, state, steps)
     kernel = kernel_of(cell)
     arrays, _, length, _, _, _ = kernel.read(draw(np.random.default_rng(seed)), inputs, state, steps)
     if length < BLOCKS:

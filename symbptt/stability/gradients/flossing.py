@@ -90,6 +90,7 @@ def exponent_gradient(
     """
     _check_cell(cell)
     check_seed(seed)
+    cell.check_contexts()
     run = trajectory(cell, params, inputs, state, steps)
     count, transient = checked_counts(run, count, transient)
     parts, frames, grown = _forward(run, count, seed)

@@ -14,6 +14,7 @@ from symbptt.codegen.kernel import Kernel, kernel_of
 from symbptt.codegen.kernel import compile as compile_target
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.language.model import Model
 from symbptt.stability.runs.linear import check_finite
 
@@ -64,6 +65,7 @@ def gradient_flow(
     if not isinstance(target, Cell | Model):
         raise ArgumentError(three_lines(f"gradient_flow takes a cell or a model, got {type(target).__name__}",
                                         cure=instead_of_cell(target)))  # fmt: skip
+    target, inputs, steps = given_each_step(target, inputs, state, steps)
     cell = target if isinstance(target, Cell) else target.cell
     cell.check_real()
     if isinstance(target, Cell) and targets is not None:

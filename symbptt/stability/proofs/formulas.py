@@ -206,7 +206,7 @@ def _letter(of: Local, signs: Signs) -> str:
 def labels_of(of: Local) -> dict[int, Label]:
     """Return the names of a cell's values with their times."""
     step, g = of.step, of.graph
-    times = {a.name: {"state": -1, "input": 0, "index": 0}.get(a.role) for a in step.arguments}
+    times = {a.name: a.time for a in step.arguments}
     found = {id: Label(name, times[name]) for name, id in step.leaves.items()}
     for name, id in (step.next | step.outputs).items():
         found.setdefault(id, Label(name, 0))

@@ -18,6 +18,7 @@ from symbptt.checks import check_mapping, named
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.shape import Shape, named_size, show
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.each_step import with_inputs
 from symbptt.language.init import concrete
 from symbptt.stability.algebra.interval import Interval, between, common, everything, exactly, holds, hull
 from symbptt.stability.algebra.polynomials import Local, local
@@ -87,7 +88,7 @@ def problem(cell: Cell, params: Arrays, box: Arrays) -> Box:
         raise ArgumentError(f"a box is one of a cell, got {type(cell).__name__}\n  {instead_of_cell(cell)}")
     check_mapping("params", params, f"{cell.name}.init(...)")
     check_mapping("box", box, '{"x": (-1, 1)}, or {}')
-    params, box = named(params), named(box)
+    cell, params, box = with_inputs(cell), named(params), named(box)
     of = local_of(cell)
     known = {a.name: a for a in cell.arguments if a.role in ("input", "index", "state")}
     for name in box:

@@ -11,6 +11,7 @@ import numpy as np
 from symbptt.checks import named
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell, nearest
+from symbptt.language.each_step import with_inputs
 from symbptt.stability.algebra.atoms import node_of
 from symbptt.stability.algebra.interval import between, everything
 from symbptt.stability.algebra.polynomials import Local
@@ -105,6 +106,7 @@ def vanishing_condition(cell: Cell, *, norm: str | None = None) -> VanishingCond
     if norm not in (None, *NORMS):
         raise ArgumentError(three_lines(f"the norm is {norm!r}", f"in vanishing_condition of {cell.name}",
                                         'write norm="2" or norm="max"'))  # fmt: skip
+    cell = with_inputs(cell)
     of = local_of(cell)
     norm = norm or _fitting(of)
     names = list(of.step.next)

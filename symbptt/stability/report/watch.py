@@ -20,6 +20,7 @@ from symbptt.codegen.kernel import compile as compile_target
 from symbptt.errors import ArgumentError, StabilityWarning, TargetError, instead_of_cell, three_lines
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import with_inputs
 from symbptt.language.model import Model
 from symbptt.stability.pictures.training import draw_watch
 from symbptt.stability.report.analysis import along
@@ -182,7 +183,7 @@ class Watch:
     def _kernel(self) -> Kernel:
         """The kernel of the gradient: of a model, with the loss at the last step alone."""
         # With a loss at every step the cotangent at a lag would sum gradients of many lags.
-        t = self.target
+        t = with_inputs(self.target)
         return compile_target(t if isinstance(t, Cell) else Model(t.cell, t.loss, "last", t.reduction))
 
     @np.errstate(all="ignore")

@@ -146,7 +146,7 @@ def _notation(found: Carries) -> Notation:
 def _labels(found: Carries) -> dict[int, Label]:
     """The names of the values that factors are written in."""
     step = found.jacobian.step
-    times = {a.name: {"state": -1, "input": 0, "index": 0}.get(a.role) for a in step.arguments}
+    times = {a.name: a.time for a in step.arguments}
     labels = {id: Label(name, times[name]) for name, id in step.leaves.items()}
     for name, id in (step.next | step.outputs).items():
         labels.setdefault(id, Label(name, 0))

@@ -18,6 +18,7 @@ from symbptt.errors import ArgumentError, three_lines
 from symbptt.ir.graph import Graph
 from symbptt.ir.shape import named_size
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.language.init import concrete
 
 Arrays = Mapping[str, Any]
@@ -209,6 +210,7 @@ def linearize(
 
     Raises: ArgumentError as `kernel.forward` does.
     """
+    cell, inputs, steps = given_each_step(cell, inputs, state, steps)
     of = linear(cell, params, inputs, state)
     arrays, _, T, _, _, _ = of.kernel.read(params, inputs, state, steps)
     given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}

@@ -12,6 +12,7 @@ from symbptt.checks import named
 from symbptt.data.random_data import random_inputs, random_state
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.language.model import Model
 from symbptt.stability.runs.default_sizes import check_mapping, sizes_for
 from symbptt.stability.runs.trajectory import Trajectory, keeping, trajectory
@@ -59,19 +60,22 @@ def setting(
     if not isinstance(target, Cell | Model):
         raise ArgumentError(three_lines(f"analyze takes a cell or a model, got {type(target).__name__}",
                                         cure=instead_of_cell(target)))  # fmt: skip
-    cell, where = (target if isinstance(target, Cell) else target.cell), f"in the analysis of {target.name}"
-    cell.check_real()
+    where = f"in the analysis of {target.name}"
+    (target if isinstance(target, Cell) else target.cell).check_real()
     for kind, value in (("params", params), ("inputs", inputs), ("state", state), ("targets", targets)):
         check_mapping(kind, value, where)
     params, inputs, state, targets, known = map(named, (params, inputs, state, targets, known))
     sizes = sizes_for(target, {**(params or {}), **(inputs or {}), **(state or {}), **(targets or {})}, known) | dict(
         known or {}
     )
+    whole = target
+    target, inputs, steps = given_each_step(whole, inputs, state, STEPS if steps is None else steps)
+    cell = target if isinstance(target, Cell) else target.cell
     words = []
     if params is None:
         params = target.init(sizes, seed=seed)
         words.append("parameters by init")
-    inputs, state, drawn = _data(cell, params, inputs, state, sizes, steps, seed)
+    inputs, state, drawn = _data(cell, whole, params, inputs, state, sizes, steps, seed)
     words += drawn
     names = {a.name for a in cell.arguments}
     own = {k: v for k, v in params.items() if isinstance(target, Cell) or k in names}
@@ -89,6 +93,7 @@ def _joined(words: list[str], seed: int) -> str:
 
 def _data(
     cell: Cell,
+    whole: Cell | Model,
     params: Arrays,
     inputs: Arrays | None,
     state: Arrays | None,
@@ -96,7 +101,8 @@ def _data(
     steps: int | None,
     seed: int,
 ) -> tuple[Arrays | None, Arrays | None, list[str]]:
-    """Inputs and state, drawn where they are missing, and the names of what was drawn: without inputs a zero state may never leave zero."""
+    """Inputs and state, drawn where they are missing, and the names of what was drawn: without inputs a zero state may never leave zero.
+    What `whole` is given once is drawn once."""
     needed = [a for a in cell.arguments if a.role in ("input", "index")]
     begun = [a.name for a in cell.arguments if a.start is not None] if state is None else []
     told = [f"first states of the cell ({', '.join(begun)})"] if begun else []
@@ -109,7 +115,9 @@ def _data(
 
     if needed and inputs is None:
         batch = _batch(cell, state)
-        inputs = cast(random_inputs(needed, sizes, (_checked(steps), *batch), seed))
+        given = [a for a in whole.arguments if a.role in ("input", "index", "context")]
+        drawn = random_inputs(given, sizes, (_checked(steps), *batch), seed)
+        inputs = cast(dict(given_each_step(whole, drawn, state, _checked(steps))[1] or {}))
         kinds = {a.role == "index" for a in needed}
         words = [text for of, text in ((False, "standard normal inputs"), (True, "random indices")) if of in kinds]
         return inputs, _first(cell, params, inputs, sizes) if state is None else state, words + told

@@ -10,6 +10,7 @@ import numpy as np
 
 from symbptt.errors import ArgumentError, three_lines
 from symbptt.language.cell import Cell
+from symbptt.language.each_step import given_each_step
 from symbptt.stability.runs.linear import Linear, linear
 
 Arrays = Mapping[str, Any]
@@ -48,6 +49,7 @@ def trajectory(
 
     Raises: ArgumentError for a run of no steps or no samples, and as `kernel.forward` does.
     """
+    cell, inputs, steps = given_each_step(cell, inputs, state, steps)
     of = linear(cell, params, inputs, state)
     arrays, _, length, batch, _, _ = of.kernel.read(params, inputs, state, steps)
     given = {a.name: arrays[a.name] for a in cell.arguments if a.role in ("input", "index")}

@@ -191,7 +191,7 @@ def _expected(
     if isinstance(target, Model):
         return {"loss": _value(loss_of(target, full))}, {}
     states, outputs = ({k: _value(v) for k, v in arrays.items()} for arrays in oracle.run(target, full))
-    chosen = setting.chosen(states, outputs)
+    chosen = {k: v for k, v in setting.chosen(states, outputs).items() if k not in target.held}
     sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
     return states | outputs, sent
 

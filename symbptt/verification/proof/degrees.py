@@ -157,8 +157,11 @@ def degree(found: Lowered, cell: Cell, point: Point, sent: Arrays) -> int:
     letters = Point(
         ones(point.params), ones(point.inputs), ones(point.state), point.steps, point.batch, {}, point.lengths, point.reset, point.sizes
     )  # fmt: skip
+    held = {
+        k: np.ones((point.steps, *np.shape(point.state[k])), complex) for k in cell.held
+    }  # the loops take those of all states
     with np.errstate(all="ignore"):
-        _, gradients = run_loops(found, cell, letters, ones(sent), point.steps, kind)
+        _, gradients = run_loops(found, cell, letters, ones(sent) | held, point.steps, kind)
     parts = np.concatenate([np.ravel(np.asarray(v)) + 1 for v in gradients.values()])
     total = _summed(parts)
     return int(total.real + total.imag)

@@ -66,8 +66,7 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
     shared = Shared()
     yield of_kernel("module", _compiled(target, shared, Options())), [*settings_of(target, PLAIN)]
     is_held = isinstance(target, HeldCell | HeldModel)
-    # A state that stays reaches as far as its steps, a context to all that read it: with truncation these are not the same.
-    for options in (o for o in OPTIONS if o.truncation is None or not is_held):
+    for options in OPTIONS:
         few = [*settings_of(target, options.settings or FEW)]
         yield of_kernel(f"module with {options.words}", _compiled(target, shared, options), options), few
     if is_held:
