@@ -15,7 +15,9 @@ from symbptt.autodiff.bptt import derive
 from symbptt.codegen.kernel import compile
 from symbptt.codegen.load import code_of, load
 from symbptt.codegen.options import check_absent, check_options
+from symbptt.codegen.options import check_target as check_kernel_target
 from symbptt.codegen.passes import NATIVE
+from symbptt.codegen.program.at_once import program_at_once
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program, program_of
 from symbptt.codegen.program.regions import place
@@ -79,7 +81,8 @@ def jax_source(
 
 
 def torch(
-    target: Cell | Model,
+    cell: Cell | Model,
+    /,
     sizes: Mapping[str, int],
     *,
     seed: int = 0,
@@ -87,14 +90,16 @@ def torch(
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
     backend: Literal["native", "kernel"] = "native",
+    target: Literal["numpy", "c", "auto"] = "numpy",
 ) -> Any:
     """Return a `torch.nn.Module` of a cell or a model over all steps, with the derived backward pass and parameters named as the cell's.
 
     `outputs, final = net(inputs, state=None, lengths=None, reset=None)`: `outputs` has the states after each step and the outputs of the
     cell by name, `final` the states after the last step. Of a model `loss, final = net(inputs, targets, state=None, lengths=None,
-    reset=None)`. First values are those of `target.init(sizes, seed=seed)`. `truncation` and `clip_adjoint` are those of `sb.compile`.
-    The backend "native" is made of operations of torch, on any device and type; "kernel" has the NumPy kernel of the cell inside, on the
-    CPU in float32 and float64, without second derivatives.
+    reset=None)`, and `net.predict(inputs, ...)` is what the loss returns beside its value. First values are those of
+    `cell.init(sizes, seed=seed)`. `truncation` and `clip_adjoint` are those of `sb.compile`. The backend "native" is made of operations
+    of torch, on any device and type; "kernel" has the kernel of the cell inside, `sb.compile(cell, target=target)`, on the CPU in float32
+    and float64, without second derivatives.
 
     Shapes: inputs (T, B, ...), a dict, or the tensor of the only one, and targets likewise; states (B, ...); outputs (T, B, ...);
     lengths (B,); reset (T, B).
@@ -105,12 +110,12 @@ def torch(
         outputs, final = net(x)
         torch.nn.functional.mse_loss(outputs["h"], y).backward()
 
-    Raises: ArgumentError where `target` is neither, and for options and a backend that are not there; CellError for what torch does not
+    Raises: ArgumentError where `cell` is neither, and for options and a backend that are not there; CellError for what torch does not
     have; SymbpttError where torch is not installed.
     """
-    module, target = _module("torch", target, consts, Flow(truncation, clip_adjoint), backend)
-    first = target.init(sizes, seed=seed)
-    known = solved(axes_of(target.arguments), {name: int(n) for name, n in sizes.items()})
+    module, own = _module("torch", cell, consts, Flow(truncation, clip_adjoint), backend, target)
+    first = own.init(sizes, seed=seed)
+    known = solved(axes_of(own.arguments), {name: int(n) for name, n in sizes.items()})
     net = module.Net(known)
     framework = need("torch", "torch")
     with framework.no_grad():
@@ -120,49 +125,61 @@ def torch(
 
 
 def jax(
-    target: Cell | Model,
+    cell: Cell | Model,
+    /,
     *,
     consts: Mapping[str, Any] | None = None,
     truncation: Window | Chunked | None = None,
     clip_adjoint: float | None = None,
     backend: Literal["native", "kernel"] = "native",
+    target: Literal["numpy", "c", "auto"] = "numpy",
 ) -> Callable[..., Any]:
     """Return a function of JAX of a cell or a model over all steps, with the derived backward pass, for `jit`, `vmap` and `grad`.
 
-    `states, outputs = f(params, inputs, state=None, lengths=None, reset=None)`, dicts by name; `target.init` gives `params`. Of a model
-    `loss, final = f(params, inputs, targets, state=None, lengths=None, reset=None)`, for `jax.value_and_grad(f, has_aux=True)`.
-    `truncation` and `clip_adjoint` are those of `sb.compile`. The backend "native" is two scans of JAX; "kernel" has the NumPy kernel of
-    the cell behind a callback, on the CPU.
+    `states, outputs = f(params, inputs, state=None, lengths=None, reset=None)`, dicts by name; `cell.init` gives `params`. Of a model
+    `loss, final = f(params, inputs, targets, state=None, lengths=None, reset=None)`, for `jax.value_and_grad(f, has_aux=True)`, and
+    `f.predict(params, inputs, ...)` is what the loss returns beside its value. `truncation` and `clip_adjoint` are those of `sb.compile`.
+    The backend "native" is two scans of JAX; "kernel" has the kernel of the cell behind a callback, `sb.compile(cell, target=target)`,
+    on the CPU.
 
     Shapes: inputs and targets (T, B, ...); states (B, ...); results (T, B, ...); lengths (B,); reset (T, B).
 
-    Raises: ArgumentError where `target` is neither, and for options and a backend that are not there; CellError for what JAX does not
+    Raises: ArgumentError where `cell` is neither, and for options and a backend that are not there; CellError for what JAX does not
     have; SymbpttError where JAX is not installed.
     """
-    module, target = _module("jax", target, consts, Flow(truncation, clip_adjoint), backend)
-    call: Callable[..., Any] = module.value if isinstance(target, Model) else module.run
-    return call
+    module, own = _module("jax", cell, consts, Flow(truncation, clip_adjoint), backend, target)
+    if isinstance(own, Cell):
+        run: Callable[..., Any] = module.run
+        return run
+    value: Any = module.value
+    value.predict = module.predict
+    return value
 
 
 def _module(
-    framework: str, target: Cell | Model, consts: Mapping[str, Any] | None, flow: Flow, backend: str
+    framework: str, target: Cell | Model, consts: Mapping[str, Any] | None, flow: Flow, backend: str, inside: Any
 ) -> tuple[ModuleType, Cell | Model]:
     """Return the loaded module of a cell or a model, and that target with its constants."""
     check_target(framework, target)
     if not isinstance(backend, str) or backend not in ("native", "kernel"):
         raise ArgumentError(f'backend: "native" or "kernel" is expected, got {backend!r}')
+    check_kernel_target(inside)
+    if backend == "native" and inside != "numpy":
+        raise ArgumentError(
+            f'target={inside!r} is that of the kernel inside, and the native backend has none\n  write backend="kernel", target={inside!r}'
+        )
     need(framework, framework)
     target = target if consts is None else target.with_consts(consts)
     name = f"<{framework} module of {target.name}>"
     if backend == "native":
         return _importable(_source(framework, target, None, flow, "all"), name), target
     # A loss is native beside a kernel too, so that the last states and targets have their gradients.
-    kernel = compile(_cell_of(target), truncation=flow.truncation, clip_adjoint=flow.clip_adjoint)
+    kernel = compile(_cell_of(target), truncation=flow.truncation, clip_adjoint=flow.clip_adjoint, target=inside)
     equations = (looped_equations_of(target) or equations_of(target)).as_spelt()
     asked = Asked(kernel.program, TABLES[framework], VERSION, equations, _head(target), flow.truncation)
     module = load(interface(asked), name)
-    inside = import_module(f"symbptt.codegen.frameworks.{framework}_kernel")
-    setattr(module, TABLES[framework].recurrence, inside.recurrence(kernel, module))
+    of_kernel = import_module(f"symbptt.codegen.frameworks.{framework}_kernel")
+    setattr(module, TABLES[framework].recurrence, of_kernel.recurrence(kernel, module))
     return module, target
 
 
@@ -201,7 +218,13 @@ def _head(target: Cell | Model) -> Head | None:
         step, arguments=tuple(replace(a, role="output") if a.role == "target" else a for a in step.arguments)
     )
     added = target.arguments[len(target.cell.arguments) :]
-    return Head(place(program_of(derive(step))), None, added, target.at, target.reduction)
+    told = target.loss.predicted
+    if told is not None:
+        # What is predicted reads no target.
+        read = tuple(a for a in told.arguments if a.role not in ("target", "index"))
+        told = replace(told, arguments=read, leaves={a.name: told.leaves[a.name] for a in read})
+    predicted = None if told is None else program_at_once(told, told.outputs)
+    return Head(place(program_of(derive(step))), predicted, added, target.at, target.reduction)
 
 
 def program(cell: Cell) -> Program:

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import shutil
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import symbptt as sb
 from symbptt import Index, Input, Param, State, zoo
-from symbptt.codegen import native
+from symbptt.codegen import compiler, native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from symbptt.interop.pytorch import from_torch
@@ -36,6 +37,7 @@ from tests.native_cells import (
     tables,
 )
 
+CC = shutil.which("cc")
 SOURCES = {"torch": sb.torch_source, "jax": sb.jax_source}
 SHAPES = ((5, 3, False), (5, 3, True), (1, 1, True), (2, 1, False), (0, 2, False))
 CASES = [(cell, *shape) for cell in CELLS for shape in SHAPES]
@@ -611,6 +613,61 @@ def test_kernel_inside_equals_native(cell: Any) -> None:
     for name, wanted in found["torch", "native"].items():
         for other in found.values():
             assert_close(other[name], wanted, f"d{name}")
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not CC, reason="no C compiler, cc, on this machine")
+def test_c_inside_equals_native(monkeypatch: Any) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    monkeypatch.setattr(compiler, "WISHED", ("-O1",))
+    params, inputs, state, _ = arguments(gated, 4, 2)
+    options = masks(4, 2)
+    nets = [
+        sb.torch(gated, sizes_of(gated), backend=b, target=t).double()
+        for b, t in (("native", "numpy"), ("kernel", "c"))
+    ]
+    for net in nets:
+        net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+        tensors = ({k: torch.tensor(v) for k, v in group.items()} for group in (inputs, state))
+        outputs, _ = net(*tensors, **{k: torch.tensor(v) for k, v in options.items()})
+        sum((v**2).sum() for v in outputs.values()).backward()
+    with jax.enable_x64(True):
+        f = sb.jax(gated, backend="kernel", target="c")
+        grads = jax.grad(lambda p: sum((v**2).sum() for part in f(p, inputs, state, **options) for v in part.values()))(
+            params
+        )
+    for name, wanted in nets[0].named_parameters():
+        assert_close(nets[1].get_parameter(name).grad.numpy(), wanted.grad.numpy(), f"d{name}", 1e-12)
+        assert_close(grads[name], wanted.grad.numpy(), f"d{name}", 1e-12)
+    for framework in (
+        lambda **options: sb.torch(gated, sizes_of(gated), **options),
+        lambda **options: sb.jax(gated, **options),
+    ):
+        with pytest.raises(sb.ArgumentError, match="write backend=\"kernel\", target='c'"):
+            framework(target="c")
+        with pytest.raises(sb.ArgumentError, match='target is "numpy", "c" or "auto"'):
+            framework(backend="kernel", target="C")
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("model", [MODELS[4], MODELS[7]], ids=("every", "last"))
+@pytest.mark.parametrize("lead", [(5, 3), (0, 2)])
+def test_predictions_are_those_of_the_kernel(model: sb.Model, lead: tuple[int, int]) -> None:
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    params, inputs, _, state = model_arguments(model, *lead)
+    masked = masks(*lead) if lead[0] else {}
+    wanted = kernel_of(model).predict(params, inputs, state, **masked)
+    net = sb.torch(model, sizes_of(model)).double()
+    net.load_state_dict({k: torch.tensor(v) for k, v in params.items()})
+    tensors = ({k: torch.tensor(v) for k, v in group.items()} for group in (inputs, state))
+    found = net.predict(*tensors, **{k: torch.tensor(v) for k, v in masked.items()})
+    with jax.enable_x64(True):
+        mapped = jax.jit(sb.jax(model).predict)(params, inputs, state, **masked)
+    assert found.keys() == mapped.keys() == wanted.keys() == {"logits"}
+    assert_close(found["logits"].detach().numpy(), wanted["logits"], "torch")
+    assert_close(mapped["logits"], wanted["logits"], "jax")
+    with pytest.raises(ValueError, match='predicts nothing by name\n  end it with return {"loss"'):
+        sb.torch(MODELS[0], sizes_of(MODELS[0])).predict(torch.zeros(2, 2, SIZES["m"]))
 
 
 @pytest.mark.peers

@@ -72,7 +72,9 @@ def _check_names(groups):
 
 
 def _length(given, name, axis):
-    """Return the length of an axis of one sample and step."""
+    """Return the length of an axis of one sample and step; what is predicted reads no target, whose sizes are none."""
+    if name not in given and name in TARGETS:
+        return 0
     if name not in given:
         raise ArgumentError(f"the state {name!r} is needed, for it tells a size")
     axis += LEAD.get(name, 0)

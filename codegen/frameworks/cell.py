@@ -30,6 +30,10 @@ LOSS_PARAMS: tuple[str, ...] = ()
 """The parameters that a loss reads."""
 LOSS_INPUTS: tuple[str, ...] = ("h",)
 """What it reads beside these."""
+PREDICTED: tuple[str, ...] = ()
+"""What a loss returns beside its value, by name; what that reads are `PREDICT_PARAMS` and `PREDICT_INPUTS`."""
+PREDICT_PARAMS: tuple[str, ...] = ()
+PREDICT_INPUTS: tuple[str, ...] = ()
 REDUCTION: str = "sum"
 """The loss of a call: the "sum" over the steps and samples that count, or their "mean"."""
 CHUNK: int = 1
@@ -110,3 +114,8 @@ def _loss_back(params: Any, inputs: Any, outputs: Any, kept: Any, cotangents: An
     (h,) = inputs
     (dloss,) = cotangents
     return (), (dloss[:, :, None] + 0 * h,)
+
+
+def _predicted(params: Any, inputs: Any, T: int, B: int) -> Any:
+    """Compute what the loss returns beside its value at each step and sample."""
+    return ()

@@ -8,6 +8,7 @@ from symbptt.codegen.frameworks.arguments import _arguments, _given
 from symbptt.codegen.frameworks.cell import INDICES, LOSS_PARAMS, STATES, TARGETS, _loss, _loss_back
 from symbptt.codegen.frameworks.masks import _masks
 from symbptt.codegen.frameworks.model import _valued
+from symbptt.codegen.frameworks.predict import _foretold
 from symbptt.codegen.frameworks.torch_weights import _groups, _in_autocast, _Weights
 
 
@@ -16,19 +17,26 @@ class Net(_Weights):
 
     `loss, final = net(inputs, targets, state=None, lengths=None, reset=None, steps=None)`: `final` has the states after the last step,
     (B, ...), by name. Of one input, and of one target, the tensor may stand alone. Under autocast the steps are computed in the type of
-    autocast, and the loss in that of the parameters.
+    autocast, and the loss in that of the parameters. `net.predict(inputs, state=None, ...)` gives what the loss returns beside its value.
     """
 
     def forward(self, inputs=None, targets=None, state=None, *, lengths=None, reset=None, steps=None):
-        named = {"input": ("inputs", inputs, _given()), "target": ("targets", targets, TARGETS)}
-        groups, device = _groups(self, **named, state=("state", state, STATES))
+        groups = {"input": ("inputs", inputs, _given()), "target": ("targets", targets, TARGETS)}
+        return self._of_loss(_valued, groups, state, lengths, reset, steps)
+
+    def predict(self, inputs=None, state=None, *, lengths=None, reset=None, steps=None):
+        """Return what the loss returns beside its value, by name: (T, B, ...) of a loss at every step, (B, ...) of one at the last."""
+        return self._of_loss(_foretold, {"input": ("inputs", inputs, _given())}, state, lengths, reset, steps)
+
+    def _of_loss(self, function, groups, state, lengths, reset, steps):
+        groups, device = _groups(self, **groups, state=("state", state, STATES))
         cast = _in_autocast(groups, device)
         with torch.autocast(device, enabled=False):
             given, T, B = _arguments(cast, steps)
             lengths, reset = _masks(given, lengths, reset, T, B)
-            read = {**groups["parameter"], **groups["target"]}
+            read = {**groups["parameter"], **groups.get("target", {})}
             exact = {**given, **{k: x for k, x in read.items() if k not in INDICES}}
-            return _valued(given, exact, lengths, reset, T, B)
+            return function(given, exact, lengths, reset, T, B)
 
 
 def _losses(lead, params, inputs):

@@ -14,7 +14,16 @@ from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.names import named
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked, size_names
-from symbptt.codegen.targets.functional.sweeps import CHUNKS, Sweeps, backward, forward, kept, loss, loss_back
+from symbptt.codegen.targets.functional.sweeps import (
+    CHUNKS,
+    Sweeps,
+    backward,
+    forward,
+    kept,
+    loss,
+    loss_back,
+    predicted,
+)
 from symbptt.codegen.targets.functional.tables import Table
 from symbptt.codegen.targets.python.copied import FILE, Definition, Source, joined, needed, parsed, plain
 from symbptt.codegen.targets.python.first import first_table
@@ -25,7 +34,7 @@ from symbptt.ir.shape import names_in
 from symbptt.language.truncation import Chunked, Window
 
 FRAMEWORKS = "symbptt.codegen.frameworks"
-ROOTS = ("run", "value", "Net")
+ROOTS = ("run", "value", "predict", "Net")
 """What a caller of a module uses."""
 OF_KERNELS = ("_parted", "_length", "_given")
 """What a kernel uses of a module without sweeps."""
@@ -33,7 +42,8 @@ OWN = {"params", "inputs", "state", "before", "after", "outputs", "kept", "cotan
        "direct", "T", "B", "torch", "jax", "jnp", "math", "partial", "reduce", "Any", "shape", "_", "_forward", "_kept", "_backward",
        "_loss", "_loss_back", "_sizes", "_shapes",
        "PARAMS", "INPUTS", "STATES", "OUTPUTS", "LEAD", "SHAPES", "INDICES", "STARTS", "CONSTS", "FIRST", "SIZES", "TARGETS", "ARGUMENTS",
-       "LOSS_PARAMS", "LOSS_INPUTS", "REDUCTION", "CHUNK", "REACH", "CONTEXTS", "NEEDED"}  # fmt: skip
+       "LOSS_PARAMS", "LOSS_INPUTS", "REDUCTION", "CHUNK", "REACH", "CONTEXTS", "NEEDED",
+       "PREDICTED", "PREDICT_PARAMS", "PREDICT_INPUTS", "_predicted"}  # fmt: skip
 """Names that the sweeps of a module, and its tables, use themselves."""
 
 
@@ -55,7 +65,8 @@ class Asked:
         """The files of what the module carries, from callers to callees."""
         truncated = (f"{self.table.name}_truncated.py",) if self.truncation is not None else ()
         affine = ("affine.py",) if self.sweeps(()).scans is not None else ()
-        of_target = self.table.of_cell if self.head is None else (*self.table.of_model, f"{self.head.at}.py")
+        foretold = ("predict.py",) if self.head is not None and self.head.predicted is not None else ("untold.py",)
+        of_target = self.table.of_cell if self.head is None else (*self.table.of_model, *foretold, f"{self.head.at}.py")
         return *truncated, *affine, *of_target, "steps.py", "heard.py", "clip.py", "masks.py", "arguments.py"
 
     @property
@@ -93,10 +104,9 @@ def interface(a: Asked) -> str:
 def _module(a: Asked, own: Sequence[str], roots: Iterable[str] = (), absent: str = "") -> str:
     """Return the text of a module from the functions that are written for its cell; the loss has functions of its own."""
     if a.head is not None:
-        own = [
-            *own,
-            *(function(Sweeps(named(a.head.program, a.taken), a.table)).text for function in (loss, loss_back)),
-        ]
+        of_head = {loss: a.head.program, loss_back: a.head.program, predicted: a.head.predicted}
+        parts = [(function, p) for function, p in of_head.items() if p is not None]
+        own = [*own, *(function(Sweeps(named(p, a.taken), a.table)).text for function, p in parts)]
     text = "\n\n\n".join(own)
     imports = [*["import math"] * ("math" in names_read(text, "sweeps")), *a.table.imports]
     head = docstring(a.program, a.version, a.equations, a.head)
@@ -135,6 +145,13 @@ def _tables(a: Asked) -> list[str]:
             f"LOSS_PARAMS = {name_tuple(b.name for b in read if b.role in ('param', 'const'))}",
             f"LOSS_INPUTS = {name_tuple(b.name for b in read if b.role not in ('param', 'const'))}",
             f'REDUCTION = "{head.reduction}"',
+        ]
+    if head is not None and head.predicted is not None:
+        read = [b for b in head.predicted.arguments if not is_baked(b)]
+        lines += [
+            f"PREDICTED = {name_tuple(head.predicted.outputs)}",
+            f"PREDICT_PARAMS = {name_tuple(b.name for b in read if b.role in ('param', 'const'))}",
+            f"PREDICT_INPUTS = {name_tuple(b.name for b in read if b.role not in ('param', 'const'))}",
         ]
     match a.truncation:
         case Window(k):

@@ -351,6 +351,18 @@ def loss(s: Sweeps) -> Function:
     )  # fmt: skip
 
 
+def predicted(s: Sweeps) -> Function:
+    """Return the function of what a loss returns beside its value."""
+    lines = lines_of(s, s.of("forward", ONCE, AFTER), STEPS)
+    scope = s.scope(STEPS)
+    lines += broken(f"return {tuple_text(lifted(scope, id) for id in s.program.outputs.values())}")
+    return Function(
+        "_predicted", ("params", "inputs", "T", "B"),
+        "Compute what the loss returns beside its value at each step and sample.",
+        _with_head(s, lines, _unpack(s, "state"), "state"),
+    )  # fmt: skip
+
+
 def loss_back(s: Sweeps) -> Function:
     """Return the function of the gradients of a loss, by its parameters and by what it reads of steps."""
     lines = lines_of(s, [*s.again, *s.of("backward", ONCE, AFTER)], STEPS)
