@@ -7,7 +7,7 @@ arrays, whose parts begin at multiples of 64 bytes, as vectors want.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -21,6 +21,7 @@ from symbptt.codegen.loop_ir.interpret import evaluated
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, View
 from symbptt.codegen.loop_ir.views import is_whole, stride
 from symbptt.codegen.targets.c99.flat import Flat, block_of
+from symbptt.codegen.targets.c99.matrices import Fault
 from symbptt.ir.shape import named_size
 
 Array = NDArray[Any]
@@ -33,6 +34,8 @@ SIZES = 64
 """The sizes of calls of which a function remembers where its arrays lie."""
 GROUPS = {"result": "result", "residual": "kept"}
 """The groups of the arrays that a function makes, by their spaces; others are of the moment."""
+MAKES: dict[str, Callable[..., Array]] = {"result": np.empty, "failed": np.zeros}
+"""What makes a new array of a call, by its group."""
 HEAD = object.__basicsize__
 """The bytes of the head of an object."""
 
@@ -55,7 +58,7 @@ address = _first_field if _first_field(_SAMPLE) == _told(_SAMPLE) else _told
 
 class Place(NamedTuple):
     """An array of a function: its name, type and shape at some sizes, the group of what it is ("handed" over by the caller, "result",
-    "kept" for a sweep backward, or of the "moment"), and where it begins in the room of its group."""
+    "failed", "kept" for a sweep backward, or of the "moment"), and where it begins in the room of its group."""
 
     name: str
     dtype: np.dtype[Any]
@@ -66,9 +69,9 @@ class Place(NamedTuple):
 
 def groups_of(flat: Flat) -> Iterator[tuple[Buffer, str]]:
     """Yield the arrays of a function, each with its group."""
-    handed = {port.view.buffer for port in flat.function.arguments}
+    handed = {port.view.buffer: "failed" if port.group == "failed" else "handed" for port in flat.function.arguments}
     for b in flat.arrays:
-        yield b, "handed" if b in handed else GROUPS.get(b.space, "moment")
+        yield b, handed.get(b) or GROUPS.get(b.space, "moment")
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,13 @@ class Ran:
 
 @dataclass
 class CFunction:
-    """A C function that was compiled for a type of numbers."""
+    """A C function that was compiled for a type of numbers; `fails` gives the error of a call in which something has no value, by what,
+    the step, the sample and a change."""
 
     flat: Flat
     call: Any
     dtype: np.dtype[Any]
+    fails: Callable[[Fault, int, int, float], Exception]
     known: dict[Any, Sized] = field(default_factory=dict)
 
     @cached_property
@@ -106,7 +111,8 @@ class CFunction:
         """The groups, names and buffers of the arguments that it reads; buffers go by their names, which tell them apart."""
         used = {*self.flat.arrays}
         ports = self.flat.function.arguments
-        return [(port.group, port.name, port.view.buffer.name) for port in ports if port.view.buffer in used]
+        found = [(port.group, port.name, port.view.buffer.name) for port in ports if port.view.buffer in used]
+        return [port for port in found if port[0] != "failed"]
 
     @cached_property
     def pointers(self) -> Struct:
@@ -152,8 +158,8 @@ class CFunction:
                 value = given[name]
                 found[name] = array = None if value is None else np.asarray(value, dtype, order="C")
                 pointers.append(0 if array is None else address(array))
-            elif group == "result":
-                found[name] = array = np.empty(shape, dtype)
+            elif group in MAKES:
+                found[name] = array = MAKES[group](shape, dtype)
                 pointers.append(address(array))
             else:
                 whole, first, at = rooms[group]
@@ -161,8 +167,21 @@ class CFunction:
                 if group == "kept":
                     found[name] = np.ndarray(shape, dtype, whole, first + start)
         self.call(sized.numbers, self.pointers.pack(*pointers))
+        self.check(found)
         kept, moment = ([rooms[group][0]] if group in rooms else [] for group in ("kept", "moment"))
         return Ran(found, kept, moment)
+
+    def check(self, found: Mapping[str, Any]) -> None:
+        """Raises: what `fails` gives where something had no value."""
+        if self.flat.faults:
+            number, step, sample, change = found[self.failed]
+            if number:
+                raise self.fails(self.flat.faults[int(number) - 1], int(step), int(sample), float(change))
+
+    @cached_property
+    def failed(self) -> str:
+        """The name of the array that tells what had no value."""
+        return next(port.view.buffer.name for port in self.flat.function.arguments if port.group == "failed")
 
 
 @dataclass(frozen=True)
@@ -184,9 +203,10 @@ class Bound:
             if group in rooms:
                 pointers[at] = rooms[group][2] + start
                 continue
-            array = np.asarray(given[name], dtype, order="C") if group == "handed" else np.empty(shape, dtype)
+            array = np.asarray(given[name], dtype, order="C") if group == "handed" else MAKES[group](shape, dtype)
             found[name], pointers[at] = array, address(array)
         self.function.call(self.sized.numbers, self.function.pointers.pack(*pointers))
+        self.function.check(found)
         return found
 
 

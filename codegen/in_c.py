@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +29,12 @@ from symbptt.codegen.memory.runs import Functions
 from symbptt.codegen.program.at_once import one_step
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
+from symbptt.codegen.runtime.algebra import OTHERS
 from symbptt.codegen.runtime.masks import _kept, _present, _where
+from symbptt.codegen.runtime.settling import MORE, _unfound
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flat_stepping, flats_of
 from symbptt.codegen.targets.c99.functions import driver_text
+from symbptt.codegen.targets.c99.matrices import Fault
 from symbptt.codegen.targets.c99.module import equations_of
 
 Array = NDArray[Any]
@@ -144,7 +147,7 @@ class _Calls:
         built = library(flats.text, (f"-D{DOUBLE}",) * (dtype == np.float64))
         call = built[flat.name]
         call.argtypes, call.restype = (ctypes.c_void_p, ctypes.c_void_p), None
-        return CFunction(flat, call, dtype)
+        return CFunction(flat, call, dtype, partial(error_of, self.module))
 
     def forward(
         self, a: Arrays, start: Arrays, sizes: Any, T: int, B: int, dtype: Any, active: Any, reset: Any, ws: Any
@@ -261,6 +264,15 @@ class _Calls:
         given = {buffer: sources.get(group, a)[k] for group, k, buffer in f.ports}
         found = f.run(given, sized, np.empty).arrays
         return {group: results_of(group, found, sized) for group in sized.results}
+
+
+def error_of(module: Any, fault: Fault, step: int, sample: int, change: float) -> Exception:
+    """Return the error of a module where something has no value, as its functions in NumPy give it."""
+    words = fault.words if fault.rounds is None else _unfound(fault.words, change, *fault.rounds)
+    cure = OTHERS if fault.rounds is None else MORE
+    if fault.is_placed:
+        return module._StepError(words, step, sample, cure)
+    return module.ArgumentError(f"{words.removesuffix(',')}, where the cell has no value\n  {cure}")
 
 
 def _tape(of: InC) -> Iterable[Port]:

@@ -71,10 +71,6 @@ def masks_of(T: int, B: int) -> list[dict[str, Any]]:
 @pytest.mark.thinned(23, 7)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
-    if any(node.family == "algebra" for node in cell.step.graph):
-        with pytest.raises(sb.CellError, match=f"{cell.name} needs functions of whole matrices"):
-            in_c_of(cell)
-        return
     for kind, dtype in KINDS.items():
         sizes = sizes_of(cell, SIZES)
         for named in (sizes, {**dict.fromkeys(sizes, 1), [*sizes][-1]: 3}):
@@ -263,6 +259,71 @@ def test_a_step_that_packs_another_weight_is_seen() -> None:
     assert worst(found, wanted) > 1e-3
 
 
+@sb.cell
+def matrices(h: sb.State["n"], x: sb.Input["n"], A: sb.Param["n n"], U: sb.Param["n n"]) -> Any:
+    """All functions of matrices that C has, of matrices that differ between samples and of one, and a fixed point."""
+    S = A @ A.T + np.eye(h.shape[0]) + np.outer(h, x)
+    P = S @ S.T + np.eye(h.shape[0])
+    d = np.linalg.det(S) + np.linalg.slogdet(P)[1]
+    z = np.linalg.solve(S, x) + np.linalg.solve(A + 3 * np.eye(h.shape[0]), h)
+    point = sb.fixed_point(lambda z: 0.3 * np.tanh(U @ z + x) + h, h)
+    return {
+        "h": np.tanh(np.linalg.cholesky(P) @ z) + point,
+        "d": d,
+        "i": np.diagonal(np.linalg.inv(S)) @ np.diag(x),
+        "t": np.tril(S) @ h,
+    }
+
+
+CASES = (("d", 0, 2, 3), ("d", 1, 1, 1), ("d", 4, 2, 3), ("d", 5, 3, 3), ("f", 3, 2, 4))
+
+
+@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_matrices_and_fixed_points_agree_with_numpy(masked: bool) -> None:
+    for kind, T, B, n in CASES[3:] if masked else CASES[:3]:
+        call = masks_of(T, B)[2] if masked else {}
+        assert_alike(matrices, cast(oracle.draw(matrices, T, B, {"n": n}), KINDS[kind]), kind, **call)
+
+
+@sb.cell
+def failing(h: sb.State["n"], A: sb.Input["n n"], r: sb.Input["n"], P: sb.Param["n n"]) -> Any:
+    L = np.linalg.cholesky(A + 2 * np.eye(h.shape[0]))
+    z = np.linalg.solve(A, h) + np.linalg.solve(P, h)
+    return {"h": np.tanh(L @ z) + sb.fixed_point(lambda z: r * z + 1, h, most=8, tolerance=1e-3)}
+
+
+@pytest.mark.parametrize("memory", ["all", "sqrt"])
+def test_what_has_no_value_is_told_as_numpy_tells_it(memory: Any) -> None:
+    """By the same words, with the step and the sample of the whole run."""
+    places: list[tuple[str, Any, float, str]] = [
+        ("A", (3, 1), -3.0, "is not positive definite at step 3 of sample 1"), ("A", (2, 2), 0.0, "A is singular at step 2 of sample 2"),
+        ("r", (4, 0), 3.0, "in 8 rounds: the last one changed it by .* at step 4 of sample 0"), ("P", (), 0.0, "P is singular, where"),
+    ]  # fmt: skip
+    for name, place, value, words in places:
+        groups = {
+            "P": np.eye(2),
+            "A": np.broadcast_to(2 * np.eye(2), (5, 3, 2, 2)).copy(),
+            "r": np.full((5, 3, 2), 0.1),
+        }
+        groups[name][place] = value * (np.eye(2) if name == "A" else 1)
+        told = []
+        for kernel in (in_c_of(failing, memory=memory), kernel_of(failing, memory=memory)):
+            with pytest.raises(sb.ArgumentError, match=words) as error:
+                kernel.forward({"P": groups["P"]}, {k: groups[k] for k in "Ar"}, {"h": np.full((3, 2), 0.1)})
+            told.append(str(error.value))
+        assert told[0] == told[1]
+
+
+@pytest.mark.long
+def test_a_mistake_in_the_factors_of_a_matrix_is_seen() -> None:
+    kernel, groups = sb.compile(matrices, target="c"), oracle.draw(matrices, 3, 2, {"n": 3})
+    assert kernel.in_c is not None
+    plain = kernel.in_c.plain
+    vars(kernel.in_c)["plain"] = replace(plain, text=plain.text.replace("-= l*F[k*n + j]", "+= l*F[k*n + j]"))
+    assert kernel.in_c.plain.text != plain.text
+    assert worst(results(kernel, groups)[0], results(kernel_of(matrices), groups)[0]) > 1e-3
+
+
 CONTEXTS = [(test_contexts.attend, {}), (test_contexts.looked_up, {}), (test_contexts.attend, {"memory": "sqrt"})]
 
 
@@ -422,9 +483,9 @@ def test_a_compiler_that_does_not_work_is_told_when_a_kernel_is_compiled(monkeyp
 
 def test_what_c_lacks_is_refused_by_name_and_auto_takes_numpy() -> None:
     @sb.cell
-    def settles(h: sb.State["n"], U: sb.Param["n n"]) -> Any:
-        return {"h": sb.fixed_point(lambda z: 0.3 * np.tanh(U @ z) + h, h)}
+    def flows(h: sb.State["n"], A: sb.Param["n n"]) -> Any:
+        return {"h": sb.expm(A) @ h}
 
-    with pytest.raises(sb.CellError, match="settles has a fixed point, which the C target does not have"):
-        sb.compile(settles, target="c")
-    assert "a fixed point" in sb.compile(settles, target="auto").reason
+    with pytest.raises(sb.CellError, match="flows needs the exponential of a matrix, which the C target does not have"):
+        sb.compile(flows, target="c")
+    assert "the exponential of a matrix" in sb.compile(flows, target="auto").reason

@@ -7,6 +7,9 @@ import numpy as np
 from symbptt.codegen.runtime.cell import Array
 from symbptt.codegen.runtime.errors import ArgumentError, _StepError
 
+OTHERS: str = "give other parameters or inputs, or add a small multiple of the identity to it"
+"""What to do where a matrix has no value."""
+
 
 def _solved(a: Array, b: Array, name: str, first: int) -> Array:
     """Return the solution of a x = b for each sample; where all share the matrix, it is factorised once."""
@@ -33,10 +36,9 @@ def _no_value(function: Any, a: Array, fault: str, first: int) -> ArgumentError:
     `first` on and of samples, may stand in front."""
     place = next((at for at in np.ndindex(a.shape[:-2]) if _fails(function, a[at])), ())
     place = place if len(place) != 1 else (0, *place)
-    cure = "give other parameters or inputs, or add a small multiple of the identity to it"
     if place and first >= 0:
-        return _StepError(fault, first + place[0], place[1], cure)
-    return ArgumentError(f"{fault}, where the cell has no value\n  {cure}")
+        return _StepError(fault, first + place[0], place[1], OTHERS)
+    return ArgumentError(f"{fault}, where the cell has no value\n  {OTHERS}")
 
 
 def _fails(function: Any, a: Array) -> bool:

@@ -7,6 +7,9 @@ import numpy as np
 from symbptt.codegen.runtime.cell import Array
 from symbptt.codegen.runtime.errors import ArgumentError, _StepError
 
+MORE: str = "give most= more rounds, a larger tolerance=, or parameters with which the body contracts"
+"""What to do where rounds do not settle."""
+
 
 def _settled(*pairs: tuple[Array, Array], told: tuple[int, int, float, bool, str, int, int]) -> bool:
     """Return True where new values differ from the old ones by no more than the tolerance, or than rounding; they are written over
@@ -37,13 +40,17 @@ def _extent(arrays: list[Array]) -> float:
 def _unsettled(changes: list[Array], change: float, told: tuple[int, int, float, bool, str, int, int]) -> ArgumentError:
     """Return the error that names the sample with the largest change."""
     _, most, tolerance, relative, subject, lead, first = told
-    limit = f"{tolerance:g} of its largest entry" if relative else f"{tolerance:g}"
-    fault = f"{subject} is not found in {most} rounds: the last one changed it by {change:.2g}, more than {limit},"
-    cure = "give most= more rounds, a larger tolerance=, or parameters with which the body contracts"
+    fault = _unfound(subject, change, most, tolerance, relative)
     sizes = [np.abs(x).reshape(*x.shape[:lead], -1).max(-1) for x in changes]
     worst: Any = max(sizes, key=lambda x: float(np.max(np.where(np.isnan(x), np.inf, x))))
     place = np.unravel_index(int(np.argmax(np.where(np.isnan(worst), np.inf, worst))), worst.shape)
     at = [int(i) for i in (place if len(place) != 1 else (0, *place))]
     if at and first >= 0:
-        return _StepError(fault, first + at[0], at[1], cure)
-    return ArgumentError(f"{fault} where the cell has no value\n  {cure}")
+        return _StepError(fault, first + at[0], at[1], MORE)
+    return ArgumentError(f"{fault} where the cell has no value\n  {MORE}")
+
+
+def _unfound(subject: str, change: float, most: int, tolerance: float, relative: bool) -> str:
+    """Return what is told of rounds of which the last one still changes something."""
+    limit = f"{tolerance:g} of its largest entry" if relative else f"{tolerance:g}"
+    return f"{subject} is not found in {most} rounds: the last one changed it by {change:.2g}, more than {limit},"

@@ -9,13 +9,14 @@ Example: `void lstm_forward(const size_t *sizes, void *const *arrays)` begins wi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from symbptt.codegen.loop_ir.nodes import BATCH, BLOCK, STEPS, Buffer, Function
 from symbptt.codegen.loop_ir.step_by_step import without_scans
 from symbptt.codegen.targets.c99.function import Sweep, declaration, printer_of, stepping_of, sweep_of, symbols_of
+from symbptt.codegen.targets.c99.matrices import Fault, Telling, telling
 from symbptt.codegen.targets.c99.module import ROWS, blocked, prologue
 from symbptt.codegen.targets.c99.names import RESERVED, c_name, named
 from symbptt.codegen.targets.c99.printer import broken, lines_of, safe
@@ -35,12 +36,13 @@ Equation = Callable[[tuple[int, ...]], str]
 @dataclass(frozen=True)
 class Flat:
     """A function by its name in C, with blocks of one step: the symbols of its sizes, and the buffers to which it takes pointers, both
-    in their order."""
+    in their order; and what of it may have no value."""
 
     name: str
     function: Function
     sizes: tuple[sp.Symbol, ...]
     arrays: tuple[Buffer, ...]
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
 
     Raises: CellError for what C does not have.
     """
-    sweeps = {key: (sweep_of(cell, blocked(without_scans(f))), equation) for key, (f, equation) in functions.items()}
+    sweeps = dict[str, tuple[Sweep, Equation, Telling | None]]()
+    for key, (f, equation) in functions.items():
+        f, told = telling(cell, blocked(without_scans(f)))
+        sweeps[key] = sweep_of(cell, f, told), equation, told
     return _flats(cell, about, sweeps)
 
 
@@ -65,18 +70,20 @@ def flat_stepping(cell: str, about: str, once: Function, step: Function, equatio
 
     Raises: CellError for what C does not have.
     """
-    sweeps = stepping_of(cell, without_scans(once), without_scans(step))
-    return _flats(cell, about, {key: (x, equation) for key, x in zip(("once", "step"), sweeps, strict=True)})
+    (once, a), (step, b) = (telling(cell, without_scans(f)) for f in (once, step))
+    first, then = stepping_of(cell, once, step, (a, b))
+    return _flats(cell, about, {"once": (first, equation, a), "step": (then, equation, b)})
 
 
-def _flats(cell: str, about: str, sweeps: Mapping[str, tuple[Sweep, Equation]]) -> Flats:
+def _flats(cell: str, about: str, sweeps: Mapping[str, tuple[Sweep, Equation, Telling | None]]) -> Flats:
     found, texts = dict[str, Flat](), list[str]()
-    for key, (sweep, equation) in sweeps.items():
-        flat = found[key] = _flat(f"{c_name(cell)}_{key}", sweep)
+    for key, (sweep, equation, told) in sweeps.items():
+        flat = _flat(f"{c_name(cell)}_{key}", sweep)
+        found[key] = flat = flat if told is None else replace(flat, faults=tuple(told.faults))
         texts.append("\n".join(_lines(flat, sweep, _optional(sweep.function), equation)))
     # One source for both types: which one is told when it is compiled.
     head = f"/* {safe(about)}\n */"
-    return Flats("\n\n".join([head, prologue(DOUBLE, [sweep for sweep, _ in sweeps.values()]), *texts]) + "\n", found)
+    return Flats("\n\n".join([head, prologue(DOUBLE, [sweep for sweep, *_ in sweeps.values()]), *texts]) + "\n", found)
 
 
 def block_of(T: int, B: int) -> int:

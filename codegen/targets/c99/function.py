@@ -16,7 +16,19 @@ from symbptt.codegen.loop_ir.views import whole
 from symbptt.codegen.targets.c99.functions import is_known
 from symbptt.codegen.targets.c99.fuse import Numbers, fused, numbers_of
 from symbptt.codegen.targets.c99.interface import Field, Interface, elements, local_buffers
-from symbptt.codegen.targets.c99.loops import PANELS, Assign, Element, For, IfTiny, Invoke, Line, Where, accesses, loops
+from symbptt.codegen.targets.c99.loops import (
+    PANELS,
+    Assign,
+    Element,
+    For,
+    IfTiny,
+    Invoke,
+    Line,
+    Loops,
+    Where,
+    accesses,
+    loops,
+)
 from symbptt.codegen.targets.c99.names import RESERVED, header_names, named
 from symbptt.codegen.targets.c99.printer import Printer, broken, kept_axes, lines_of
 from symbptt.codegen.targets.c99.scalar import functions_of, number
@@ -30,6 +42,10 @@ TYPES = {"float": "real", "index": "size_t", "bool": "unsigned char"}
 
 ABSENT = ("state", "cotangent", "direct")
 """The groups of arguments whose pointers may be NULL, which no product takes."""
+
+
+Told = Callable[[Any, Loops], Sequence[Line]] | None
+"""The lines of statements that may have no value, or none where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +85,19 @@ class Sweep:
         return frozenset(found | ({"any_below"} if asks else set()))
 
 
-def sweep_of(name: str, function: Function, absent: Collection[str] = ABSENT, is_plain: bool = False) -> Sweep:
+def sweep_of(
+    name: str, function: Function, told: Told = None, *, absent: Collection[str] = ABSENT, is_plain: bool = False
+) -> Sweep:
     """Return a function of the cell called `name` as fused loops; arguments of the groups `absent` may be NULL, and where all
-    `is_plain`, products are loops as all else.
+    `is_plain`, products are loops as all else; `told` has the lines of statements that may have no value.
 
     Raises: CellError for a statement or a function that C does not have.
     """
     optional = {port.view.buffer for port in function.arguments if port.group in absent}
-    return _known(name, _sweep(function, loops(name, function.body, optional, is_plain=is_plain)))
+    return _known(name, _sweep(function, loops(name, function.body, optional, (), told, is_plain=is_plain)))
 
 
-def stepping_of(name: str, once: Function, step: Function) -> tuple[Sweep, Sweep]:
+def stepping_of(name: str, once: Function, step: Function, told: Sequence[Told] = (None, None)) -> tuple[Sweep, Sweep]:
     """Return what one step of the cell called `name` needs of the parameters alone, and that step, as fused loops: the first packs the
     weights of the second.
 
@@ -87,12 +105,12 @@ def stepping_of(name: str, once: Function, step: Function) -> tuple[Sweep, Sweep
     """
     written = {view.buffer for s in walk_statements(step.body) for view in writes(s)}
     lasting = [port.view.buffer for port in step.arguments if port.view.buffer not in written]
-    lines = loops(name, step.body, (), lasting)
+    lines = loops(name, step.body, (), lasting, told[1])
     packs = [x for x in lines if isinstance(x, Invoke) and x.function == "pack" and x.panel.space == "residual"]
     panels = tuple(Port("residual", x.panel.name, whole(x.panel)) for x in packs)
     first = replace(once, results=(*once.results, *panels), buffers=(*once.buffers, *(x.panel for x in packs)))
     then = replace(step, arguments=(*step.arguments, *panels))
-    begin = (*loops(name, once.body), *packs)
+    begin = (*loops(name, once.body, (), (), told[0]), *packs)
     return _known(name, _sweep(first, begin)), _known(name, _sweep(then, [x for x in lines if x not in packs]))
 
 
@@ -294,6 +312,6 @@ def symbols_of(sweep: Sweep) -> frozenset[sp.Symbol]:
         elif isinstance(line, Where) and line.count is not None:
             found += [line.count, *line.first.index]
         elif isinstance(line, Invoke):
-            found += [x for x in line.args if not isinstance(x, Element)]
+            found += [x for x in line.args if not isinstance(x, Element | str)]
     found += [n for x, _ in accesses(sweep.lines) for n in x.index]
     return symbols(*found)

@@ -80,6 +80,8 @@ def _whole(part: _Part) -> Line:
 def _place(found: Sequence[_Part], part: _Part) -> int:
     """Return the first place of a call or a question behind all with which it is in conflict, and behind those of its kind."""
     at = len(found)
+    if isinstance(part.line, Invoke) and part.line.ends:
+        return at
     while at and not _in_conflict(found[at - 1], part):
         at -= 1
     while at < len(found) and isinstance(found[at].line, Invoke | Where):

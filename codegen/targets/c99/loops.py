@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import sympy as sp
 
@@ -100,14 +101,15 @@ class IfTiny:
 
 @dataclass(frozen=True)
 class Invoke:
-    """A call of a function of sbrt.h with addresses of elements, and sizes; what it does to single elements is `accesses`,
-    whose indices `inner` are its own."""
+    """A call of a function of sbrt.h with addresses of elements, sizes, and numbers as text; what it does to single elements is
+    `accesses`, whose indices `inner` are its own. One that `ends` is the last of a loop, which ends there where it answers yes."""
 
     function: str
-    args: tuple[Element | Size, ...]
+    args: tuple[Element | Size | str, ...]
     accesses: tuple[tuple[Element, bool], ...]
     inner: tuple[sp.Symbol, ...] = ()
     origin: tuple[int, ...] = ()
+    ends: bool = False
 
     @property
     def panel(self) -> Buffer:
@@ -133,10 +135,11 @@ LANES, DEPTH = 16, 128
 
 
 @dataclass
-class _Loops:
+class Loops:
     """A source of new indices and numbers, as statements become loops; the weights that are packed, by their views and the
     orders of their axes, and the calls that pack those which the statement at hand needs. Panels of weights that are `lasting` outlive
-    the function. Where all `is_plain`, nothing is a call."""
+    the function. Where all `is_plain`, nothing is a call; `told` has the lines of statements that may have no value, where somebody
+    listens."""
 
     optional: Collection[Buffer]
     names: set[str]
@@ -148,6 +151,7 @@ class _Loops:
     written: Collection[Buffer] = ()
     inside: set[sp.Symbol] = field(default_factory=set)
     lasting: Collection[Buffer] = ()
+    told: Callable[[Any, Loops], Sequence[Line]] | None = None
 
     def index(self) -> sp.Symbol:
         return index_symbol(f"index_{next(self.numbers)}")
@@ -180,18 +184,19 @@ def loops(
     body: Sequence[Statement],
     optional: Collection[Buffer] = (),
     lasting: Collection[Buffer] = (),
+    told: Callable[[Any, Loops], Sequence[Line]] | None = None,
     *,
     is_plain: bool = False,
 ) -> tuple[Line, ...]:
     """Return the statements of a function of the cell called `name` as loops, each statement a nest of its own; products of
     matrices are calls, and weights are packed before the statement outside of all loops that needs them, but where all
     `is_plain`: then these are loops too. Arrays that are `optional` may be absent; panels of weights that are `lasting` are
-    residuals.
+    residuals; `told` has the lines of statements that may have no value.
 
     Raises: CellError for a statement that C does not have.
     """
     names = {view.buffer.name for s in walk(body) for view in views(s)}
-    made, found = _Loops(optional, names, is_plain, lasting=lasting), list[Line]()
+    made, found = Loops(optional, names, is_plain, lasting=lasting, told=told), list[Line]()
     for s in body:
         made.begin(s)
         lines = _statement(name, s, made)
@@ -199,11 +204,11 @@ def loops(
     return tuple(found)
 
 
-def _lines(name: str, body: Sequence[Statement], made: _Loops) -> tuple[Line, ...]:
+def _lines(name: str, body: Sequence[Statement], made: Loops) -> tuple[Line, ...]:
     return tuple(line for s in body for line in _statement(name, s, made))
 
 
-def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
+def _statement(name: str, s: Statement, made: Loops) -> Sequence[Line]:
     match s:
         case Loop():
             # A reverse loop turns the order, not the bounds.
@@ -225,6 +230,8 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
             return _sharpen(name, s, made)
         case Scan():
             return _lines(name, s.body, made)
+        case Algebra() | Settle() if made.told is not None:
+            return made.told(s, made)
         case Algebra():
             raise CellError(
                 f"{name} needs functions of whole matrices ({RECORDS[s.name].words}), which the C target does not have yet\n"
@@ -241,7 +248,7 @@ def _statement(name: str, s: Statement, made: _Loops) -> Sequence[Line]:
     return nest(s.out.shape, lambda i: _inner(s, i, made), made)
 
 
-def _given(s: Map, made: _Loops) -> Sequence[Line] | None:
+def _given(s: Map, made: Loops) -> Sequence[Line] | None:
     """Return a term that is added in each step to what is there, of an array that may be absent, where it is present."""
     match s.body, s.args:
         case Sum(((1, Ref(0)), (1, Ref(1)))), (View() as to, View() as term):
@@ -256,7 +263,7 @@ def _always(s: Map, term: View, at: Shape) -> Assign:
     return Assign(element(s.out, at), Ref(0), (replace(element(term, at), is_there=True),), True, s.origin)
 
 
-def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
+def _call(s: Contract, made: Loops) -> Sequence[Line] | None:
     """Return a contraction as a call where it is a product of matrices."""
     if made.is_plain or not made.is_pointer(s.a, s.b, s.out):
         return None
@@ -266,7 +273,7 @@ def _call(s: Contract, made: _Loops) -> Sequence[Line] | None:
     return [_outer_products(s, p, made)] if p else None
 
 
-def _times_weight(s: Contract, p: RowsTimesWeight, made: _Loops) -> Invoke:
+def _times_weight(s: Contract, p: RowsTimesWeight, made: Loops) -> Invoke:
     key = (p.weight, p.depth, p.width)
     if key not in made.panels:
         space = "residual" if p.weight.buffer in made.lasting else PANELS
@@ -281,7 +288,7 @@ def _times_weight(s: Contract, p: RowsTimesWeight, made: _Loops) -> Invoke:
     return Invoke("product", args, tuple(reads), inner, s.origin)
 
 
-def _pack(key: tuple[View, Run, Run], made: _Loops) -> Invoke:
+def _pack(key: tuple[View, Run, Run], made: Loops) -> Invoke:
     weight, depth, width = key
     panel = Element(made.panels[key], (0,))
     indices = tuple(made.index() for _ in weight.axes)
@@ -291,7 +298,7 @@ def _pack(key: tuple[View, Run, Run], made: _Loops) -> Invoke:
     )
 
 
-def _outer_products(s: Contract, p: OuterProducts, made: _Loops) -> Invoke:
+def _outer_products(s: Contract, p: OuterProducts, made: Loops) -> Invoke:
     if p.width.count not in made.rooms:
         made.rooms[p.width.count] = made.panel("room", DEPTH, p.width.count)
     room = Element(made.rooms[p.width.count], (0,))
@@ -301,7 +308,7 @@ def _outer_products(s: Contract, p: OuterProducts, made: _Loops) -> Invoke:
     return Invoke("gradient", args, (*found, (room, True)), inner, s.origin)
 
 
-def _elements(s: Contract, made: _Loops) -> tuple[tuple[sp.Symbol, ...], list[tuple[Element, bool]]]:
+def _elements(s: Contract, made: Loops) -> tuple[tuple[sp.Symbol, ...], list[tuple[Element, bool]]]:
     """Return what a contraction accesses, with indices of its own."""
     index = {label: made.index() for label in (*s.labels.a, *s.labels.b)}
     a, b, out = (
@@ -316,7 +323,7 @@ def first(view: View) -> Element:
     return element(view, (0,) * len(view.axes))
 
 
-def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: _Loops) -> Sequence[Line]:
+def nest(shape: Shape, inner: Callable[[Shape], Sequence[Line]], made: Loops) -> Sequence[Line]:
     """Return loops over a shape around what `inner` gives at an index; an axis of one element needs none, and none stand where an
     axis is known to have no element."""
     if 0 in shape:
@@ -344,7 +351,7 @@ def _operand(operand: Operand, at: Shape) -> Element | Extent:
     return operand if isinstance(operand, Extent) else element(operand, at)
 
 
-def _inner(s: Statement, at: Shape, made: _Loops) -> Sequence[Line]:
+def _inner(s: Statement, at: Shape, made: Loops) -> Sequence[Line]:
     """Return the lines that compute the element of `s.out` at an index."""
     match s:
         case Map():
@@ -375,7 +382,7 @@ def _sum(
     lengths: Mapping[int, Size],
     term: Callable[[Mapping[int, Size]], Assign],
     origin: tuple[int, ...],
-    made: _Loops,
+    made: Loops,
 ) -> Sequence[Line]:
     """Return the lines that write `out` as the sum of terms over axes of some lengths."""
 
@@ -407,7 +414,7 @@ def _greater(s: Reduce, out: Element, at: Mapping[int, Size]) -> Assign:
     return Assign(out, GREATER, (out, element(s.x, tuple(at[i] for i in range(len(s.x.axes))))), False, s.origin)
 
 
-def _added(s: Contract | Reduce, made: _Loops) -> Sequence[Line]:
+def _added(s: Contract | Reduce, made: Loops) -> Sequence[Line]:
     """A sum that is added to what is there: the axes that it sums over go outside, where other sums over them can join."""
     if isinstance(s, Contract):
         lengths = {**_summed(s), **dict(zip(s.labels.out, s.out.shape, strict=True))}
@@ -430,7 +437,7 @@ def _scatter(s: Scatter, at: Shape) -> Assign:
     return Assign(replace(out, chosen=element(s.index, at)), Ref(0), (element(s.x, at),), True, s.origin)
 
 
-def _cumulate(s: Cumulate, made: _Loops) -> Sequence[Line]:
+def _cumulate(s: Cumulate, made: Loops) -> Sequence[Line]:
     length = s.x.shape[s.axis]
 
     def inner(at: Shape) -> Sequence[Line]:
@@ -448,7 +455,7 @@ def _cumulate(s: Cumulate, made: _Loops) -> Sequence[Line]:
     return nest(without(s.out.shape, (s.axis,)), inner, made)
 
 
-def _sharpen(name: str, s: Sharpen, made: _Loops) -> Sequence[Line]:
+def _sharpen(name: str, s: Sharpen, made: Loops) -> Sequence[Line]:
     """The argument of the function is computed for those elements alone that need it, where each of its elements can be
     computed by itself; else before, for all."""
 
@@ -537,6 +544,9 @@ def renamed(line: Line, old: sp.Symbol, new: sp.Symbol) -> Line:
             count = None if length is None else _replaced(length, old, new)
             return Where(moved(start), count, tuple(renamed(x, old, new) for x in body))
         case Invoke(args=args, accesses=found):
-            new_args = tuple(moved(x) if isinstance(x, Element) else _replaced(x, old, new) for x in args)
+            new_args = tuple(
+                moved(x) if isinstance(x, Element) else x if isinstance(x, str) else _replaced(x, old, new)
+                for x in args
+            )
             return replace(line, args=new_args, accesses=tuple((moved(x), written) for x, written in found))
     return replace(line, body=tuple(renamed(x, old, new) for x in line.body))

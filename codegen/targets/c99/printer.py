@@ -17,6 +17,7 @@ from symbptt.codegen.targets.c99.scalar import expression
 from symbptt.codegen.targets.c99.sizes import Names, size_code
 from symbptt.ir.naming import free_letters, unique
 from symbptt.ir.scalar import Ref, Sum, Tree
+from symbptt.ir.shape import Size
 
 WIDTH = 120
 COMMENT = 68
@@ -145,8 +146,13 @@ def _strips(line: For, count: sp.Symbol, inside: Printer, depth: int) -> list[st
 
 
 def _call(line: Invoke, p: Printer) -> str:
-    args = [_address(x, p) if isinstance(x, Element) else size_code(x, p.names) for x in line.args]
-    return f"{line.function}({', '.join(args)});"
+    args = [_argument(x, p) for x in line.args]
+    text = f"{line.function}({', '.join(args)})"
+    return f"if ({text}) break;" if line.ends else f"{text};"
+
+
+def _argument(x: Element | Size | str, p: Printer) -> str:
+    return x if isinstance(x, str) else _address(x, p) if isinstance(x, Element) else size_code(x, p.names)
 
 
 def _address(x: Element, p: Printer) -> str:

@@ -459,4 +459,123 @@ static OUTLINE void gradient(size_t M, size_t N, size_t K, const real *A, size_t
 #endif
 }
 
+// Note in `failed` the first statement that has no value: its number, the step, the sample, and by how much it moved.
+static INLINE void tell(real *failed, size_t number, size_t step, size_t sample, real moved) {
+    if (failed && failed[0] == 0) {
+        failed[0] = (real)number;
+        failed[1] = (real)step;
+        failed[2] = (real)sample;
+        failed[3] = moved;
+    }
+}
+
+// The factors L and U of a matrix F of n rows in its place, L without the ones of its diagonal, with the row that came
+// to each place: the largest one of its column (Golub and Van Loan 2013, algorithm 3.4.1).
+static OUTLINE void factor(size_t n, real *F, real *pivots, real *failed, size_t number, size_t step, size_t sample) {
+    for (size_t k = 0; k < n; k++) {
+        size_t p = k;
+        for (size_t i = k + 1; i < n; i++) if (ABS(F[i*n + k]) > ABS(F[p*n + k])) p = i;
+        pivots[k] = (real)p;
+        if (p != k) for (size_t j = 0; j < n; j++) {
+            const real moved = F[k*n + j];
+            F[k*n + j] = F[p*n + j];
+            F[p*n + j] = moved;
+        }
+        if (F[k*n + k] == 0) {
+            tell(failed, number, step, sample, 0);
+            continue;
+        }
+        for (size_t i = k + 1; i < n; i++) {
+            const real l = F[i*n + k] /= F[k*n + k];
+            INDEPENDENT for (size_t j = k + 1; j < n; j++) F[i*n + j] -= l*F[k*n + j];
+        }
+    }
+}
+
+// The solution of A X = B for `columns` columns in the place of B, by the factors of A.
+static OUTLINE void solve(size_t n, size_t columns, const real *F, const real *pivots, real *X) {
+    for (size_t k = 0; k < n; k++) {
+        const size_t p = (size_t)pivots[k];
+        if (p != k) for (size_t c = 0; c < columns; c++) {
+            const real moved = X[k*columns + c];
+            X[k*columns + c] = X[p*columns + c];
+            X[p*columns + c] = moved;
+        }
+    }
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            INDEPENDENT for (size_t c = 0; c < columns; c++) X[i*columns + c] -= F[i*n + k]*X[k*columns + c];
+    for (size_t i = n; i-- > 0;) {
+        for (size_t k = i + 1; k < n; k++)
+            INDEPENDENT for (size_t c = 0; c < columns; c++) X[i*columns + c] -= F[i*n + k]*X[k*columns + c];
+        for (size_t c = 0; c < columns; c++) X[i*columns + c] /= F[i*n + i];
+    }
+}
+
+// The lower triangular L with L Lᵀ = A in the place of A, of which the lower triangle is read (Golub and Van Loan
+// 2013, algorithm 4.2.1).
+static OUTLINE void cholesky(size_t n, real *A, real *failed, size_t number, size_t step, size_t sample) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            real sum = A[i*n + j];
+            for (size_t k = 0; k < j; k++) sum -= A[i*n + k]*A[j*n + k];
+            if (i == j && !(sum > 0)) tell(failed, number, step, sample, 0);
+            A[i*n + j] = i == j ? SQRT(sum) : sum/A[j*n + j];
+        }
+        for (size_t j = i + 1; j < n; j++) A[i*n + j] = 0;
+    }
+}
+
+static OUTLINE void determinant(size_t n, const real *F, const real *pivots, real *found) {
+    real product = 1;
+    for (size_t k = 0; k < n; k++) product *= (size_t)pivots[k] == k ? F[k*n + k] : -F[k*n + k];
+    *found = product;
+}
+
+static OUTLINE void log_determinant(size_t n, const real *F, const real *pivots, real *found) {
+    real sum = 0;
+    for (size_t k = 0; k < n; k++) sum += MATH(log)(ABS(F[k*n + k]));
+    *found = sum;
+    (void)pivots;
+}
+
+static OUTLINE void sign_of_determinant(size_t n, const real *F, const real *pivots, real *found) {
+    real sign = 1;
+    for (size_t k = 0; k < n; k++) {
+        const real x = (size_t)pivots[k] == k ? F[k*n + k] : -F[k*n + k];
+        sign *= x > 0 ? 1 : x < 0 ? -1 : x;
+    }
+    *found = sign;
+}
+
+static OUTLINE void lower(size_t n, real *A) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = i + 1; j < n; j++) A[i*n + j] = 0;
+}
+
+static OUTLINE void lower_halved(size_t n, real *A) {
+    lower(n, A);
+    for (size_t i = 0; i < n; i++) A[i*n + i] /= 2;
+}
+
+// Note where an entry moved the most.
+static INLINE void note_change(const real *moved, size_t step, size_t sample, real *change, real *place) {
+    if (*change == *change && !(*moved <= *change)) {
+        *change = *moved;
+        place[0] = (real)step;
+        place[1] = (real)sample;
+    }
+}
+
+// Whether no entry moved by more than the tolerance, with `relative` a part of the largest one, or by more than what
+// rounding moves; where the last round still moves more it is told.
+static INLINE int settled(const real *change, const real *extent, real tolerance, int relative, size_t round,
+                          size_t most, const real *place, real *failed, size_t number) {
+    const real unit = 32/(real)(sizeof(real) == sizeof(float) ? 0x1p23 : 0x1p52);
+    const real limit = *extent*(relative && tolerance > unit ? tolerance : unit);
+    if ((!relative && *change <= tolerance) || (*change <= limit && limit < INFINITY)) return 1;
+    if (round + 1 == most) tell(failed, number, (size_t)place[0], (size_t)place[1], *change);
+    return 0;
+}
+
 #endif
