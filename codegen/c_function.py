@@ -151,7 +151,7 @@ class CFunction:
     def run(self, given: Mapping[str, Any], sized: Sized, room: Any) -> Ran:
         """Call the function with the arrays that are given, and return all; rooms come from `room`."""
         found: dict[str, Any] = {}
-        rooms = {group: _room(size, room) for group, size in sized.rooms.items()}
+        rooms = {group: _room(size, self.dtype, room) for group, size in sized.rooms.items()}
         pointers = []
         for name, dtype, shape, group, start in sized.places:
             if group == "handed":
@@ -198,7 +198,7 @@ class Bound:
     def run(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Call the function, and return what a call has of its own."""
         found, pointers = dict[str, Any](), [*self.pointers]
-        rooms = {group: _room(size, np.empty) for group, size in self.sized.rooms.items()}
+        rooms = {group: _room(size, self.function.dtype, np.empty) for group, size in self.sized.rooms.items()}
         for at, (name, dtype, shape, group, start) in self.places:
             if group in rooms:
                 pointers[at] = rooms[group][2] + start
@@ -222,9 +222,10 @@ def bound(function: CFunction, sized: Sized, given: Mapping[str, Any]) -> Bound:
     return Bound(function, sized, pointers, places, tuple(held.values()))
 
 
-def _room(size: int, room: Any) -> tuple[Array, int, int]:
+def _room(size: int, dtype: np.dtype[Any], room: Any) -> tuple[Array, int, int]:
     """Return a room of so many bytes, the first byte of it that lies at a multiple of 64 bytes, and where that lies."""
-    whole: Array = room((size + LINE,), np.uint8)
+    # Of numbers: who fills new arrays with NaN, to see what reads them too early, fills this one.
+    whole: Array = room(((size + LINE) // dtype.itemsize,), dtype)
     at = address(whole)
     first = -at % LINE
     return whole, first, at + first
