@@ -33,6 +33,7 @@ from symbptt.codegen.runtime.algebra import OTHERS
 from symbptt.codegen.runtime.masks import _kept, _present, _where
 from symbptt.codegen.runtime.settling import MORE, _unfound
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flat_stepping, flats_of
+from symbptt.codegen.targets.c99.function import MOVING
 from symbptt.codegen.targets.c99.functions import driver_text
 from symbptt.codegen.targets.c99.matrices import Fault
 from symbptt.codegen.targets.c99.module import equations_of
@@ -41,8 +42,6 @@ Array = NDArray[Any]
 Arrays = dict[str, Any]
 DATA = ("param", "context", "const", "input", "index", "target", "state")
 """The groups of arguments that a call has by name."""
-MOVING = ("input", "index", "state")
-"""The groups of what each step is given."""
 KEPT = ("residual", "after", "before", "param", "context", "input", "index", "const")
 """The groups of what a sweep backward reads of the one forward."""
 

@@ -44,6 +44,8 @@ ABSENT = ("state", "cotangent", "direct")
 """The groups of arguments whose pointers may be NULL, which no product takes."""
 
 
+MOVING = ("input", "index", "state")
+"""The groups of what each step is given."""
 Told = Callable[[Any, Loops], Sequence[Line]] | None
 """The lines of statements that may have no value, or none where nobody listens."""
 
@@ -104,7 +106,7 @@ def stepping_of(name: str, once: Function, step: Function, told: Sequence[Told] 
     Raises: CellError as `sweep_of` does.
     """
     written = {view.buffer for s in walk_statements(step.body) for view in writes(s)}
-    lasting = [port.view.buffer for port in step.arguments if port.view.buffer not in written]
+    lasting = [x.view.buffer for x in step.arguments if x.group not in MOVING and x.view.buffer not in written]
     lines = loops(name, step.body, (), lasting, told[1])
     packs = [x for x in lines if isinstance(x, Invoke) and x.function == "pack" and x.panel.space == "residual"]
     panels = tuple(Port("residual", x.panel.name, whole(x.panel)) for x in packs)
