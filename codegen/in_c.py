@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from symbptt.codegen.c_function import Bound, CFunction, Ran, Sized, bound, results_of
 from symbptt.codegen.c_memory import Needs, Rooms, rooms_of
+from symbptt.codegen.c_rows import CRows
 from symbptt.codegen.compiler import Compiler, compiler, library
 from symbptt.codegen.known_calls import KnownCalls
 from symbptt.codegen.loop_ir.nodes import STEPS, Function, Port
@@ -30,6 +31,7 @@ from symbptt.codegen.program.at_once import one_step
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.runtime.algebra import OTHERS
+from symbptt.codegen.runtime.masks import _held as _held_data
 from symbptt.codegen.runtime.masks import _kept, _present, _where
 from symbptt.codegen.runtime.settling import MORE, _unfound
 from symbptt.codegen.targets.c99.flat import DOUBLE, Flats, flat_stepping, flats_of
@@ -83,8 +85,8 @@ class InC:
             found |= {key: (f, equations_of(p)) for key, p, f in self._losses(self.head)}
         return flats_of(self.name, self.about, found)
 
-    def _sweeps(self, masked: bool, monitored: bool) -> dict[str, Function]:
-        pair = driven(self.program, self.limit, masked, monitored)
+    def _sweeps(self, masked: bool, monitored: bool, turning: bool = False) -> dict[str, Function]:
+        pair = driven(self.program, self.limit, masked, monitored, turning)
         if self.is_pulled:
             passed, sums = pulled(self.program)
             return {"forward": pair.forward, "pulled": passed, "sums": sums}
@@ -98,12 +100,12 @@ class InC:
         if head.predicted is not None:
             yield "predicted", head.predicted, lower_told(head.predicted, head.predicted.outputs, at_every)
 
-    def variant(self, masked: bool, monitored: bool) -> Flats:
-        """Return the sweeps of calls with masks, or with a monitor."""
+    def variant(self, masked: bool, monitored: bool, turning: bool = False) -> Flats:
+        """Return the sweeps of calls with masks, or with a monitor, or with rows that turn to other samples."""
         if not (masked or monitored):
             return self.plain
         equation = equations_of(self.program)
-        functions = {key: (f, equation) for key, f in self._sweeps(masked, monitored).items()}
+        functions = {key: (f, equation) for key, f in self._sweeps(masked, monitored, turning).items()}
         return flats_of(self.name, self.about, functions)
 
     @cached_property
@@ -124,6 +126,8 @@ class InC:
         found |= {"_once": calls.once, "_step": calls.step}
         found |= {"_forward": calls.forward, "TIMED": calls.timed, "MARK": f"{module.MARK} in C"}
         found |= {"_pull": calls.pull} if self.is_pulled else {"_backward": calls.backward}
+        if "_Rows" in found:
+            found |= {"_Rows": CRows, "_prepared": calls.prepared, "_swept": calls.swept}
         if self.counted is not None:
             found["_needed"] = Needs(self.counted, self._rooms).needed
         if self.head is not None:
@@ -140,8 +144,10 @@ class _Calls:
         self.tape = [*_tape(of)]
         self.timed = (*(port.view.buffer.shape[:1] == (STEPS,) for port in self.tape), False)
 
-    def _function(self, name: str, dtype: np.dtype[Any], masked: bool = False, monitored: bool = False) -> CFunction:
-        flats = self.of.stepping if name in ("once", "step") else self.of.variant(masked, monitored)
+    def _function(
+        self, name: str, dtype: np.dtype[Any], masked: bool = False, monitored: bool = False, turning: bool = False
+    ) -> CFunction:
+        flats = self.of.stepping if name in ("once", "step") else self.of.variant(masked, monitored, turning)
         flat = flats.functions[name]
         built = library(flats.text, (f"-D{DOUBLE}",) * (dtype == np.float64))
         call = built[flat.name]
@@ -152,13 +158,21 @@ class _Calls:
         self, a: Arrays, start: Arrays, sizes: Any, T: int, B: int, dtype: Any, active: Any, reset: Any, ws: Any
     ) -> Any:
         """Return the states and outputs of all steps, and the tape, at its end what is given back to the workspace."""
-        masked = active is not None or reset is not None
-        f = self.function("forward", dtype, masked)
-        rows = {k: _rows(start[k], T) for k in self.module.STATES}
+        masked, turns = active is not None or reset is not None, None
+        if isinstance(reset, CRows):
+            turns, active, reset = reset, reset.active, reset.turned
+        f = self.function("forward", dtype, masked, False, turns is not None)
+        # What a caller gets of rows are copies, so that they are the workspace's.
+        room, lent = ws.room if turns else np.empty, list[Array]()
+        rows = {k: _rows(start[k], T, room, lent) for k in self.module.STATES}
         before = {k: v[:-1] for k, v in rows.items()}
         of = {("rows", k): v for k, v in rows.items()}
         if masked:
-            began = {k: _rows(_held(start[k], a[k], active, reset, T), T) for k in rows}
+            first = start if turns else {k: _held(start[k], a[k], active, reset, T) for k in rows}
+            began = {k: _rows(first[k], T, room, lent) for k in rows}
+            for k, v in began.items() if turns else ():
+                # Behind the state before the first step that before each step, there where a row turns to a sample.
+                v[1:][turns.turns] = a[k][turns.later]
             before = {k: v[1:] for k, v in began.items()}
             of |= {("before", k): v for k, v in began.items()}
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
@@ -172,7 +186,40 @@ class _Calls:
         # An argument that the sweep forward does not read is taken as it came.
         own = [(x.view.buffer.name, (x.group, x.name)) for x in self.tape]
         tape = [known[key] if key in known else found[name] if name in found else a[key[1]] for name, key in own]
-        return states, results_of("outputs", found, sized), (*tape, tuple(ran.kept))
+        return states, results_of("outputs", found, sized), (*tape, (*ran.kept, *(lent if turns else ())))
+
+    def prepared(self, call: Any, trains: bool) -> None:
+        """Check the data of a call, of a ragged batch as it lies in rows: what lies behind the ends of samples is not read."""
+        call.rows = None
+        if call.active is None or call.reset is not None or not call.active.any():
+            self.module._check_data(call.a, call.active, call.sizes)
+            return
+        rows = CRows(call.active)
+        laid = {k: rows.laid(call.a[k]) for k in self.module.INPUTS}
+        given = call.a
+        call.a = given | {
+            k: _held_data(given[k], call.active.sum(0))
+            for k in self.module.TARGETS
+            if k in given and self.module.LEAD[k] == 2
+        }
+        try:
+            self.module._check_data(call.a | laid, None, call.sizes)
+        except self.module.ArgumentError:
+            # What was found is told by its step and sample in rows: the check of the module has those of the call.
+            self.module._check_data(given, call.active, call.sizes)
+            raise
+        call.rows = rows, laid
+
+    def swept(self, call: Any) -> Any:
+        """Return the states and outputs of a sweep, and its tape behind how a ragged batch lies in rows."""
+        if call.rows is None:
+            states, outputs, tape = self.forward(call.a, call.start, *call.of(0, call.T))
+            return states, outputs, (None, tape, tape[-1])
+        rows, laid = call.rows
+        start = {k: v[rows.first] for k, v in call.start.items()}
+        states, outputs, tape = self.forward(call.a | laid, start, *self.module._of(call, rows, rows))
+        states, outputs = rows.stopped(states, call.start), rows.stopped(outputs, {})
+        return states, outputs, (rows, tape, tape[-1])
 
     def backward(
         self,
@@ -190,13 +237,23 @@ class _Calls:
     ) -> Any:
         """Return the gradients of parameters, inputs and the initial state, and what resets send to that."""
         masked, monitored = active is not None or reset is not None, flow is not None
-        f = self.function("backward", dtype, masked, monitored)
+        # Rows on the way back have masks, and where the adjoints of samples go that begin within them.
+        back = None if reset is None or isinstance(reset, np.ndarray) else reset
+        turns = None if back is None else back.rows
+        if turns is not None:
+            active, reset = turns.active, turns.turned
+        f = self.function("backward", dtype, masked, monitored, turns is not None)
         shapes = self.module._shapes(**sizes)
         states = self.module.STATES
         carry = {k: np.zeros((B, *shapes[k]), dtype) if last[k] is None else _copied(last[k], dtype) for k in states}
         resets = {k: np.zeros(v.shape, dtype) for k, v in carry.items()}
         of: dict[tuple[str, str], Any] = {("carry", k): v for k, v in carry.items()}
-        sent = {k: None if v is None else _kept(active, v) for k, v in full.items()}
+        begun = dict[str, Array]()
+        sent = {k: None if v is None else v if turns else _kept(active, v) for k, v in full.items()}
+        if back is not None:
+            sent |= {k: turns.with_last(sent[k], v) for k, v in back.last.items() if v is not None}
+            begun = {k: ws.room((T, *v.shape), dtype) for k, v in carry.items()}
+            of |= {("begun", k): v for k, v in begun.items()}
         of |= {(group, k): v for k, v in sent.items() for group in ("cotangent", "direct")}
         if masked:
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
@@ -209,6 +266,9 @@ class _Calls:
         ws.give(ran.moment)
         for t in range(T - 1, -1, -1) if monitored else ():
             self.module._watch(flow, t, [watched[k][t] for k in states])
+        for k, first in zip(states, back.first if back is not None else (), strict=False):
+            first[turns.later] = begun[k][turns.turns]
+        ws.give(begun.values())
         params, inputs = (results_of(group, ran.arrays, sized) for group in ("params", "inputs"))
         return params, inputs, carry, resets
 
@@ -285,9 +345,10 @@ def _tape(of: InC) -> Iterable[Port]:
     return (found[name] for name in sorted(found))
 
 
-def _rows(first: Array, T: int) -> Array:
-    """Return room for an array at each of so many steps, behind the first one."""
-    found = np.empty((T + 1, *first.shape), first.dtype)
+def _rows(first: Array, T: int, room: Any, lent: list[Array]) -> Array:
+    """Return a room, which is noted, for an array at each of so many steps, behind the first one."""
+    found: Array = room((T + 1, *first.shape), first.dtype)
+    lent.append(found)
     found[0] = first
     return found
 

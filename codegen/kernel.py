@@ -744,7 +744,7 @@ def compiled(
     origin = origin_of(target, truncation, clip_adjoint, memory, names)
     steppings = shared.stepping(cell, is_sparing, names)
     in_c, reason = _in_c(asked, target, shared, names, head, truncation, clip_adjoint, memory)
-    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings, in_c is None)
+    text = source(program, VERSION, equations, head, truncation, memory, parts, origin.line, steppings)
     # A text that Python does not take is a mistake of ours, which must not wait for the first call.
     check_parsed(text, _file_of(target))
     return Kernel(target, program, text, truncation, clip_adjoint, memory, names, asked, in_c, reason)

@@ -12,11 +12,12 @@ import pytest
 
 import symbptt as sb
 from symbptt.codegen import c_memory, compiler
+from symbptt.codegen.c_rows import CRows
 from symbptt.codegen.kernel import Shared, compiled
 from symbptt.codegen.loop_ir.laws import check, check_run
 from symbptt.codegen.lower.driven import driven, pulled
 from symbptt.zoo import CELLS, gru, lstm, rnn, stack_rnn
-from tests import brute, oracle, test_contexts, test_peak, test_stepping
+from tests import brute, oracle, test_contexts, test_peak, test_rows, test_stepping
 from tests.ccode import CC
 from tests.kernels import kernel_of, own_kernel_of
 from tests.properties import checks
@@ -89,10 +90,10 @@ def test_masks_and_monitors_agree_with_numpy(cell: sb.Cell, kind: str) -> None:
             assert_alike(cell, groups, kind, **call)
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-def test_sweeps_for_a_driver_keep_the_laws(masked: bool) -> None:
-    p = Shared().neutral(stack_rnn, False, None)
-    pair = driven(p, 1.0, masked, monitored=masked)
+@pytest.mark.parametrize("kind", ["plain", "masked", "turning"])
+def test_sweeps_for_a_driver_keep_the_laws(kind: str) -> None:
+    p, masked = Shared().neutral(stack_rnn, False, None), kind != "plain"
+    pair = driven(p, 1.0, masked, masked, kind == "turning")
     for f in (pair.forward, pair.backward, *pulled(p)):
         check(f)
         for T, B in ((0, 1), (1, 2), (3, 1)):
@@ -325,6 +326,42 @@ def test_a_mistake_in_the_factors_of_a_matrix_is_seen() -> None:
     vars(kernel.in_c)["plain"] = replace(plain, text=plain.text.replace("-= l*F[k*n + j]", "+= l*F[k*n + j]"))
     assert kernel.in_c.plain.text != plain.text
     assert worst(results(kernel, groups)[0], results(kernel_of(matrices), groups)[0]) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.long)])
+def test_samples_in_rows_have_what_they_have_by_themselves(dtype: Any) -> None:
+    for lengths in test_rows.LENGTHS.values():
+        test_rows.check_alone(in_c_of(test_rows.gated), lengths, dtype)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+@pytest.mark.parametrize("batch", [1, 2, 33])
+def test_rows_have_each_step_of_each_sample_once_and_none_is_in_two(batch: int, steps: int) -> None:
+    lengths = np.random.default_rng(batch + steps).integers(0, steps + 1, batch)
+    lengths[-1] = max(lengths[-1], 1)
+    rows = CRows(np.arange(steps)[:, None] < lengths)
+    slot, row = np.divmod(rows.places, rows.rows)
+    sample = rows.used % batch
+    assert len({*rows.places.tolist()}) == lengths.sum() == rows.active.sum()
+    assert rows.active[slot, row].all() and np.array_equal(rows.sources[slot, row], rows.used)
+    for b, n in enumerate(lengths):
+        own = sample == b
+        assert len({*row[own].tolist()}) == min(n, 1) and np.array_equal(slot[own] - slot[own][:1], np.arange(n))
+    # Best fit decreasing: at most 11/9 of the least number of rows, and 4.
+    assert rows.T == lengths.max() and rows.rows <= 11 / 9 * -(-lengths.sum() // rows.T) + 4
+
+
+def test_a_row_that_does_not_turn_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = in_c_of(test_rows.gated)
+    made = CRows.__init__
+
+    def begun(self: CRows, active: Any) -> None:
+        made(self, active)
+        self.turned[:] = False
+
+    monkeypatch.setattr(CRows, "__init__", begun)
+    with pytest.raises(AssertionError):
+        test_rows.check_alone(kernel, test_rows.LENGTHS["two in a row"], np.float64)
 
 
 CONTEXTS = [(test_contexts.attend, {}), (test_contexts.looked_up, {}), (test_contexts.attend, {"memory": "sqrt"})]

@@ -53,7 +53,11 @@ def drawn(lengths: list[int], dtype: Any) -> tuple[dict[str, Any], dict[str, Any
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_each_sample_has_what_it_has_by_itself(name: str, dtype: Any) -> None:
-    lengths, kernel = LENGTHS[name], kernel_of(gated)
+    check_alone(kernel_of(gated), LENGTHS[name], dtype)
+
+
+def check_alone(kernel: sb.Kernel, lengths: list[int], dtype: Any) -> None:
+    """A ragged batch of `gated` gives each sample, and all of them together, what they have by themselves."""
     params, inputs, state, sent = drawn(lengths, dtype)
     run = kernel.forward(params, inputs, state, lengths=lengths)
     found = kernel.backward(run, sent, monitor=True)

@@ -361,8 +361,8 @@ class Port:
     which "reset", at each step) and "held" (the states of ended samples before the first step). Where cotangents may be
     absent, "given" are flags that tell which are there. Of a piece of the steps also "start" (the states before it) and
     "carry" (the adjoints of the states behind it); of one step back for all steps at once "carry" are the adjoints of
-    states at all steps. Of a sweep that a driver calls also "rows", "after", "before", "direct", "waiting", "resets" and
-    "watched", of which `lower/driven.py` tells. Groups of results are "states", "outputs", "params", "inputs", "state"
+    states at all steps. Of a sweep that a driver calls also "rows", "after", "before", "direct", "waiting", "resets",
+    "watched" and "begun", of which `lower/driven.py` tells. Groups of results are "states", "outputs", "params", "inputs", "state"
     (the gradient of the first one), "residual" and "flow" (the norms of adjoints); of a piece "final" (the states behind
     it), "carry" (the adjoints before it) and "resets" (those that resets send to the initial states).
     """

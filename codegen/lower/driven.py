@@ -1,12 +1,13 @@
 """Sweeps over a range of steps for a driver, which owns the states between ranges and says which samples are active.
 
-The driver hands over, by group and name of a port: "rows", the states of a range from the one before it on; "after" and
-"before", the states after each step and before it, for the sweep backward; "carry", the adjoints of the states behind the range, which
-a sweep replaces by those before it; "direct", the cotangents of states. A masked sweep has beside these
-"mask", who is "active" and who is "reset" at each step, "before", the states before each step, with those of samples that have ended
-in front, and "waiting" and "resets", the adjoints that are put aside and those that go to the initial states. A monitored sweep
-writes the adjoints of each step into "watched". What comes before and behind a range is the driver's: states behind the end of
-a sample, zeros for cotangents that are not given, norms.
+The driver hands over, by group and name of a port: "rows", the states of a range from the one before it on; "after" and "before",
+the states after each step and before it, for the sweep backward; "carry", the adjoints of the states behind the range, which a
+sweep replaces by those before it; "direct", the cotangents of states. A masked sweep has beside these "mask", who is "active" and
+who is "reset" at each step, "before", the states before each step, with those of samples that have ended in front, and "waiting"
+and "resets", the adjoints that are put aside and those that go to the initial states. Where rows are "turning" to other samples,
+"before" has the states with which these begin, there where a row is reset, and "begun" gets the adjoints of the states before each
+step. A monitored sweep writes the adjoints of each step into "watched". What comes before and behind a range is the driver's:
+states behind the end of a sample, zeros for cotangents that are not given, norms.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Driven(Edges):
     limit: float | None = None
     monitored: bool = False
     masked: bool = False
+    turning: bool = False
     ports: list[Port] = field(default_factory=list)
 
     @property
@@ -98,7 +100,8 @@ class Driven(Edges):
                 point(rows, 0, T),
                 point(whole(w.storage.states[name]), 0, T),
             )
-            w.builder.add(Map(out, WHERE, (spread(reset, out), whole(initial), after)))
+            begun = out if self.turning else whole(initial)
+            w.builder.add(Map(out, WHERE, (spread(reset, out), begun, after)))
             # Last: the end of a sample prevails over a reset after it.
             w.builder.add(Map(out, WHERE, (spread(active, out), out, was)))
 
@@ -111,7 +114,8 @@ class Driven(Edges):
         found = arrived(w)
         if self.limit is not None:
             w.builder.statements += clip(w, found, self.limit)
-        if not self.masked:
+        # Nothing is sent to the steps behind the end of a row, and nothing is carried into them.
+        if not self.masked or self.turning:
             return
         active, _ = self._masks(w)
         for name, view in found.items():
@@ -124,19 +128,21 @@ class Driven(Edges):
             return
         for name, carry in w.storage.carries.items():
             view = watching.total(w, name) or whole(carry)
-            buffer = Buffer(w.builder.name(f"{carry.name}_watched"), (STEPS, *carry.shape), "result", carry.dtype)
-            w.builder.copy(point(self.port(w, "watched", name, buffer), 0, T), view)
+            w.builder.copy(point(self._of_steps(w, "watched", name), 0, T), view)
 
     def leave(self, w: Sweep) -> None:
         if not self.masked:
             return
-        reset = point(self._known("mask", "reset"), 0, T)
+        reset = point(self._masks(w)[1] if self.turning else self._known("mask", "reset"), 0, T)
         for name, carry in w.storage.carries.items():
-            out, aside, total = whole(carry), self._known("waiting", name), self._like_carry(w, "resets", name)
-            mask = spread(reset, out)
-            sent = Sum(((1, Ref(0)), (1, Call("where", (Ref(1), Ref(2), ZERO)))))
-            w.builder.statements += [Map(out, PLUS, (out, aside)), Map(total, sent, (total, mask, out))]
-            w.builder.statements += [Map(out, GONE, (mask, out))]
+            out, mask = whole(carry), spread(reset, whole(carry))
+            if self.turning:
+                w.builder.copy(point(self._of_steps(w, "begun", name), 0, T), out)
+            else:
+                aside, total = self._known("waiting", name), self._like_carry(w, "resets", name)
+                sent = Sum(((1, Ref(0)), (1, Call("where", (Ref(1), Ref(2), ZERO)))))
+                w.builder.statements += [Map(out, PLUS, (out, aside)), Map(total, sent, (total, mask, out))]
+            w.builder.add(Map(out, GONE, (mask, out)))
 
     def _masks(self, w: Sweep) -> tuple[View, View]:
         active, reset = (Buffer(w.builder.name(x), (STEPS, BATCH), "argument", "bool") for x in ("active", "reset"))
@@ -144,6 +150,12 @@ class Driven(Edges):
 
     def _known(self, group: str, name: str) -> View:
         return next(x.view for x in self.ports if (x.group, x.name) == (group, name))
+
+    def _of_steps(self, w: Sweep, group: str, name: str) -> View:
+        """Return a buffer of the driver that has the adjoint of a state at each step."""
+        carry = w.storage.carries[name]
+        name_of = w.builder.name(f"{carry.name}_{group}")
+        return self.port(w, group, name, Buffer(name_of, (STEPS, *carry.shape), "result", carry.dtype))
 
     def _like_carry(self, w: Sweep, group: str, name: str) -> View:
         """Return a buffer of the driver that is like the adjoint of a state, written and read in the same step."""
@@ -227,10 +239,13 @@ class Pair:
     backward: Function
 
 
-def driven(p: Program, limit: float | None = None, masked: bool = False, monitored: bool = False) -> Pair:
-    """Return both sweeps of a placed program for a driver; `limit` is the greatest joint norm of the adjoints at each step."""
+def driven(
+    p: Program, limit: float | None = None, masked: bool = False, monitored: bool = False, turning: bool = False
+) -> Pair:
+    """Return both sweeps of a placed program for a driver; `limit` is the greatest joint norm of the adjoints at each step. With
+    `turning`, which goes with masks, rows are reset to other samples."""
     n = named(p, SYMBOLS)
-    back, ahead = Driven(limit, monitored, masked), Driven(None, False, masked)
+    back, ahead = Driven(limit, monitored, masked, turning), Driven(None, False, masked, turning)
     storage = with_apart_states(n, storage_of(n))
     second, read = backward(n, storage, back)
     own = {port.view.buffer for port in _apart(n, storage)}

@@ -229,7 +229,7 @@ class _Writer:
     def function(self, key: str) -> str:
         """Return a function as text, and let the arena have what it needs."""
         f = numbered(self.s.functions[key], self.s.numbers)
-        sweep = self.sweeps[key] = sweep_of(self.s.name, f, (), True)
+        sweep = self.sweeps[key] = sweep_of(self.s.name, f, absent=(), is_plain=True)
         p = printer_of(sweep, {}, self.taken, frozenset(), equations_of(self.s.of_key(key)))
         at = self._places(key, f, sweep, p)
         arrays = [line for b in sweep.arrays for line in declaration(b, sweep, p, at.get(b, ""), KINDS)]

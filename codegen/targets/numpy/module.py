@@ -98,11 +98,9 @@ def source(
     parts: cells.Printed | None = None,
     origin: str = "",
     steppings: Steppings | None = None,
-    has_rows: bool = True,
 ) -> str:
     """Return the text of the module for a placed program, printed from the loop IR; `origin` is a line of its head, `parts` and
-    `steppings` are its functions where they are there already. Where the sweeps are not those of this text, `has_rows` is false: masks
-    are all that they know of lengths.
+    `steppings` are its functions where they are there already.
 
     Raises: CellError where no argument tells a size.
     """
@@ -124,7 +122,7 @@ def source(
     carried, read = embedded(
         "\n".join([*sweeps, quiet, selfcheck]),
         public,
-        _files(p, head, truncation, memory, has_rows and lies_in_rows(found.forward, found.back)),
+        _files(p, head, truncation, memory, lies_in_rows(found.forward, found.back)),
         _absent(p, head, accurate > 0),
     )
     texts, ending = [*sweeps, carried], [*[quiet] * bool(quiet), selfcheck]
