@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import sympy as sp
 
 from symbptt.checks import check_mapping, named
 from symbptt.codegen.csource import Written
@@ -26,6 +27,7 @@ from symbptt.ir.shape import names_in
 from symbptt.ir.sizes import axes_of, misfit, solved
 from symbptt.language.cell import Cell, nearest
 from symbptt.language.model import Model
+from symbptt.ops import shift
 from symbptt.version import VERSION
 
 REALS = {"float32": 4, "float64": 8}
@@ -89,8 +91,16 @@ def embedded_source(
     head = head_of(cell) if isinstance(cell, Model) else None
     p = passed(cell.cell if isinstance(cell, Model) else cell, None, PLAIN)
     functions, shared = functions_of(p, head, T, B, backward)
-    subject = Subject(cell.name, p, head, functions, dims, T, B, equations_text(cell), shared)
+    reason = _declared([p, *([head.program] if head else [])])
+    subject = Subject(cell.name, p, head, functions, dims, T, B, equations_text(cell), shared, reason)
     return EmbeddedSource(cell.name, fixed(subject, VERSION))
+
+
+def _declared(programs: Sequence[Program]) -> str:
+    """Return why differences of values tell nothing of gradients: functions whose derivatives are declared; nothing where there is none."""
+    found = {f.func for p in programs for n in p.graph if n.family == "map" for f in n.attrs.expr.atoms(sp.Function)}
+    names = sorted({f.__name__ for f in found if f is not shift and getattr(f, "declared", False)})
+    return f"the derivative of {', '.join(names)} is declared, differences tell another" if names else ""
 
 
 def _check(cell: Cell) -> None:

@@ -1,6 +1,8 @@
 """C for one set of sizes: values and gradients are those of the NumPy kernel, in an arena of as many bytes as is told."""
 
+import random
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from symbptt import Index, Input, Param, State, Target
 from symbptt.codegen.embedded import embedded_source
 from symbptt.codegen.targets.c99.names import FIELDS, named
 from symbptt.commands.main import run as run_command
+from symbptt.verification.finite_differences import is_declared
 from symbptt.zoo import CELLS, gru, lstm, mesa_net, rnn, stack_rnn
 from tests import oracle
+from tests.c_mutants import mutants
 from tests.ccode import CC
 from tests.embedded import Board
 from tests.kernels import kernel_of
@@ -275,3 +279,92 @@ def test_command_line_writes_tells_and_refuses(tmp_path: Path, capsys: pytest.Ca
     ):
         assert run_command([*command, *more]) == 2
         assert message in capsys.readouterr().err
+
+
+# A file that checks itself.
+
+
+def ran(
+    text: str, folder: Path, *options: str, compiler: str = CC, run: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """A program as it ended: compiled without a warning as C99, and run."""
+    folder.mkdir(exist_ok=True)
+    (folder / "check.c").write_text(text, encoding="utf-8")
+    flags = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", *options]
+    done = subprocess.run(
+        [compiler, *flags, "-o", "check", "check.c", "-lm"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr[:2000]
+    return subprocess.run([*run, "./check"], cwd=folder, capture_output=True, text=True)
+
+
+def checked(text: str, folder: Path, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    """The check of a file by itself, as it ended."""
+    return ran(text, folder, "-DSELFCHECK", *options, **how)
+
+
+@pytest.mark.thinned(23, 5)
+@pytest.mark.parametrize(
+    "cell", [c for c in CELLS.values() if c.name not in ("kalman", "mesa_net")], ids=lambda c: c.name
+)
+def test_files_check_themselves(cell: sb.Cell, tmp_path: Path) -> None:
+    c = embedded_source(cell, sizes={**sizes_of(cell, SIZES), "B": 2}, steps=6)
+    if "#error" in c.single:
+        assert "is declared, differences tell another" in c.single and is_declared(cell)
+        return
+    done = checked(c.single, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith(", 0 wrong\n"), done.stdout
+
+
+@sb.cell
+def rooted(x: Input["n"], h: State["n"], w: Param["n"]):
+    return np.sqrt(w + x) * 0.1 + 0.5 * h
+
+
+def test_numbers_of_a_check_may_be_chosen(tmp_path: Path) -> None:
+    text = embedded_source(rooted, sizes={"n": 3}, steps=4).single
+    done = checked(text, tmp_path)
+    assert done.returncode == 1 and "-DSELFCHECK_FROM=0.5 -DSELFCHECK_TO=1.5" in done.stdout
+    assert checked(text, tmp_path, "-DSELFCHECK_FROM=0.5", "-DSELFCHECK_TO=1.5").returncode == 0
+
+
+def outcome(text: str, folder: Path) -> tuple[int, str] | None:
+    """How the check of a file ended, and the numbers that it told; None of what is no C any more."""
+    folder.mkdir(exist_ok=True)
+    (folder / "check.c").write_text(text, encoding="utf-8")
+    command = [CC, "-std=c99", "-w", "-O1", "-DSELFCHECK", "-o", "check", "check.c", "-lm"]
+    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+        return None
+    done = subprocess.run(["./check"], cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def survivors(text: str, begin: str, count: int, seed: int, folder: Path) -> tuple[list[str], set[str], int]:
+    """The mistakes that change a number and that the check does not find, the kinds that were tried, and how many changed one."""
+    right = outcome(text, folder)
+    assert right is not None and right[0] == 0
+    alive, kinds, counted = list[str](), set[str](), 0
+    for m in random.Random(seed).sample([*mutants(text, begin, "#ifdef SELFCHECK")], count):
+        found = outcome(m.text, folder)
+        if found is not None and found[1] != right[1]:
+            counted += 1
+            kinds.add(m.kind)
+            if found[0] == 0:
+                alive.append(f"{m.kind}: {m.before} -> {m.line}")
+    return alive, kinds, counted
+
+
+def test_a_file_with_a_mistake_finds_it(tmp_path: Path) -> None:
+    text = embedded_source(gru, sizes={"m": 2, "n": 3}, steps=4).single
+    alive, _, counted = survivors(text, "int gru_forward(const gru_params *params) {", 6, 1, tmp_path)
+    assert not alive and counted > 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", [lstm, sb.model(shown, shared)], ids=["lstm", "a model"])
+def test_files_with_mistakes_find_them(target: Any, tmp_path: Path) -> None:
+    dims = SHOWN if isinstance(target, sb.Model) else {"m": 2, "n": 3}
+    text = embedded_source(target, sizes={**dims, "B": 2}, steps=4).single
+    begin = f"{'' if target is lstm else 'static '}int {target.name}_forward{'' if target is lstm else '_of'}(const {target.name}_params *params) {{"
+    alive, kinds, counted = survivors(text, begin, 30, 2, tmp_path)
+    assert not alive and counted > 15 and len(kinds) > 4

@@ -20,6 +20,7 @@ from symbptt.codegen.program.program import Program
 from symbptt.codegen.program.values import is_baked
 from symbptt.codegen.targets.c99.arena import INDEX, Arena, Member, Struct, source
 from symbptt.codegen.targets.c99.blocks import with_one_step
+from symbptt.codegen.targets.c99.embedded_check import Checked, Filled, SelfCheck, program
 from symbptt.codegen.targets.c99.embedded_header import Names, arena_line, header_of
 from symbptt.codegen.targets.c99.function import TYPES, Sweep, declaration, printer_of, sweep_of
 from symbptt.codegen.targets.c99.module import equations_of, prologue
@@ -41,8 +42,8 @@ ENDS = (
 @dataclass(frozen=True)
 class Subject:
     """What a file computes: the program of a cell, the loss beside it, functions by their keys ("forward", "backward", "loss", "value",
-    "predicted"), sizes by name, those of steps and samples as T and B apart, equations as text, and the parameters that cell
-    and loss share."""
+    "predicted"), sizes by name, those of steps and samples as T and B apart, equations as text, the parameters that cell
+    and loss share, and the reason why differences of values tell nothing of its gradients, where there is one."""
 
     name: str
     program: Program
@@ -53,6 +54,7 @@ class Subject:
     B: int
     equations: str
     shared: frozenset[str] = frozenset()
+    unchecked: str = ""
 
     @cached_property
     def numbers(self) -> Mapping[sp.Symbol, int]:
@@ -98,7 +100,7 @@ def fixed(s: Subject, version: str) -> Fixed:
     title = f"Backpropagation through time for {s.name} at one set of sizes, written by symbptt {version}."
     about = "\n\n".join([title, *[s.program.doc] * bool(s.program.doc), s.equations])
     begin = prologue(f"{w.macro}_DOUBLE", [*w.sweeps.values()], more=["all_below"] * w.has_indices)
-    code = [begin, *functions, *w.together()]
+    code = [begin, *functions, *w.together(), *([program(w.check(), s.unchecked)] * ("backward" in s.functions))]
     sizes = {"T": s.T, "B": s.B, **{w.sizes[k]: n for k, n in s.sizes.items()}}
     calls = ["forward", "backward"] if s.head is None else [name for name, _ in w.runs()]
     header = header_of(
@@ -139,9 +141,8 @@ class _Writer:
             *(f"{self.macro}_{x}" for x in (*"TB", *self.sizes.values(), "DONE", "WRONG_INDEX")),
         ]
         self.taken = {*RESERVED, "params", *macros, *own}
-        self.params = Struct(
-            "params", self._of_roles((), "param"), "parameters, or the gradient", f"{self.name}_params"
-        )
+        self.own = self._of_roles((), "param")
+        self.params = Struct("params", self.own, "parameters, or the gradient", f"{self.name}_params")
         self.arena = Arena(f"{self.name}_arena", dict(self._known()))
 
     def _of_roles(self, lead: Shape, *roles: str) -> tuple[Member, ...]:
@@ -184,11 +185,11 @@ class _Writer:
         """Return where an argument or a result of a function begins."""
         a, of = self.arena, self.names.get(name, "")
         if group == "param":
-            return source("params->", next(x for x in self.params.members if x.name == of))  # type: ignore[arg-type]
+            return source("params->", next(x for x in self.own if x.name == of))
         if group == "params" and name in self.s.shared and key == "loss":
             return a.ask("own", of, b)
         if group == "params":
-            return source(f"{a.name}.gradients.params.", next(x for x in self.params.members if x.name == of))  # type: ignore[arg-type]
+            return source(f"{a.name}.gradients.params.", next(x for x in self.own if x.name == of))
         if key in OF_LOSS:
             return self._place_of_loss(key, group, name, b)
         match group:
@@ -238,13 +239,13 @@ class _Writer:
         name = f"{self.name}_{key}" if is_public else f"{self.name}_{key}_of"
         return "\n".join([
             *self._opened(f"{'' if is_public else 'static '}int {name}("),
-            *["    (void)params;"] * (bool(self.params.members) and not reads),
+            *["    (void)params;"] * (bool(self.own) and not reads),
             *self._checks(f, sweep, at),
             *arrays, "", *lines_of(sweep.lines, p), f"    return {self.macro}_DONE;", "}",
         ])  # fmt: skip
 
     def _opened(self, start: str, end: str = ") {") -> list[str]:
-        return joined(start, [f"const {self.name}_params *params" if self.params.members else "void"], end)
+        return joined(start, [f"const {self.name}_params *params" if self.own else "void"], end)
 
     def _places(self, key: str, f: Function, sweep: Sweep, p: Printer) -> Mapping[Buffer, str]:
         """Return where the arrays of a function begin. A sweep backward knows those of the sweep forward."""
@@ -273,7 +274,7 @@ class _Writer:
     def together(self) -> Iterator[str]:
         """Yield the functions of a model that run others one after the other."""
         for name, keys in self.runs():
-            calls = [f"{self.name}_{key}_of({'params' * bool(self.params.members)})" for key in keys]
+            calls = [f"{self.name}_{key}_of({'params' * bool(self.own)})" for key in keys]
             lines = [
                 f"    int found = {calls[0]};",
                 *(f"    if (found == {self.macro}_DONE) found = {call};" for call in calls[1:]),
@@ -291,6 +292,30 @@ class _Writer:
         if "backward" in self.s.functions:
             yield "value_and_grad", ["forward", "loss", "backward"]
 
+    def check(self) -> SelfCheck:
+        """Return what a check of the file by itself fills, calls and compares."""
+        a, known, is_cell = self.arena, self.arena.known, self.s.head is None
+        of_index = [x for x in self.arguments if x.limit is not None]
+        limits = {self.names[x.name]: int(evaluated(x.limit, self.s.numbers)) for x in of_index}
+        sent = [*a.asked.get("cotangents", {}).values()] if is_cell else []
+        given = [(x, a.path(struct, x)) for struct in ("consts", "inputs", "targets", "start") for x in known[struct]]
+        given += [(x, a.path("cotangents", x)) for x in sent] + [(x, source("selfcheck_params.", x)) for x in self.own]
+        found = [(x, source("selfcheck_params.", x), source(f"{a.name}.gradients.params.", x)) for x in self.own]
+        slopes = {"inputs": a.asked.get("gradients.inputs", {}).values(), "start": known["start"]}
+        found += [(x, a.path(k, x), a.path(f"gradients.{k}", x)) for k, members in slopes.items() for x in members]
+        values = [a.find(("states", "outputs"), x.name) for x in sent]
+        rows = [a.path(struct, member, int(struct == "states")) for struct, member in values]
+        return SelfCheck(
+            self.name,
+            "&selfcheck_params" if self.own else "",
+            tuple(Filled(where, x, limits[x.name] if x.dtype == "index" else None) for x, where in given),
+            tuple(Checked(x.name, where, slope, x.count) for x, where, slope in found),
+            ("forward", "backward") if is_cell else ("value_and_grad",),
+            "forward" if is_cell else "value",
+            "" if is_cell else f"{a.name}.loss",
+            tuple((row, a.path("cotangents", x), x.count) for row, x in zip(rows, sent, strict=True)),
+        )
+
     @cached_property
     def whole(self) -> Struct:
         """The arena, behind all functions."""
@@ -299,7 +324,7 @@ class _Writer:
         start = Struct("start", known["start"], "", f"{self.name}_start")
         own = {k: tuple(asked.get(k, {}).values()) for k in ("cotangents", "last", "own", "tape", "gradients.inputs")}
         params, inputs = (
-            Struct("params", self.params.members, "", self.params.type),
+            Struct("params", self.own, "", self.params.type),
             Struct("inputs", own["gradients.inputs"]),
         )
         gradients = Struct(
