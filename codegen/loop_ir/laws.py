@@ -49,7 +49,7 @@ from symbptt.ir.shape import Shape, Size, symbols, without
 
 GIVEN = (
     "param", "context", "input", "index", "const", "state", "output", "target", "cotangent", "residual", "flag", "mask", "held", "carry",
-    "start", "given", "rows", "after", "before", "direct", "waiting", "resets", "watched", "begun",
+    "start", "given", "rows", "after", "before", "direct", "waiting", "resets", "watched", "begun", "own",
 )  # fmt: skip
 GIVES = ("states", "outputs", "params", "inputs", "state", "residual", "flow", "carry", "final", "resets")
 

@@ -362,7 +362,8 @@ class Port:
     absent, "given" are flags that tell which are there. Of a piece of the steps also "start" (the states before it) and
     "carry" (the adjoints of the states behind it); of one step back for all steps at once "carry" are the adjoints of
     states at all steps. Of a sweep that a driver calls also "rows", "after", "before", "direct", "waiting", "resets",
-    "watched" and "begun", of which `lower/driven.py` tells. Groups of results are "states", "outputs", "params", "inputs", "state"
+    "watched" and "begun", of which `lower/driven.py` tells; beside a loss that shares parameters with its cell "own", what it has of
+    their gradients. Groups of results are "states", "outputs", "params", "inputs", "state"
     (the gradient of the first one), "residual" and "flow" (the norms of adjoints); of a piece "final" (the states behind
     it), "carry" (the adjoints before it) and "resets" (those that resets send to the initial states).
     """
