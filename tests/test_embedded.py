@@ -153,11 +153,11 @@ def assert_model(
     board.write(params, inputs=inputs, targets=targets, start=state)
     assert [board.call("value_and_grad") for _ in range(2)] == [0, 0]
     found = [(board.read("gradients.params"), grads.params), (board.read("gradients.inputs"), grads.inputs)]
-    found += [(board.read("gradients.start"), grads.state), ({"": board.arena["loss"].copy()}, {"": value})]
+    found += [(board.read("gradients.start"), grads.state), ({"": board.arena["loss"].copy()}, {"": np.asarray(value)})]
     board.arena["loss"][...] = 0
     assert board.call("value") == board.call("predict") == 0
     found += [
-        ({"": board.arena["loss"]}, {"": value}),
+        ({"": board.arena["loss"]}, {"": np.asarray(value)}),
         (board.read("predicted"), kernel.predict(params, inputs, state)),
     ]
     assert all(got.keys() == set(wanted) for got, wanted in found)

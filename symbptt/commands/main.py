@@ -199,9 +199,12 @@ def verify(
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Prove it over a field, and measure its rounding too.")
     ] = True,
+    language: Annotated[
+        str, typer.Option("--target", help="numpy: the module; c: the kernel whose sweeps are in C.")
+    ] = "numpy",
 ) -> int:
-    """Check the generated module, or one in a file as it stands, against the cell itself; exit code 1 where it is wrong, or a block
-    was compared nowhere."""
+    """Check the generated module, or one in a file as it stands, or the kernel in C, against the cell itself; exit code 1 where it is
+    wrong, or a block was compared nowhere."""
     path = Path(target)
     module = path if cell or (path.is_file() and load("files").is_module(path)) else None
     saved = load("verification.saved").read_module(module) if module is not None else None
@@ -209,7 +212,7 @@ def verify(
     where = load("verification.domains").domain_of([*(domain or []), *(more or [])])
     with stage() as tell:
         tell("verifying")
-        report = load("verification.checks").verify(compared, domain=where, proof=proof, module=module)
+        report = load("verification.checks").verify(compared, domain=where, proof=proof, module=module, target=language)
     print(report)
     return 0 if report.passed else FAILED
 

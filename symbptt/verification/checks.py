@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -56,7 +56,10 @@ OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
     "rounding is told by runs against that function at 50 digits, on which the text does not run; not verified: the loops behind each pass"
 )
-IN_C = "values, gradients and rounding are those of the kernel in C; the proof is of its module in NumPy, which is made of the same program"
+IN_C = (
+    "values, gradients and rounding are those of the kernel in C; proved are the loops that its C is printed from, without masks, and its "
+    "module in NumPy, which has the same driver and is made of the same program; the text of C itself is compared, not proved"
+)
 
 
 class Verification(Report):
@@ -95,8 +98,10 @@ class BackwardCheck(Verification):
 
 @traces_kept()
 def verify(
-    target: Cell | Model | Kernel,
+    subject: Cell | Model | Kernel,
+    /,
     *,
+    target: Literal["numpy", "c"] = "numpy",
     inputs: Any = None,
     params: Any = None,
     domain: Any = None,
@@ -133,22 +138,39 @@ def verify(
     says where: domain={"x": (0, 1), "keep": "binary", "p": "positive"}; also "nonnegative", "probability", "simplex" over the last
     axis, "integer". A cell that is NaN on usual data is not passed: the report names the argument and its domain.
 
+    With target="c" the kernel in C is compared, as where `sb.compile(cell, target="c")` is what is verified: on all levels in floats.
+    Proved are the loops that its C is printed from, and its module in NumPy.
+
     `module` is a file that `kernel.save` or `symbptt generate` wrote: its text is compared as it stands, edited or not, with the cell or
     the model that it was made of, with the options that its head names.
 
     `.certificate` and `.to_json()` tell what was verified, for the head of the module: kernel.save(path, certificate=report.certificate).
 
-    Raises: ArgumentError where the target is none of the three, or a kernel that clips adjoints, and for arrays and domains
+    Raises: ArgumentError where the subject is none of the three, or a kernel that clips adjoints, and for arrays and domains
     that do not go with it; CellError where what the user wrote is no function: it draws at random, reads what changes,
     or changes a parameter.
     """
     check_seed(seed)
-    if not isinstance(target, Cell | Model | Kernel):
+    if not isinstance(subject, Cell | Model | Kernel):
         raise ArgumentError(
-            f"verify takes a cell, a model or a kernel, got {type(target).__name__}\n  {instead_of_cell(target)}"
+            f"verify takes a cell, a model or a kernel, got {type(subject).__name__}\n  {instead_of_cell(subject)}"
         )
     if not isinstance(proof, bool | np.bool_):
         raise ArgumentError(f"verify: proof is True or False, got {proof!r}")
+    checked = _in_c(subject, module) if _is_c(target) else subject
+    return _verified(checked, inputs, params, domain, seed, proof, module)
+
+
+def _verified(
+    target: Cell | Model | Kernel,
+    inputs: Any,
+    params: Any,
+    domain: Any,
+    seed: int,
+    proof: bool,
+    module: str | os.PathLike[str] | None,
+) -> Verification:
+    """Return the comparison of what was asked for, whose arguments are checked here alone."""
     if module is not None:
         if isinstance(target, Kernel):
             raise ArgumentError(
@@ -192,6 +214,28 @@ def verify(
         return found
     proof_target = kernel if isinstance(target, Kernel) else kernel.target
     return replace(found, proof=proof_of(proof_target, seed, asked), rounding=rounding_of(kernel, seed, asked))
+
+
+def _is_c(target: Any) -> bool:
+    if not isinstance(target, str) or target not in ("numpy", "c"):
+        raise ArgumentError(f'verify: target is "numpy" or "c", got {target!r}')
+    return target == "c"
+
+
+def _in_c(subject: Cell | Model | Kernel, module: Any) -> Kernel:
+    """Return what is verified as a kernel in C.
+
+    Raises: ArgumentError for a kernel, which has its target, and beside a module in a file; CellError for what C does not have.
+    """
+    if isinstance(subject, Kernel):
+        raise ArgumentError(
+            'verify: a kernel has its own target, got target="c" beside one\n  write verify(compile(cell, target="c"))'
+        )
+    if module is not None:
+        raise ArgumentError(
+            'verify: a module in a file is one in NumPy, got target="c" beside it\n  leave one of them out'
+        )
+    return compile_cell(subject, target="c")
 
 
 def rows(kernel: Kernel, seed: int, asked: Asked = NOTHING) -> Iterator[Row]:

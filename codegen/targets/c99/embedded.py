@@ -334,7 +334,7 @@ class _Writer:
         )
         loss = (Member("loss", (), words="L"),) * (self.s.head is not None)
         sent = "dL/d of each at each step" + ("; you write them" if self.s.head is None else "")
-        found = [
+        found: list[Member | Struct] = [
             Struct("consts", known["consts"], "constants; you write them"),
             Struct("inputs", known["inputs"], "inputs; you write them"),
             Struct("targets", known["targets"], "targets; you write them"),

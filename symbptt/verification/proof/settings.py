@@ -107,6 +107,13 @@ LOOPS = (
     Setting("two blocks, lengths and resets", Size(3, 3), lengths=True, reset=True),
 )
 """The paths of loops."""
+IN_C = (
+    Setting("one block of steps, without masks", Size(3, 2)),
+    Setting("three blocks, the last one short, without masks", Size(5, 2), Blocks(2, 2)),
+    Setting("all named sizes 1, without masks", Size(2, 1, ones=True)),
+    Setting("one step of one sample, without masks", Size(1, 1)),
+)
+"""The paths of the loops that C is printed from, as a call without masks takes them."""
 BYTES = 2**40
 OPTIONS = (
     Options('memory="sqrt"', memory="sqrt", settings=(*FEW, LAST)),

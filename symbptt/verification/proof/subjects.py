@@ -25,12 +25,24 @@ from symbptt.verification.blocks import Trusting, in_blocks
 from symbptt.verification.held import HeldKernel
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.pairs import PairedKernel
+from symbptt.verification.proof.c_loops import loops_of_c, run_in_floats, run_over_field
 from symbptt.verification.proof.general_loss import general_loss
 from symbptt.verification.proof.identity import Group
 from symbptt.verification.proof.loops import UNCLIPPED, arithmetic, lowered, run_loops
 from symbptt.verification.proof.modules import over_field, sharpened
 from symbptt.verification.proof.norms import label
-from symbptt.verification.proof.settings import BYTES, FEW, LAST, LOOPS, OPTIONS, PLAIN, Options, Setting, settings_of
+from symbptt.verification.proof.settings import (
+    BYTES,
+    FEW,
+    IN_C,
+    LAST,
+    LOOPS,
+    OPTIONS,
+    PLAIN,
+    Options,
+    Setting,
+    settings_of,
+)
 
 LOOPS_OF = "loops "
 """How the words of a subject begin that is loops, not a module."""
@@ -55,7 +67,10 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         plain = target.truncation is None and target.memory == "all"
         # Pieces by the bytes that a caller allows would be one piece of all few steps.
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
-        yield of_kernel("this module", target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
+        if target.in_c is not None and target.truncation is None and not isinstance(target, PairedKernel | HeldKernel):
+            yield of_loops_in_c(target), [*IN_C]
+        words = "this module" if target.in_c is None else "its module in NumPy"
+        yield of_kernel(words, target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
         if isinstance(target.target, Model) and not isinstance(target, PairedKernel | HeldKernel):
             # A loss calls the sweeps alone: what a caller gets of forward and backward is another path of the file.
             yield (
@@ -185,6 +200,19 @@ def loops_of(cell: Cell) -> Iterator[tuple[Subject, list[Setting]]]:
     for words, passes in named:
         whole = words in ("as derived", "behind all passes")
         yield of_loops(f"loops {words}", cell, program_of(recursion), passes), [*(LOOPS if whole else LOOPS[1:])]
+
+
+def of_loops_in_c(kernel: Kernel) -> Subject:
+    """Return the loops that a kernel in C is printed from."""
+    assert kernel.in_c is not None
+    pair, cell = loops_of_c(kernel.in_c.program), kernel.cell
+    return Subject(
+        f"{LOOPS_OF}that its C is printed from",
+        cell,
+        None,
+        lambda setting: lambda point, sent: run_over_field(pair, cell, point, sent, setting.blocks.steps),
+        lambda setting: lambda point, sent: run_in_floats(pair, cell, point, sent, setting.blocks.steps),
+    )
 
 
 def of_loops(words: str, cell: Cell, program: Any, passes: Any) -> Subject:
