@@ -7,6 +7,7 @@ import difflib
 import dis
 import functools
 import inspect
+import math
 import sys
 import warnings
 from collections import Counter
@@ -23,7 +24,7 @@ from symbptt.errors import ArgumentError, CellError, ShapeError, SymbpttError, c
 from symbptt.ir import build
 from symbptt.ir.graph import Graph
 from symbptt.ir.needs import Need, needs_of, unmet
-from symbptt.ir.node import Node, Settling
+from symbptt.ir.node import Node, Number, Settling
 from symbptt.ir.rounds import as_loops, with_closed_bodies, written_out
 from symbptt.ir.shape import Shape, show, sign_of, size_text
 from symbptt.ir.sizes import axes_of, misfit, solved
@@ -123,6 +124,13 @@ class Cell:
         """The tolerances of the fixed points in the body."""
         found = (n.attrs.tolerance for n in self.looped.graph if isinstance(n.attrs, Settling))
         return tuple(sorted(set(found)))
+
+    @property
+    def has_infinite_numbers(self) -> bool:
+        """True if the body writes ±∞, as a mask before a softmax does."""
+        written = [n.attrs.value for n in self.looped.graph if isinstance(n.attrs, Number)]
+        numbers = [x for value in written for x in (value if isinstance(value, tuple) else (value,))]
+        return any(isinstance(x, float) and math.isinf(x) for x in numbers)
 
     def check_rounds(self) -> None:
         """Raises: CellError where a body is repeated as often as a named size says, so that its rounds cannot be written out."""

@@ -12,6 +12,7 @@ from itertools import combinations, islice, product
 
 import numpy as np
 import sympy as sp
+from sympy.printing.str import StrPrinter
 
 from symbptt.autodiff.bptt import derive
 from symbptt.errors import three_lines
@@ -28,6 +29,7 @@ from symbptt.verification.requests import Asked
 PROPOSED = ("positive", "probability")
 """The domains that are tried, in their order."""
 USUAL = tuple(regime for regime in REGIMES if regime.name in ("healthy", "contractive", "expansive"))
+OR_FINITE = "; or in the cell -1e9 for -inf: where all that a softmax takes is -inf, its values are no numbers"
 MOST = 6
 """Arguments of which domains are tried."""
 
@@ -53,8 +55,8 @@ def _points(target: Cell | Model, seed: int, asked: Asked) -> Iterator[Point]:
     yield from (near for near in points if near is not None)
 
 
-def _is_defined(target: Cell | Model, near: Point) -> bool:
-    """Answer whether no state, no output and no loss is NaN."""
+def is_defined(target: Cell | Model, near: Point) -> bool:
+    """Answer whether no state, no output and no loss of the user's functions is NaN."""
     with np.errstate(all="ignore"):
         states, outputs = oracle.run(target.cell if isinstance(target, Model) else target, near)
         found = [*states.values(), *outputs.values(), *([loss_of(target, near)] if isinstance(target, Model) else [])]
@@ -63,7 +65,7 @@ def _is_defined(target: Cell | Model, near: Point) -> bool:
 
 def _origin(target: Cell | Model, seed: int, asked: Asked, regimes: int = 1) -> Origin | None:
     """Return which value is NaN first in some of the usual regimes, if any is."""
-    near = next((p for p in islice(_points(target, seed, asked), regimes) if not _is_defined(target, p)), None)
+    near = next((p for p in islice(_points(target, seed, asked), regimes) if not is_defined(target, p)), None)
     if near is None:
         return None
     cell = target.cell if isinstance(target, Model) else target
@@ -87,11 +89,17 @@ def _formula(tape: Tape, id: int, leaves: dict[int, str]) -> str:
     node = tape.graph[id]
     if node.family != "map":
         return tape.graph.names.get(id, f"a {node.attrs.name}" if node.family == "whole" else "a value")
-    names = {
-        placeholder(i): sp.Symbol(leaves.get(arg) or tape.graph.names.get(arg) or "...")
-        for i, arg in enumerate(node.args)
-    }
-    return str(node.attrs.expr.xreplace(names))
+    known = [leaves.get(arg) or tape.graph.names.get(arg) for arg in node.args]
+    # Two values without a name are not the same one, whose difference would be 0.
+    names = {placeholder(i): sp.Symbol(name) if name else sp.Dummy("...") for i, name in enumerate(known)}
+    return _Dots().doprint(node.attrs.expr.xreplace(names))
+
+
+class _Dots(StrPrinter):
+    """A printer that writes a symbol of its own by its name alone."""
+
+    def _print_Dummy(self, expr: sp.Dummy) -> str:
+        return str(expr.name)
 
 
 def _is_drawn(target: Cell | Model, name: str) -> bool:
@@ -139,7 +147,8 @@ def _cure(target: Cell | Model, seed: int, asked: Asked, origin: Origin) -> str:
             following = _origin(target, seed, wider, len(USUAL))
             if following is None:
                 words = ", ".join(f"{k!r}: {v!r}" for k, v in wider.domain.items())
-                return f"say where it is defined: write domain={{{words}}}"
+                masked = OR_FINITE if _writes_infinity(target) else ""
+                return f"say where it is defined: write domain={{{words}}}{masked}"
             if following.id != origin.id:  # a further value has a domain
                 domain, origin = dict(wider.domain), following
                 break
@@ -148,6 +157,10 @@ def _cure(target: Cell | Model, seed: int, asked: Asked, origin: Origin) -> str:
         left -= 1
     others = ", ".join(first.names) or "its arguments"
     return f"no domain of {others} was found in which it is a number: pass inputs= and params= at which it is"
+
+
+def _writes_infinity(target: Cell | Model) -> bool:
+    return (target.cell if isinstance(target, Model) else target).has_infinite_numbers
 
 
 def _proposed(names: list[str]) -> Iterator[dict[str, str]]:

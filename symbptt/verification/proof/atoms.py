@@ -15,12 +15,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import islice
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 
 from symbptt.verification.proof.constants import EULER, LOGARITHMS, ROOT_OF_PI, Numbers
-from symbptt.verification.proof.field import P, character, inverse, reduced, root, times
+from symbptt.verification.proof.field import P, character, inverse, reduced, root, sum_of, times
 
 ONE_HALF = (P + 1) // 2
 SIX = 3
@@ -200,10 +201,10 @@ class Atoms:
 
 
 def mapped(call: Callable[..., int], *arrays: Any) -> Any:
-    """Return a function of single elements on arrays; of a NaN a NaN."""
+    """Return a function of single elements on arrays; of what is no element a NaN."""
     arrays = np.broadcast_arrays(*arrays) if len(arrays) > 1 else tuple(map(np.asarray, arrays))
     rows = zip(*(array.ravel().tolist() for array in arrays), strict=True)
-    found = [np.nan if any(x != x for x in row) else call(*map(int, row)) for row in rows]
+    found = [call(*map(int, row)) if all(map(isfinite, row)) else np.nan for row in rows]
     return np.array(found, float).reshape(arrays[0].shape)
 
 
@@ -211,7 +212,7 @@ Value = Callable[..., Any]
 
 
 def _exp(m: Atoms, x: Any) -> Any:
-    return mapped(m.exp, x)
+    return np.where(np.asarray(x) == -inf, 0.0, mapped(m.exp, x))
 
 
 def _over(a: Any, b: Any) -> Any:
@@ -258,7 +259,7 @@ def _softplus(m: Atoms, x: Any) -> Any:
 
 def chosen(a: Any, b: Any, sign: int) -> Any:
     """Return the greater of two elements, or with -1 the less."""
-    return np.where(sign * character(reduced(a - b)) > 0, a, b)
+    return np.where(sign * character(sum_of(a, -b)) > 0, a, b)
 
 
 def _logaddexp(m: Atoms, a: Any, b: Any) -> Any:
@@ -377,7 +378,7 @@ taken from the table that is proved."""
 
 def _share(ahead: Any, other: Any) -> Any:
     """Return the slope of the greater of two elements by the first: one half where both are equal, as the language has it."""
-    sign = character(reduced(ahead - other))
+    sign = character(sum_of(ahead, -other))
     return np.where(sign > 0, 1.0, np.where(sign == 0, float(ONE_HALF), 0.0))
 
 

@@ -16,7 +16,17 @@ from symbptt.verification import oracle
 from symbptt.verification.objective import Truncation, loss_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.proof.atoms import Atoms, NoRootError
-from symbptt.verification.proof.draws import SCARCE, TRIES, NoDrawError, drawn, in_field, regular, with_constants
+from symbptt.verification.proof.draws import (
+    SCARCE,
+    TRIES,
+    NoDrawError,
+    NoNumberError,
+    check_numbers,
+    drawn,
+    in_field,
+    regular,
+    with_constants,
+)
 from symbptt.verification.proof.identity import Group, directions, moved, tangent
 from symbptt.verification.proof.norms import squares
 from symbptt.verification.proof.residues import elements, functions_of, residues
@@ -98,7 +108,7 @@ class Cases:
             return ONES
         try:
             return self._drawn(target, setting, point, seed, rooted)
-        except NoDrawError as error:
+        except (NoDrawError, NoNumberError) as error:
             self.missing += 1
             return str(error)
         except Exception as error:  # whatever the user's function says of elements, it is no reason to stop
@@ -115,6 +125,8 @@ class Cases:
                 begun.atoms.strict = True
                 try:
                     return _case(target, setting, begun, random)
+                except NoNumberError:
+                    return self._searched(target, setting, begun, random)
                 except NoRootError:
                     self.rootless[id(target)] = self.rootless.get(id(target), 0) + 1
                     if rooted:
@@ -143,7 +155,7 @@ class Cases:
         return _Begun(of_cell.atoms, found, directions(found, target, random) | of_cell.moving, of_cell.free)
 
     def _searched(self, target: Cell | Model, setting: Setting, begun: _Begun, random: np.random.Generator) -> Case:
-        """Return a case where square roots had to be looked for."""
+        """Return a case where square roots, or numbers, had to be looked for."""
         tries = TRIES if self.missing < PATIENCE else SCARCE
         begun.atoms.strict = True
         try:
@@ -189,8 +201,11 @@ def _expected(
     """
     full = moved(with_constants(begun.point, target), begun.moving)
     if isinstance(target, Model):
-        return {"loss": _value(loss_of(target, full))}, {}
+        loss = {"loss": _value(loss_of(target, full))}
+        check_numbers(loss)
+        return loss, {}
     states, outputs = ({k: _value(v) for k, v in arrays.items()} for arrays in oracle.run(target, full))
+    check_numbers(states | outputs)
     chosen = {k: v for k, v in setting.chosen(states, outputs).items() if k not in target.held}
     sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
     return states | outputs, sent

@@ -46,9 +46,9 @@ def meant(value: float) -> Fraction:
 
 @lru_cache(4096)
 def element(value: float) -> float:
-    """Return the element that a float stands for; of what is not finite, a NaN."""
+    """Return the element that a float stands for; what is not finite stays what it is."""
     if not math.isfinite(value):
-        return math.nan
+        return value
     told = _told(value)
     # repr gives the shortest decimal, which is what stands in the user's file.
     return float(fraction(Fraction(repr(value)))) if told is None else told

@@ -18,16 +18,28 @@ from symbptt.verification.proof.field import P
 from symbptt.verification.proof.residues import elements, residues
 
 NO_DRAW = "no arguments were found for which all square roots exist"
+NO_NUMBER = "no arguments were found for which the user's function is a number"
 TRIES = (400, 400)
 """Draws of arguments for one case, and for each step of each sample, until all square roots exist: of k roots one in 2**k."""
 SCARCE = (100, 20)
 """The same once none were found in several cases."""
+UNKNOWN = 60
+"""Draws at which the user's function is no number, and none at which it is one, after which no more are looked for."""
+NOTHING_FAILS = -1
+"""What stands for the argument of a root where none is missed, and a value is no number."""
 LOOKS = 20
 """Draws without all roots after which it is asked whether so many draws are left as are needed."""
 
 
 class NoDrawError(ArithmeticError):
-    """No arguments were found for which all square roots exist."""
+    """No arguments were found for which all square roots exist, or the user's function is a number."""
+
+
+class NoNumberError(ArithmeticError):
+    """The user's function is no number, as a softmax is none in which all is masked by -inf: there it says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_NUMBER)
 
 
 def drawn(shape: Any, random: np.random.Generator) -> Any:
@@ -46,6 +58,12 @@ def in_field(point: Point, random: np.random.Generator) -> Point:
     )
 
 
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """Raises: NoNumberError where some of the values that the user's function gives are no elements."""
+    if not all(np.isfinite(elements(v)).all() for v in values.values()):
+        raise NoNumberError
+
+
 def with_constants(point: Point, target: Cell | Model) -> Point:
     """Return the point with the constants that have a default, as elements, among the parameters."""
     # A whole number is an element as it stands, and may be a number of rounds of a loop.
@@ -59,7 +77,7 @@ def with_constants(point: Point, target: Cell | Model) -> Point:
 def regular(
     point: Point, target: Cell | Model, atoms: Atoms, random: np.random.Generator, tries: tuple[int, int] = TRIES
 ) -> Point:
-    """Return random arguments at which every square root exists that the user's functions ask for.
+    """Return random arguments at which every square root exists that the user's functions ask for, and these are numbers.
 
     Parameters are drawn with the first step of the first sample; then steps one after the other, those before stay as
     they are.
@@ -82,19 +100,28 @@ class _Search:
     def __init__(self, target: Cell | Model, atoms: Atoms, random: np.random.Generator, left: int, steps: int) -> None:
         self.target, self.atoms, self.random, self.left, self.steps = target, atoms, random, left, steps
         self.cell = target.cell if isinstance(target, Model) else target
-        self.failing = 0
+        self.failing = self.found = self.unknown = 0
         self.missed: list[int] = []
+        self.words = NO_DRAW
 
     def run(self, point: Point) -> Arrays | None:
-        """Return the states of the user's function, or None where a square root does not exist."""
+        """Return the states of the user's function, or None where a square root does not exist, or one of them is no number."""
         self.left -= 1
         if self.left < 0:
-            raise NoDrawError(NO_DRAW)
+            raise NoDrawError(self.words)
         before, full = self.atoms.lengths(), with_constants(point, self.target)
         try:
-            states, _ = oracle.run(self.cell, full)
+            states, outputs = oracle.run(self.cell, full)
+            check_numbers(states | outputs)
             if isinstance(self.target, Model):
-                loss_of(self.target, full)
+                check_numbers({"loss": loss_of(self.target, full)})
+        except NoNumberError:
+            self.atoms.forget(before)
+            self.failing, self.words = NOTHING_FAILS, NO_NUMBER
+            self.unknown += 1
+            if self.unknown >= UNKNOWN and not self.found:
+                raise NoDrawError(NO_NUMBER) from None
+            return None
         except NoRootError as error:
             self.atoms.forget(before)
             self.failing = error.value
@@ -102,6 +129,7 @@ class _Search:
             if self._is_hopeless():
                 raise NoDrawError(NO_DRAW) from None
             return None
+        self.found += 1
         return states
 
     def _is_hopeless(self) -> bool:

@@ -1,7 +1,8 @@
 """Arithmetic of the field of residues modulo a prime, on plain arrays of floats that hold whole numbers from 0 to P - 1.
 
 Floats hold such numbers exactly, their products do not fit: these are formed of 64-bit integers, or of halves. A NaN is an
-element that nobody has written; it stays one through every operation.
+element that nobody has written; it stays one through every operation. An infinity is no element: sums and comparisons keep it,
+and exp(-inf) is 0, which is all that a mask by -inf before a softmax asks of it; all else that meets one is a NaN.
 """
 
 from __future__ import annotations
@@ -26,13 +27,21 @@ def reduced(x: Any) -> Any:
     return np.mod(x, P)
 
 
+def sum_of(a: Any, b: Any) -> Any:
+    """Return a + b modulo P, where one may be infinite."""
+    found = np.asarray(a + b)
+    infinite = np.isinf(found)
+    return np.where(infinite, found, reduced(np.where(infinite, 0.0, found))) if infinite.any() else reduced(found)
+
+
 def times(a: Any, b: Any) -> Any:
     """Return the product, elementwise."""
     a, b = np.asarray(a), np.asarray(b)
-    if not np.isnan(unknown := a + b).any():
+    # A sum of elements is finite where both are.
+    if (known := np.isfinite(a + b)).all():
         return _times(a.astype(np.int64), b.astype(np.int64)).astype(float)
     with np.errstate(invalid="ignore"):
-        return np.where(np.isnan(unknown), np.nan, _times(a.astype(np.int64), b.astype(np.int64)).astype(float))
+        return np.where(known, _times(a.astype(np.int64), b.astype(np.int64)).astype(float), np.nan)
 
 
 def _times(a: Any, b: Any) -> Any:
@@ -97,6 +106,8 @@ def character(a: Any) -> Any:
     As with signs of real numbers that of a product is the product of the signs, -a has the other sign, a square is
     positive; small whole numbers are. It is no order: a sum of positive elements may have either sign.
     """
+    if np.isinf(a).any():
+        return np.where(np.isinf(a), np.sign(a), character(np.where(np.isinf(a), 0.0, a)))
     found = power(a, (P - 1) // 2)
     return np.where(found == P - 1, -1.0, found)
 

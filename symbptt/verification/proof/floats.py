@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,16 +18,28 @@ from symbptt.verification.proof.residues import has_elements
 from symbptt.verification.proof.settings import Setting
 from symbptt.verification.proof.subjects import Found, Subject
 from symbptt.verification.requests import Asked
+from symbptt.verification.undefined import is_defined
 
 CLOSE = 1e-8
 """The relative error of a block in floats under which a difference over the field is one of functions, not of the gradient."""
 
+DRAWS = 8
+"""Draws of numbers until the user's function is a number at all of them."""
 
-def agrees_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked, differing: list[str]) -> bool:
-    """Answer whether blocks that differ over the field are the same in floats, in the same setting, by a complex step."""
-    point = setting.point(subject.target, seed, asked)
-    if point is None:
-        return False
+
+def agrees_in_floats(subject: Subject, setting: Setting, seed: int, asked: Asked, differing: list[str]) -> bool | None:
+    """Answer whether blocks that differ over the field are the same in floats, in the same setting, by a complex step; None where
+    the user's function is no number at several draws, which decides nothing."""
+    for draw in range(DRAWS):
+        point = setting.point(subject.target, seed + draw, asked)
+        if point is None:
+            return False
+        if _by_user(partial(is_defined, subject.target, point)) is not False:
+            return _agrees_at(subject, setting, point, seed, differing)
+    return None
+
+
+def _agrees_at(subject: Subject, setting: Setting, point: Point, seed: int, differing: list[str]) -> bool:
     with np.errstate(all="ignore"):
         random = np.random.default_rng(seed)
         expected = _by_user(lambda: _expected(subject, setting, point, random))

@@ -36,6 +36,10 @@ FLOATS = (
     "it differs from the user's function over the field, and agrees in floats: "
     "it uses an identity of functions that the field does not know"
 )
+NO_FLOATS = (
+    "it differs from the user's function over the field, and floats do not tell whether it uses an identity of functions that the "
+    "field does not know: the user's function is not finite there"
+)
 
 SECONDS = 2.0
 """The time of the symbolic proof, which takes as many sizes as it reaches."""
@@ -111,8 +115,9 @@ def _compared(subject: Subject, setting: Setting, cases: Cases, case: Case | str
                 return replace(_line(subject, setting), blocks=blocks, wrong=blocks)
             return replace(_line(subject, setting), note=f"{GENERATED}: {type(error).__name__}: {one_line(error)}")
         differing = _differing(subject, setting, case, found)
-    if differing and agrees_in_floats(subject, setting, cases.seed, cases.asked, differing):
-        return replace(_line(subject, setting), note=FLOATS)
+    agrees = agrees_in_floats(subject, setting, cases.seed, cases.asked, differing) if differing else False
+    if agrees or agrees is None:
+        return replace(_line(subject, setting), note=FLOATS if agrees else NO_FLOATS)
     return _line(subject, setting, case, differing)
 
 

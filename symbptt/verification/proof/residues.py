@@ -24,7 +24,7 @@ from symbptt.verification.oracle import remembering
 from symbptt.verification.proof import matrices, points
 from symbptt.verification.proof.atoms import SLOPES, VALUES, Atoms, mapped
 from symbptt.verification.proof.constants import element
-from symbptt.verification.proof.field import P, character, inverse, power, product, reduced, times
+from symbptt.verification.proof.field import P, character, inverse, power, product, reduced, sum_of, times
 
 _ATOMS: ContextVar[Atoms] = ContextVar("atoms")
 
@@ -238,7 +238,9 @@ def _each_part(call: Callable[..., Any], *arrays: Any) -> Any:
     """Apply a linear function to values and to tangents; one without a tangent has that of zero."""
     if not any(x.dtype.kind == "c" for x in arrays):
         return call(*arrays)
-    return _dual(call(*(x.real for x in arrays)), call(*(x.imag if x.dtype.kind == "c" else 0.0 * x for x in arrays)))
+    return _dual(
+        call(*(x.real for x in arrays)), call(*(x.imag if x.dtype.kind == "c" else np.zeros(x.shape) for x in arrays))
+    )
 
 
 def _bilinear(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -275,7 +277,7 @@ def _first_of_two(name: str, a: Any, b: Any) -> Any:
     x, y = sorted((a, b), key=is_number)
     if not is_number(y):
         return _atom(name, elements(a), elements(b))
-    sign = character(reduced(_real(elements(x)) - elements(y)))
+    sign = character(sum_of(_real(elements(x)), -elements(y)))
     return _chosen(sign > 0 if name == "maximum" else sign < 0, x, y)
 
 
@@ -348,7 +350,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def _added(a: Any, b: Any) -> Any:
-    return _each_part(lambda x, y: reduced(x + y), a, b)
+    return _each_part(sum_of, a, b)
 
 
 def _reduced_along(name: str, x: Any, axis: Any = 0, **kwargs: Any) -> Any:
@@ -392,7 +394,7 @@ def _extreme(x: Any, axis: Any = None, keepdims: bool = False, sign: int = 1, in
 
 def _first(rows: Any, sign: int) -> Any:
     if rows.shape[-1] == 2:
-        return np.where(sign * character(reduced(rows[..., 0] - rows[..., 1])) > 0, 0, 1)
+        return np.where(sign * character(sum_of(rows[..., 0], -rows[..., 1])) > 0, 0, 1)
     return np.argmax(sign * _rank(rows), -1)
 
 
@@ -401,6 +403,8 @@ def _rank(x: Any) -> Any:
 
     So -x stands where x stands from the other end, and of absolute values zero is the least.
     """
+    if np.isinf(x).any():
+        return np.where(np.isinf(x), x, _rank(np.where(np.isinf(x), 0.0, x)))
     size = np.minimum(x, P - x).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     found = ((size ^ (size >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) >> np.uint64(12)).astype(float)
     return character(x) * found
@@ -563,7 +567,7 @@ def _kept(x: Any, where: Any, other: Any) -> Any:
 
 def _sign_test(call: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """Return a comparison, which the sign of the difference decides."""
-    return lambda a, b: call(character(reduced(a - b)))
+    return lambda a, b: call(character(sum_of(a, -b)))
 
 
 def _cholesky(a: Any, upper: bool) -> Any:
@@ -608,8 +612,8 @@ LOGICAL: dict[str, Callable[..., Any]] = {
 }
 CALLS: dict[str, Callable[..., Any]] = {
     "add": _added,
-    "subtract": lambda a, b: _each_part(lambda x, y: reduced(x - y), a, b),
-    "negative": lambda a: _each_part(lambda x: reduced(-x), a),
+    "subtract": lambda a, b: _each_part(lambda x, y: sum_of(x, -y), a, b),
+    "negative": lambda a: _each_part(lambda x: sum_of(-x, 0.0), a),
     "positive": lambda a: a.copy(),
     "conjugate": lambda a: a.copy(),
     "multiply": _bilinear(times),

@@ -43,6 +43,7 @@ from symbptt.verification.proof.opaque import (
 from symbptt.verification.requests import Asked
 
 NO_FORMULA = "none, for a fixed point has no formula; over the field any values are taken for it, with the tangents of its equation"
+INFINITE = "none, for ±∞ in the body is in no polynomial; over the field it is what it is where exp(-∞) = 0 takes it"
 SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 2), (2, 2, 2))
 """Steps, samples, and every named size, from small to large."""
 
@@ -67,6 +68,8 @@ def symbolic(cell: Cell, asked: Asked, seconds: float) -> Symbolic:
     """Return at which sizes the loops of a cell are proved symbolically, within a time."""
     if cell.tolerances:
         return Symbolic(note=NO_FORMULA)
+    if cell.has_infinite_numbers:
+        return Symbolic(note=INFINITE)
     end = time.process_time() + seconds
     found = lowered(program_of(derive(in_loops(cell.looped))), PASSES, False)
     zero: list[str] = []

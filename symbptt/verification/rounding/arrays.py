@@ -249,6 +249,9 @@ def _extreme(name: str, x: Any, axis: Any = 0, dtype: Any = None, out: Any = Non
 
 
 def _first(name: str, values: list[Any]) -> Exact:
+    missing = next((exact(x) for x in values if exact(x).value.is_nan()), None)
+    if missing is not None:  # of which nothing is the greatest
+        return missing
     best = (max if name == "maximum" else min)(exact(x).value for x in values)
     return chosen([x for x in values if exact(x).value == best])
 
