@@ -67,7 +67,7 @@ def compiler() -> Compiler:
 
 def _command(environment: Mapping[str, str]) -> tuple[str, ...]:
     path = environment.get("PATH", os.defpath)
-    named = shlex.split(environment.get("CC", ""))
+    named = _words(environment.get("CC", ""))
     if named:
         if shutil.which(named[0], path=path) is None:
             raise TargetError(
@@ -86,9 +86,22 @@ def _command(environment: Mapping[str, str]) -> tuple[str, ...]:
         three_lines(
             f'target="c" needs a C compiler: CC is not set, and there is no {", ".join(NAMES)}',
             cure=f"install one, or the package {PACKAGE}: in the checkout of symbptt: python -m pip install -e '.[{EXTRA}]'; "
-            'or write target="auto", which takes NumPy then',
+            'or write target="numpy"',
         )
     )
+
+
+def _words(command: str) -> list[str]:
+    """Return the words of a command as a shell reads it."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise TargetError(
+            three_lines(
+                f"the variable CC is {command!r}, which is no command: {str(error).lower()}",
+                cure="set CC to a compiler, such as CC=gcc, or unset it",
+            )
+        ) from None
 
 
 @lru_cache(8)
@@ -97,7 +110,15 @@ def _version(command: tuple[str, ...]) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    except OSError as error:  # a file that may be executed, and is no program
+        raise TargetError(
+            three_lines(
+                f"the compiler {command[0]} does not run: {error.strerror}",
+                cure='set CC to another compiler, or write target="numpy"',
+            )
+        ) from None
 
 
 def library(source: str, macros: tuple[str, ...] = ()) -> ctypes.CDLL:
@@ -181,7 +202,7 @@ def _build(source: str, macros: tuple[str, ...], used: Compiler, path: Path) -> 
         if done.returncode:
             # Some flag may be unknown: each is tried alone, once for each compiler.
             done = _compiled(used, [*_known(used), *macros], text, made)
-        if done.returncode:
+        if done.returncode or not made.exists():
             raise TargetError(_refusal(used, done))
         os.replace(made, path)
 
@@ -203,7 +224,8 @@ def _refusal(used: Compiler, done: subprocess.CompletedProcess[str]) -> str:
     said = [line for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()][:LINES]
     return "\n  ".join(
         [
-            f"the compiler {used.name} ended with status {done.returncode}",
+            f"the compiler {used.name} ended with status {done.returncode}"
+            + ", and wrote no library" * (not done.returncode),
             *said,
             'set CC to another compiler, or write target="numpy"',
         ]

@@ -601,12 +601,17 @@ class Kernel:
     def save(self, path: str | os.PathLike[str], *, force: bool = False, certificate: Any = None) -> None:
         """Write the module to a file, all of it or nothing. A file that symbptt wrote is replaced, another one with `force`.
 
+        Of `target="auto"` it is the module in NumPy on every machine, with a compiler or without.
+
         The head says "not verified", or with `certificate=sb.verify(kernel).certificate` what was verified.
 
         Raises: ArgumentError where `path` is none; TargetError where it has another ending than .py, where the file cannot
-        be written, its folder is not there, symbptt did not write the file that is there, or the kernel is one in C.
+        be written, its folder is not there, symbptt did not write the file that is there, or C was asked for with target="c".
         """
         check_path(path, "module.py")
+        if self.in_c is not None and self.asked == "auto":
+            plain = _again(self.target, self.truncation, self.clip_adjoint, self.memory, self.wanted, "numpy")
+            return plain.save(path, force=force, certificate=certificate)
         if self.in_c is not None:
             name = self.target.name
             raise TargetError(

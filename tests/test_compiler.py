@@ -5,11 +5,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+import symbptt as sb
 from symbptt.codegen import compiler
 from symbptt.errors import TargetError
+from symbptt.zoo import rnn
 from tests.ccode import CC
 
 needs_compiler = pytest.mark.skipif(not CC, reason="no C compiler, cc, on this machine")
@@ -88,7 +91,7 @@ def test_flags_that_a_compiler_does_not_know_are_left_out(monkeypatch: pytest.Mo
 
 def test_without_a_compiler_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
-    with pytest.raises(TargetError, match=r"needs a C compiler(.|\n)*\.\[c\](.|\n)*target=\"auto\""):
+    with pytest.raises(TargetError, match=r"needs a C compiler(.|\n)*\.\[c\](.|\n)*target=\"numpy\""):
         compiler._command({"PATH": ""})
 
 
@@ -97,6 +100,38 @@ def test_a_variable_that_names_no_compiler_is_refused() -> None:
         compiler._command({"PATH": "", "CC": "no-such-compiler -O2"})
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("true", r"the compiler true ended with status 0, and wrote no library\n.*set CC to another compiler"),
+        ('gcc "', r"the variable CC is 'gcc \"', which is no command: no closing quotation\n.*set CC to a compiler"),
+        ("{tmp_path}/none", r"the compiler .*/none does not run: .*\n.*set CC to another compiler"),
+    ],
+)
+def test_a_variable_that_names_no_working_compiler_is_told(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends with 0 and writes nothing, what is no command for a shell, and a file that is no program: auto takes NumPy then."""
+    (tmp_path / "none").write_text("no program")
+    (tmp_path / "none").chmod(0o700)
+    monkeypatch.setenv("CC", name.format(tmp_path=tmp_path))
+    with pytest.raises(TargetError, match=said):
+        sb.compile(rnn, target="c")
+    kernel = sb.compile(rnn, target="auto")
+    assert kernel.backend == "numpy" and "CC" in kernel.reason and 'target="auto"' not in kernel.reason
+
+
 def test_a_package_brings_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: object())
     assert compiler._command({"PATH": ""}) == (sys.executable, "-m", "ziglang", "cc")
+
+
+@needs_compiler
+def test_saved_file_of_auto_is_the_module_in_numpy_on_every_machine(tmp_path: Path) -> None:
+    names: tuple[Literal["numpy", "auto"], ...] = ("numpy", "auto")
+    for target in names:
+        sb.compile(rnn, target=target).save(tmp_path / f"{target}.py")
+    assert sb.compile(rnn, target="auto").backend == "c"
+    assert (tmp_path / "auto.py").read_text() == (tmp_path / "numpy.py").read_text()
+    with pytest.raises(TargetError, match="a file of it would be the module in NumPy"):
+        sb.compile(rnn, target="c").save(tmp_path / "c.py")
