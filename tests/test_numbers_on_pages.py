@@ -184,3 +184,19 @@ def test_a_number_of_the_user_keeps_its_digits(value: float) -> None:
     grads = run.backward(run.forward(params, {"x": x}, {"h": np.ones((1, 3))}), {"h": np.ones((1, 1, 3))})
     slope = 1 - np.tanh(params["W"] @ np.ones(3) + value * 0.1) ** 2
     assert np.allclose(grads.params["W"], value * slope[:, None] * np.ones((3, 3)), rtol=1e-15, atol=0)
+
+
+@sb.cell
+def masked(x: Input["n"], h: State["n"], valid: Input["n"]):
+    mask = np.where(valid > 0, 0, -np.inf)
+    other = np.where(valid > 1, 0, np.where(valid < 0, 5, np.inf))
+    rest = np.where(valid > 0, x, 0)
+    return h + rest + np.exp(mask - other)
+
+
+def test_infinity_stands_in_a_brace_and_not_beside_a_bracket_that_may_be_zero() -> None:
+    """0 · ∞ is no number, and the value is 0 there."""
+    for text in (sb.derive(masked).text(), sb.derive(masked).text(style="loop")):
+        assert "mask_t  = {0 if valid_t > 0; -∞ otherwise}" in text
+        assert "other_t = {0 if valid_t > 1; 5 if valid_t < 0; ∞ otherwise}" in text
+        assert "rest_t  = x_t ⊙ [valid_t > 0]" in text or "rest_t  = [valid_t > 0] ⊙ x_t" in text

@@ -1012,7 +1012,9 @@ def _within(outer: Span, inner: Span) -> Span:
 
 
 def _cases(e: Cases) -> Expr:
-    """Return a choice between a value and zero as the value times a condition."""
+    """Return a choice between a value and zero as the value times a condition; of a value with ∞, which is no number times 0, as it is."""
+    if any(x.value.is_infinite for x in every(e, Number)):
+        return e
     if is_zero(e.other):
         # A bracket [condition] is 1 or 0, so that "x if c else 0" is [c] x, the form of textbooks.
         return _rule(times((e.condition, e.then))) if not is_one(e.then) else e.condition
