@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Output, Param, State, Target
+from symbptt import Context, Input, Output, Param, State, Target
 from symbptt.codegen.reverse import Order
 from symbptt.training import encoder_decoder as encoder_decoder_module
 from tests.kernels import kernel_of
@@ -25,6 +25,16 @@ def second(x: Input["m"], h: State["k"], W: Param["k m"], v: Param["k"]):
 def writer(z: Input["k"], s: State["n"], A: Param["n k"], w: Param["n"]) -> Output["n"]:
     s = np.tanh(A @ z + w * s)
     return {"s": s, "o": s * s}
+
+
+@sb.cell
+def attending(s: State["n"], memory: Context["s n"], one: Context["n"]):
+    return np.tanh(sb.softmax(memory @ s) @ memory + one)
+
+
+@sb.cell
+def matrix(x: Input["m"], A: State["n n"], w: Param["n m"]):
+    return A + np.outer(w @ x, w @ x)
 
 
 @sb.loss
@@ -247,7 +257,9 @@ def test_a_decoder_begins_where_its_encoder_ends(T, S, B):
     masks = {"lengths": {"encoder": ends, "decoder": lengths}}
     value, grads = net.value_and_grad(params, inputs, target, **masks)
     np.testing.assert_allclose(value, objective(params, inputs).real, rtol=1e-12)
-    np.testing.assert_allclose(net.value(params, inputs, target, **masks), value, rtol=1e-12)
+    by_part = {"decoder.t": target["t"]}
+    np.testing.assert_allclose(net.value(params, inputs, by_part, **masks), value, rtol=1e-12)
+    assert net.value_and_grad(params, inputs, by_part, **masks)[0] == value
     for group, wanted in slopes(objective, {"params": params, "inputs": inputs}).items():
         assert_close(getattr(grads, group), wanted)
 
@@ -328,12 +340,32 @@ RAGGED = [[1.0], [1.0, 2.0]]
         (lambda: _sent_back(RAGGED), "encoder.h: not an array"),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "h"}).forward({}, lengths=[1]), "lengths: a dict by name"),
         (lambda: sb.encoder_decoder(leaky, writer, {"s": "h"}).forward({}, lengths={"x": 1}), "got 'x'"),
+        (
+            lambda: sb.encoder_decoder(leaky, attending, contexts=["mem"]),
+            'contexts: a dict by name is expected, got list\n  write contexts={"memory": "h"}',
+        ),
+        (
+            lambda: sb.encoder_decoder(leaky, attending, contexts={"one": "y"}),
+            "contexts: 'one' of the decoder is (n,), and 'y' of the encoder (n,) at each of its steps\n"
+            '  write one: Context["s n"] in the decoder',
+        ),
+        (
+            lambda: sb.encoder_decoder(sb.bidirectional(leaky, matrix), attending, {"s": "backward.A"}),
+            "state: 's' of the decoder is (n,), and 'backward.A' of the encoder (n, n)\n  write s: State[\"n n\"]",
+        ),
+        (lambda: _told_twice(), "targets: 't' is given twice\n  write targets={'decoder.t': ...} alone"),
     ],
 )
 def test_errors(call, text):
     with pytest.raises(sb.ArgumentError) as error:
         call()
     assert text in str(error.value)
+
+
+def _told_twice():
+    net = sb.encoder_decoder(leaky, sb.model(writer, squared), {"s": "h"})
+    data = {"encoder.x": np.zeros((2, 1, 2)), "decoder.z": np.zeros((2, 1, 4))}
+    return net.value(net.init(SIZES), data, {"t": np.zeros((2, 1, 3)), "decoder.t": np.zeros((2, 1, 3))})
 
 
 def _sent_back(cotangent):

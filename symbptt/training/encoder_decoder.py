@@ -13,6 +13,7 @@ from symbptt.codegen.kernel import Kernel
 from symbptt.codegen.reverse import final_of
 from symbptt.codegen.runtime.results import Grads
 from symbptt.errors import ArgumentError
+from symbptt.ir.shape import Shape, show, size_text
 from symbptt.language.cell import nearest
 from symbptt.training.bidirectional import Bidirectional, BidirectionalRun
 from symbptt.training.parts import check_params, check_run, joined, kernel_of, names_of, parted, sizes_by
@@ -108,12 +109,12 @@ class EncoderDecoder:
     ) -> tuple[Any, Grads]:
         """Return the loss of a decoder that is a model, and its gradients, those of the encoder's parameters with them.
 
-        Shapes: as for `forward`; targets by their own names, as the kernel of the decoder takes them.
+        Shapes: as for `forward`; targets, which the decoder alone has, by "decoder.NAME" or by their own names.
 
         Raises: ArgumentError where the decoder has no loss, and as `value_and_grad` of a kernel does.
         """
         encoder, weights, data, begins, masks = self._encoded(params, inputs, state, steps, lengths)
-        value, grads = self.decoder.value_and_grad(weights, data, targets, begins, **masks)
+        value, grads = self.decoder.value_and_grad(weights, data, _targets(targets), begins, **masks)
         return value, self._grads(encoder, {}, grads)
 
     def value(
@@ -131,7 +132,7 @@ class EncoderDecoder:
         Raises: ArgumentError as `value_and_grad` does.
         """
         _, weights, data, begins, masks = self._encoded(params, inputs, state, steps, lengths)
-        return self.decoder.value(weights, data, targets, begins, **masks)
+        return self.decoder.value(weights, data, _targets(targets), begins, **masks)
 
     def _encoded(self, params: Any, inputs: Any, state: Any, steps: Any, lengths: Any) -> tuple[Any, ...]:
         """Return the run of the encoder, and what the decoder is called with."""
@@ -200,6 +201,21 @@ def _added(given: Any, more: Any, shape: tuple[int, ...], end: int) -> Any:
     return full
 
 
+def _targets(given: Any) -> Any:
+    """Return targets by the names that the decoder has for them.
+
+    Raises: ArgumentError for what is no dict by name, and where one is given by both names.
+    """
+    check_mapping("targets", {} if given is None else given, 'targets={"decoder.y": ...}')
+    found: dict[str, Any] = {}
+    for key, value in (given or {}).items():
+        name = key.removeprefix("decoder.")
+        if name in found:
+            raise ArgumentError(f"targets: {name!r} is given twice\n  write targets={{'decoder.{name}': ...}} alone")
+        found[name] = value
+    return None if given is None else found
+
+
 def _of_parts(what: str, given: Any) -> dict[str, Any]:
     """Return what is given for each part.
 
@@ -256,8 +272,11 @@ def encoder_decoder(
         for name in names:
             if name not in known:
                 raise ArgumentError(f"state: {name!r} is no state of the {whose}" + nearest(str(name), known))
+    if contexts is not None:
+        check_mapping("contexts", contexts, 'contexts={"memory": "h"}')
     read = {} if contexts is None else dict(contexts)
     _check_contexts(read, reads, writes)
+    _check_ranks(taken, read, reads, writes)
     if not taken and not read:
         raise ArgumentError(
             f"state: the encoder ends with {', '.join(there)}, the decoder begins with {', '.join(wanted)}\n"
@@ -268,7 +287,6 @@ def encoder_decoder(
 
 def _check_contexts(read: Mapping[str, str], encoder: Kernel | Bidirectional, decoder: Kernel) -> None:
     """Raises: ArgumentError for contexts that the decoder, or what is told of the encoder, does not have."""
-    check_mapping("contexts", read, 'contexts={"memory": "h"}')
     wanted, there = _names_of(decoder, "context"), [*_names_of(encoder, "state"), *_outputs_of(encoder)]
     for names, known, what in (
         (read, wanted, "context of the decoder"),
@@ -277,6 +295,30 @@ def _check_contexts(read: Mapping[str, str], encoder: Kernel | Bidirectional, de
         for name in names:
             if name not in known:
                 raise ArgumentError(f"contexts: {name!r} is no {what}" + nearest(str(name), known))
+
+
+def _check_ranks(taken: Mapping[str, str], read: Mapping[str, str], encoder: Any, decoder: Kernel) -> None:
+    """Raises: ArgumentError where what the decoder takes has not as many axes as the encoder gives: of a context one more, its steps."""
+    own, given = _shapes_of(decoder), _shapes_of(encoder)
+    for what, pairs, steps in (("state", taken, ()), ("contexts", read, ("s",))):
+        for name, source in pairs.items():
+            wanted = (*steps, *given[source])
+            if len(own[name]) != len(wanted):
+                role = "Context" if steps else "State"
+                raise ArgumentError(
+                    f"{what}: {name!r} of the decoder is {show(own[name])}, and {source!r} of the encoder {show(given[source])}"
+                    f"{' at each of its steps' * bool(steps)}\n"
+                    f'  write {name}: {role}["{" ".join(map(size_text, wanted))}"] in the decoder, or give it another value of the encoder'
+                )
+
+
+def _shapes_of(part: Kernel | Bidirectional) -> dict[str, Shape]:
+    """Return the shapes of the states, the contexts and the outputs of a part, for one sample and one step."""
+    if isinstance(part, Bidirectional):
+        return joined({way: _shapes_of(kernel) for way, kernel in part.kernels.items()})
+    step = part.cell.looped
+    outputs = {name: step.graph.shape(id) for name, id in step.outputs.items()}
+    return outputs | {a.name: a.shape for a in part.cell.arguments if a.role in ("state", "context")}
 
 
 def _outputs_of(part: Kernel | Bidirectional) -> list[str]:
