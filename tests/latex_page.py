@@ -450,7 +450,9 @@ class Reader:
             if not whole and self.is_of_round(letter, below):
                 self.names.rounded.add(Stem(letter, tuple(below[:-2])))
                 time, below = ",".join(below[-2:]).replace("\\,", " "), below[:-2]
-            elif below[-1] in TIMES[:5] or (below[-1] in TIMES and not whole and self.is_state(letter, below[:-1], prime)):
+            elif below[-1] in TIMES[:5] or (
+                below[-1] in TIMES and not whole and self.is_state(letter, below[:-1], prime)
+            ):
                 time = below.pop()
         if self.peek() == "_":
             raise ValueError(f"two subscripts in {' '.join(self.tokens)}")

@@ -38,7 +38,9 @@ def times(a: Any, b: Any) -> Any:
     """Return the product, elementwise."""
     a, b = np.asarray(a), np.asarray(b)
     # A sum of elements is finite where both are.
-    if (known := np.isfinite(a + b)).all():
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(a + b)
+    if known.all():
         return _times(a.astype(np.int64), b.astype(np.int64)).astype(float)
     with np.errstate(invalid="ignore"):
         return np.where(known, _times(a.astype(np.int64), b.astype(np.int64)).astype(float), np.nan)
