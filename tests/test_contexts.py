@@ -314,7 +314,7 @@ def test_a_backward_pass_of_ones_own_is_asked_for_contexts() -> None:
 
 
 def test_jacobians_by_contexts_are_those_of_the_function() -> None:
-    params, inputs, state = _data(attend, 3, 1)
+    params, inputs, state = data_of(attend, 3, 1)
     one, h = {"x": inputs["x"][0, 0], "memory": inputs["memory"][0]}, state["h"][0]
     derived = sb.derive(attend)
     for to, of in (("h", "memory"), ("read", "memory"), ("h", "h")):
@@ -345,7 +345,7 @@ def attend_anew(x: Input["m"], h: State["n"], memory: Input["s k"], W: Param["n 
 
 
 def test_analyses_are_those_of_a_cell_that_is_given_the_same_at_each_step() -> None:
-    params, inputs, state = _data(attend, 24, 2)
+    params, inputs, state = data_of(attend, 24, 2)
     alone = inputs | {"memory": inputs["memory"][0]}
     anew = [
         {**given, "memory": np.broadcast_to(given["memory"], (24, 2, *SIZES_OF_MEMORY))} for given in (inputs, alone)
