@@ -244,6 +244,8 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "low": _of_matrix(lambda x: np.tril(x) - np.diag(np.diag(x)) / 2),
     "diagonal": _of_matrix(np.diag),
     "tr": _of_matrix(np.trace),
+    "cumsum": lambda x, axes: np.cumsum(x, max(axes)),
+    "reverse_cumsum": lambda x, axes: np.flip(np.cumsum(np.flip(x, max(axes)), max(axes)), max(axes)),
     "roll": lambda x, axes, k: np.roll(x, int(k), max(axes) if len(axes) == 1 else None),
 }
 """Functions of arrays by what they mean: over all of the array, over each row or column, over numbered axes."""
@@ -832,11 +834,6 @@ class Reader:
                 return np.sum(x, axis)
             case "max" | "min":
                 return self.each(np.maximum if name == "max" else np.minimum, *args)
-            case "cumsum":
-                return np.cumsum(x, 0 if axis is None else axis)
-            case "reverse_cumsum":
-                at = 0 if axis is None else axis
-                return np.flip(np.cumsum(np.flip(x, at), at), at)
             case "diag":
                 return np.diag(np.atleast_1d(x)) if x.ndim < 2 else np.diag(x)
             case "vec":

@@ -66,6 +66,12 @@ def descending(x: Input["n"], h: State["n"], M: Param["k n"], W: Param["n n"]):
     return h - 0.1 * sb.grad(loss)(h)
 
 
+@sb.cell
+def summed(x: Input["m"], h: State["n"], A: Param["n m"], b: Param["n"], P: Param["n n"]):
+    rows, columns = np.cumsum(A * b[:, None], axis=1), np.cumsum(np.tanh(A), axis=0)
+    return np.tanh(rows @ x + columns @ x) + np.eye(h.shape[0]) @ P @ h
+
+
 @sb.loss
 def mixture(h: State["n"], y: Target["q"], Wp: Param["k n"], Wm: Param["k q n"], Ws: Param["k n"]):
     logits, mu, log_s = Wp @ h, Wm @ h, Ws @ h
@@ -79,7 +85,9 @@ def bernoulli(h: State["n"], y: Target["n"], rate: Const = 0.1):
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean() + (h.mean() - rate) ** 2
 
 
-CELLS = {c.name: c for c in (rounded, corrected, scaled, strided, rows_of_rounds, triangular, of_four, descending)}
+CELLS = {
+    c.name: c for c in (rounded, corrected, scaled, strided, rows_of_rounds, triangular, of_four, descending, summed)
+}
 FORMS = {"text": None, "latex": as_latex_textbook, "mathml": as_mathml_textbook}
 
 
@@ -156,6 +164,12 @@ def test_functions_of_inner_losses_are_whole_and_defined() -> None:
     text = sb.derive(descending).text()
     assert "loss(z; M, W, x) = lse(M z) + sum(gelu(W z)) - xᵀ z" in text
     assert "lse(a) " in text.partition("Functions")[2]
+
+
+def test_running_sums_of_rows_are_functions_and_an_identity_is_no_factor() -> None:
+    text = sb.derive(summed).text()
+    assert "rows_t" not in text and "cumsum_rows(diag(b) A)" in text and "reverse_cumsum_columns(d" in text
+    assert "I P" not in text and "Pᵀ dh_{t+1}" in text
 
 
 def test_parts_of_functions_that_a_page_has_whole_have_no_names() -> None:

@@ -49,7 +49,7 @@ from symbptt.equations.algebra.expressions import (
 from symbptt.equations.algebra.matrices import function_of, of_one
 from symbptt.equations.algebra.trees import multiplied, truth, whole_tree
 from symbptt.equations.algebra.wholes import ALONG, convolved, in_matrices
-from symbptt.ir.algebra import is_eye
+from symbptt.ir.algebra import is_eye, is_unit_matrix
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import Node
 from symbptt.ir.scalar import Call, Num, Power, Prod, Ref, Sum, Tree, indices
@@ -140,7 +140,8 @@ class Lowering:
             case "view":
                 return self._is_plain_view(node)
             case "cumulate":
-                return len(node.shape) == 1 and not is_ones(self.graph, self.graph[node.args[0]])
+                x = self.graph[node.args[0]]
+                return not is_ones(self.graph, x) and (len(node.shape) == 1 or not is_unit_matrix(self.graph, x.id))
             case "gather" if self.graph.shape(node.args[1]):
                 return False
             case "gather" if node.attrs.kind == "scatter":
@@ -513,7 +514,9 @@ def _gather(w: Lowering, node: Node) -> Expr:
 
 
 def _cumulate(w: Lowering, node: Node) -> Expr:
-    name = "reverse_cumsum" if node.attrs.reverse else "cumsum"
+    shape = w.shape(node.args[0])
+    along = all(i == node.attrs.axis or size == 1 for i, size in enumerate(shape))
+    name = ("reverse_" if node.attrs.reverse else "") + "cumsum" + ("" if along else f"_{ALONG[(node.attrs.axis,)]}")
     return algebra.Call(name, (w.value(node.args[0]),), normal(node.shape))
 
 

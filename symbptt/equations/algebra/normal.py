@@ -452,7 +452,7 @@ def _matmul(e: Matmul) -> Expr:
             own, rest = _numbers_apart(factor)
             numbers += own
             kept += rest.factors if isinstance(rest, Matmul) else (rest,)  # of -(A B) behind its sign
-    kept = _inside_sum(_as_number(_quadratic_form(_without_diagonals(kept))))
+    kept = _inside_sum(_as_number(_quadratic_form(_without_diagonals(_without_identities(kept)))))
     if kept and matmul(kept).shape:  # I A is A, but I xᵀ x is no number
         parts = [x for number in numbers for x in (number.factors if isinstance(number, Times) else (number,))]
         numbers = [x for x in parts if not is_identity(x)] if any(map(is_identity, parts)) else numbers
@@ -494,6 +494,11 @@ def _matmul_of(factors: Sequence[Expr]) -> Expr:
     """Return a product of matrices in normal form."""
     found = matmul(factors)
     return _matmul(found) if isinstance(found, Matmul) else found
+
+
+def _without_identities(factors: list[Expr]) -> list[Expr]:
+    """Return a product of matrices without identities, where something else is left: A B for A I B."""
+    return [x for x in factors if not is_identity(x)] or factors[:1]
 
 
 def _without_diagonals(factors: list[Expr]) -> list[Expr]:
