@@ -13,6 +13,7 @@ from symbptt.ir import build
 from symbptt.ir.algebra import algebra, is_unit_matrix, turned
 from symbptt.ir.graph import Graph
 from symbptt.ir.node import placeholder
+from symbptt.ir.shape import Size
 
 CHOICE = ops.BY_NAME["where"].body(placeholder(0), placeholder(1), placeholder(2))
 
@@ -50,7 +51,9 @@ def _is_zero(g: Graph, id: int) -> bool:
 
 def _side(g: Graph, id: int) -> tuple[bool, int] | None:
     """Return whether ones lie above a diagonal, and how far it lies on their side of the main one; None of what is no such mask."""
-    node, (right, down) = g[id], (0, 0)
+    node = g[id]
+    right: Size = 0
+    down: Size = 0
     if node.family == "view" and node.attrs.kind == "slice":
         (right, _, _), (down, _, _) = node.attrs.data
         node = g[node.args[0]]

@@ -993,9 +993,9 @@ def _slice(e: Slice) -> Expr:
     sign, inner = signed(e.inner)
     if isinstance(inner, Over) and not inner.below.shape:
         return with_sign(sign, _over(Over(_slice(Slice(inner.above, e.spans, e.of)), inner.below)))
-    numbers, rest = _numbers_apart(inner)
+    numbers, array = _numbers_apart(inner)
     if sign < 0 or numbers:
-        part = _slice(Slice(rest, e.spans, e.of))
+        part = _slice(Slice(array, e.spans, e.of))
         return with_sign(sign, _times(Times((*numbers, part))) if numbers else part)
     is_of_row = isinstance(e.inner, Transposed) and len(e.spans) == 1
     part = e.inner.inner if isinstance(e.inner, Transposed) and is_of_row else e.inner
