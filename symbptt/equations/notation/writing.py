@@ -397,6 +397,8 @@ def _is_letter(e: Expr, n: Notation) -> bool:
     if not isinstance(e, Symbol) or e.label.time is not None or not e.label.given or e.label.name in n.made:
         return False
     shown = n.symbol(e.label._replace(adjoint=False))
+    if shown.startswith("<mi"):
+        shown = shown.removesuffix("</mi>").rpartition(">")[2]
     # The letter of alpha is α, in LaTeX \alpha.
     return shown.isalpha() if len(shown) == 1 else shown[0] == "\\" and shown[1:].isalpha()
 
