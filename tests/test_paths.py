@@ -260,6 +260,21 @@ def test_long_routes_are_products_of_local_derivatives() -> None:
     np.testing.assert_allclose(routes.evaluate(*given).total[0], exact(wide, "h", "h", given, 2), rtol=1e-11)
 
 
+def test_rows_of_routes_by_way_of_matrices_are_no_longer_than_a_line() -> None:
+    @sb.cell
+    def stacked(h: State["n"], m: State["n"], R: Param["3 n n"]):
+        a = R @ h
+        top = np.maximum(a[0] + m, a[1])
+        return np.tanh(a[2]) * np.exp(a[0] + m - top) + np.exp(a[1] - top), top
+
+    routes = sb.derive(stacked).paths("h", "h", 2)
+    assert max(map(len, routes.text().splitlines())) <= 200
+    assert (
+        "  ∂h_t/∂m_t ∂m_t/∂a_t ∂a_t/∂h_{t-1} ∂h_{t-1}/∂m_{t-1} ∂m_{t-1}/∂a_{t-1} ∂a_{t-1}/∂h_{t-2}\n" in routes.text()
+    )
+    assert "a product of derivatives sums over all indices of the value between" in routes.text()
+
+
 @pytest.mark.parametrize(
     "wrong", [{"steps": 0}, {"steps": 1.5}, {"steps": True}, {"through": "c"}, {"through": ["q"]}, {"most": 0}]
 )
