@@ -227,7 +227,15 @@ def test_proof_is_asked_for_by_a_truth(proof: Any) -> None:
 
 # Mistakes are found.
 
-GATED, SCANNED = sb.compile(lstm), sb.compile(scanned)
+
+@sb.cell
+def telling(x: Input["n"], h: State["n"], U: Param["n n"]):
+    """A state, and an output beside it."""
+    h = np.tanh(U @ h + x)
+    return {"h": h, "y": h * x}
+
+
+GATED, SCANNED, TELLING = sb.compile(lstm), sb.compile(scanned), sb.compile(telling)
 MODEL = sb.compile(sb.model(gru, squared))
 FAULTS: list[tuple[str, Kernel, str, str]] = [
     ("a term that is dropped", GATED, "np.add(dc, s_1, out=dc)", "np.add(dc, 0, out=dc)"),
@@ -250,6 +258,7 @@ FAULTS: list[tuple[str, Kernel, str, str]] = [
     ("samples in a norm", GATED, "flow[k][t] = _norm(d)", "flow[k][t] = _norm(d[:1])"),
     ("a parameter of a loss", MODEL, "else v for k, v in own.items()}", "else 0 * v for k, v in own.items()}"),
     ("no steps at all", GATED, "v + resets[k] for k, v in state", "v + resets[k] + (k == 'c' and empty) for k, v in state"),
+    ("states of a ragged batch in rows", TELLING, "else rows.sent(v) for k, v in full", "else rows.sent(v * (k == 'y')) for k, v in full"),
     ("the mean of a loss", MODEL, "REDUCTION = 'sum'", "REDUCTION = 'mean'"),
 ]  # fmt: skip
 

@@ -91,13 +91,13 @@ PLAIN = (
     ),
     Setting("several windows of a scan in a block, the last one short", Size(9, 2), Blocks(7, 2)),
     MASKED,
-    Setting("lengths; cotangents of outputs alone", Size(5, 4), Blocks(3, 2), lengths=True, only="outputs"),
+    Setting("lengths without resets, which lie in rows", Size(5, 4), Blocks(3, 2), lengths=True),
     LAST,
     Setting("cotangents of the last of the states alone", Size(4, 2), Blocks(2, 2), only="one"),
     Setting("all named sizes 1", Size(2, 1, ones=True)),
     Setting("one step of one sample", Size(1, 1)),
     Setting("no steps", Size(0, 2)),
-    Setting("named sizes in another order", Size(2, 2, other=True)),
+    Setting("named sizes in another order; cotangents of outputs alone", Size(2, 2, other=True), only="outputs"),
 )
 """The paths of a module without options."""
 FEW = (Setting("three blocks, the last one short", Size(5, 2), Blocks(2, 2)), MASKED)
@@ -136,7 +136,7 @@ def settings_of(target: Cell | Model, settings: tuple[Setting, ...]) -> Iterator
     cell = target if isinstance(target, Cell) else None
     for setting in settings:
         if setting.only == "outputs" and (cell is None or not cell.looped.outputs):
-            yield replace(setting, path="lengths", only="")
+            yield replace(setting, path=setting.path.split("; cotangents")[0], only="")
         elif setting.only == "one" and (cell is None or len(cell.looped.next) < 2):
             continue
         elif setting is LAST and cell is None and LAST is settings[-1]:
