@@ -21,7 +21,8 @@ Array = NDArray[Any]
 
 class CRows(_Rows):
     """Where the samples of a ragged batch lie: beside what `_Rows` has, `active`, the steps of rows that are those of samples, and
-    `turned`, the steps before which a row turns to another one; `later` are the samples with which it does, at `turns`."""
+    `turned`, the steps before which a row turns to another one; `later` are the samples with which it does, at
+    `turns`, and `ends` those that have a step, with the places of their last ones."""
 
     def __init__(self, active: Array) -> None:
         lengths = active.sum(0)
@@ -43,7 +44,7 @@ class CRows(_Rows):
         self.turned = np.zeros((self.T, self.rows), bool)
         self.turned[self.turns] = True
         some = (lengths > 0).nonzero()[0]
-        self.ended = some, (self.start[some] + lengths[some] - 1, self.row[some])  # type: ignore[assignment]
+        self.ends = some, (self.start[some] + lengths[some] - 1, self.row[some])
 
     def place(self, step: Array, sample: Array) -> Array:
         """Return the places where steps of samples lie."""
@@ -79,7 +80,7 @@ class CRows(_Rows):
     def with_last(self, sent: Array | None, last: Array) -> Array:
         """Add to cotangents of a state in rows those behind the samples, each at the last step of its sample, and return them."""
         found = np.zeros((self.T, self.rows, *last.shape[1:]), last.dtype) if sent is None else sent
-        samples, places = self.ended
+        samples, places = self.ends
         found[places] += last[samples]
         return found
 

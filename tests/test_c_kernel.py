@@ -282,11 +282,18 @@ def matrices(h: sb.State["n"], x: sb.Input["n"], A: sb.Param["n n"], U: sb.Param
 CASES = (("d", 0, 2, 3), ("d", 1, 1, 1), ("d", 4, 2, 3), ("d", 5, 3, 3), ("f", 3, 2, 4))
 
 
+@sb.cell
+def flows(h: sb.State["n"], x: sb.Input["n"], A: sb.Param["n n"], w: sb.Param["n"]) -> Any:
+    """Exponentials of matrices that differ between steps, and of one; the gradient has a number that stays zero."""
+    return {"h": np.tanh(sb.expm(A * x[0] + np.outer(w, x)) @ h), "y": sb.expm(4 * A) @ x}
+
+
 @pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_matrices_and_fixed_points_agree_with_numpy(masked: bool) -> None:
+@pytest.mark.parametrize("cell", [pytest.param(matrices, marks=pytest.mark.long), flows], ids=lambda cell: cell.name)
+def test_matrices_and_fixed_points_agree_with_numpy(cell: sb.Cell, masked: bool) -> None:
     for kind, T, B, n in CASES[3:] if masked else CASES[:3]:
         call = masks_of(T, B)[2] if masked else {}
-        assert_alike(matrices, cast(oracle.draw(matrices, T, B, {"n": n}), KINDS[kind]), kind, **call)
+        assert_alike(cell, cast(oracle.draw(cell, T, B, {"n": n}), KINDS[kind]), kind, **call)
 
 
 @sb.cell
@@ -316,6 +323,8 @@ def test_what_has_no_value_is_told_as_numpy_tells_it(memory: Any) -> None:
                 kernel.forward({"P": groups["P"]}, {k: groups[k] for k in "Ar"}, {"h": np.full((3, 2), 0.1)})
             told.append(str(error.value))
         assert told[0] == told[1]
+    few = {"P": np.eye(2) + 0.1}, {"A": np.eye(2) + np.full((2, 3, 2, 2), 0.2), "r": np.full((2, 3, 2), 0.1)}
+    assert_alike(failing, (*few, {"h": np.full((3, 2), 0.1)}))
 
 
 @pytest.mark.long
@@ -523,9 +532,9 @@ def test_a_compiler_that_does_not_work_is_told_when_a_kernel_is_compiled(monkeyp
 
 def test_what_c_lacks_is_refused_by_name_and_auto_takes_numpy() -> None:
     @sb.cell
-    def flows(h: sb.State["n"], A: sb.Param["n n"]) -> Any:
-        return {"h": sb.expm(A) @ h}
+    def turns(z: sb.State["n", complex], w: sb.Param["n", complex]) -> Any:
+        return {"z": w * z}
 
-    with pytest.raises(sb.CellError, match="flows needs the exponential of a matrix, which the C target does not have"):
-        sb.compile(flows, target="c")
-    assert "the exponential of a matrix" in sb.compile(flows, target="auto").reason
+    with pytest.raises(sb.CellError, match="turns has complex numbers"):
+        sb.compile(turns, target="c")
+    assert "complex numbers" in sb.compile(turns, target="auto").reason

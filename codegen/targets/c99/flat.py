@@ -60,7 +60,7 @@ def flats_of(cell: str, about: str, functions: Mapping[str, tuple[Function, Equa
     """
     sweeps = dict[str, tuple[Sweep, Equation, Telling | None]]()
     for key, (f, equation) in functions.items():
-        f, told = telling(cell, blocked(without_scans(f)))
+        f, told = telling(blocked(without_scans(f)))
         sweeps[key] = sweep_of(cell, f, told), equation, told
     return _flats(cell, about, sweeps)
 
@@ -70,7 +70,7 @@ def flat_stepping(cell: str, about: str, once: Function, step: Function, equatio
 
     Raises: CellError for what C does not have.
     """
-    (once, a), (step, b) = (telling(cell, without_scans(f)) for f in (once, step))
+    (once, a), (step, b) = (telling(without_scans(f)) for f in (once, step))
     first, then = stepping_of(cell, once, step, (a, b))
     return _flats(cell, about, {"once": (first, equation, a), "step": (then, equation, b)})
 

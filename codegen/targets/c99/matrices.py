@@ -26,8 +26,6 @@ from symbptt.codegen.targets.c99.loops import (
     element,
     nest,
 )
-from symbptt.errors import CellError
-from symbptt.ir.algebra import RECORDS
 from symbptt.ir.naming import unique
 from symbptt.ir.scalar import Call, Ref, Sum
 from symbptt.ir.shape import Shape, Size, size
@@ -56,22 +54,12 @@ class Telling:
     """The lines of such statements of a function: `failed` is the array that tells the first of them that has no value, by its
     place among `faults` from 1 on, its step, its sample and by how much it changed."""
 
-    name: str
     failed: Buffer
     faults: list[Fault] = field(default_factory=list)
 
     def __call__(self, s: Algebra | Settle, made: Loops) -> Sequence[Line]:
-        """Return a statement as lines.
-
-        Raises: CellError for a function that C does not have.
-        """
-        if isinstance(s, Settle):
-            return _settled(s, self, made)
-        if s.name == "expm":
-            raise CellError(
-                f"{self.name} needs {RECORDS[s.name].words}, which the C target does not have yet\n  use sb.compile, for NumPy"
-            )
-        return FUNCTIONS[s.name](s, self, made)
+        """Return a statement as lines."""
+        return _settled(s, self, made) if isinstance(s, Settle) else FUNCTIONS[s.name](s, self, made)
 
     def tells(self, fault: Fault, first_step: Size, lead: Shape) -> list[Element | Size | str]:
         """Return the arguments by which a call tells a fault, at an index of the axes of steps and samples."""
@@ -99,14 +87,14 @@ def may_fail(f: Function) -> bool:
     return any(isinstance(s, Algebra | Settle) for s in walk(f.body))
 
 
-def telling(name: str, f: Function) -> tuple[Function, Telling | None]:
+def telling(f: Function) -> tuple[Function, Telling | None]:
     """Return a function with the array in which it tells what has no value, and the lines of the statements that may have none; of
     others the function, and none."""
     if not may_fail(f):
         return f, None
     failed = Buffer(unique("failed", {b.name for b in f.declared}), (4,), "shared")
     arguments = (*f.arguments, Port("failed", failed.name, whole(failed)))
-    return replace(f, arguments=arguments), Telling(name, failed)
+    return replace(f, arguments=arguments), Telling(failed)
 
 
 # Matrices as rows of their own.
@@ -230,6 +218,18 @@ def _determinant(s: Algebra, telling: Telling, made: Loops) -> Sequence[Line]:
 DETERMINANTS = {"det": "determinant", "logdet": "log_determinant", "detsign": "sign_of_determinant"}
 
 
+def _exponential(s: Algebra, telling: Telling, made: Loops) -> Sequence[Line]:
+    (a,) = s.args
+    n = a.shape[-1]
+
+    def one(lead: Shape) -> Sequence[Line]:
+        x, room = _own(made, "found", n, n), _own(made, "room", size(n * (6 * n + 1)))
+        call = _invoke("exponential", [n, _start(x), _start(room)], [x], [x, room], made)
+        return [*_copied(whole(x), (), a, _tail(a, lead, 2), made), call, *_out(s, lead, x, made)]
+
+    return nest(s.out.shape[:-2], one, made)
+
+
 def _triangle(s: Algebra, telling: Telling, made: Loops) -> Sequence[Line]:
     (a,) = s.args
     n = a.shape[-1]
@@ -271,6 +271,7 @@ def _diagonal(s: Algebra, telling: Telling, made: Loops) -> Sequence[Line]:
 FUNCTIONS: dict[str, Callable[[Algebra, Telling, Loops], Sequence[Line]]] = {
     "solve": _solve,
     "cholesky": _cholesky,
+    "expm": _exponential,
     **dict.fromkeys(DETERMINANTS, _determinant),
     **dict.fromkeys(TRIANGLES, _triangle),
     "diag": _diag,

@@ -69,6 +69,7 @@ def _zeroed(line: Line, p: Printer) -> str:
         return ""
     if line not in p.numbers.at:
         return "array"
+    # One that stays zero is a constant.
     return "" if line.out.buffer in p.numbers.once else "number"
 
 

@@ -548,6 +548,57 @@ static OUTLINE void sign_of_determinant(size_t n, const real *F, const real *piv
     *found = sign;
 }
 
+// C = A B for matrices of n rows and columns.
+static OUTLINE void times(size_t n, const real *A, const real *B, real *C) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < n; j++) C[i*n + j] = 0;
+        for (size_t k = 0; k < n; k++)
+            INDEPENDENT for (size_t j = 0; j < n; j++) C[i*n + j] += A[i*n + k]*B[k*n + j];
+    }
+}
+
+// The exponential of A in its place, by the approximant of degree 13 of A/2^s, which is squared s times (Higham 2005,
+// "The scaling and squaring method for the matrix exponential revisited", algorithm 2.3). The room has n (6 n + 1)
+// numbers.
+static OUTLINE void exponential(size_t n, real *A, real *room) {
+    static const real c[] = {
+        (real)64764752532480000.0, (real)32382376266240000.0, (real)7771770303897600.0, (real)1187353796428800.0,
+        (real)129060195264000.0, (real)10559470521600.0, (real)670442572800.0, (real)33522128640.0, (real)1323241920.0,
+        (real)40840800.0, (real)960960.0, (real)16380.0, (real)182.0, (real)1.0};
+    const size_t all = n*n;
+    real *A2 = room, *A4 = A2 + all, *A6 = A4 + all, *U = A6 + all, *V = U + all, *more = V + all, *pivots = more + all;
+    real norm = 0;
+    for (size_t j = 0; j < n; j++) {
+        real sum = 0;
+        for (size_t i = 0; i < n; i++) sum += ABS(A[i*n + j]);
+        norm = norm > sum ? norm : sum;
+    }
+    int squares = 0;
+    for (; norm > (real)5.371920351148152 && norm < INFINITY; norm /= 2) squares++;
+    const real part = MATH(ldexp)(1, -squares);
+    for (size_t i = 0; i < all; i++) A[i] *= part;
+    times(n, A, A, A2);
+    times(n, A2, A2, A4);
+    times(n, A2, A4, A6);
+    for (size_t i = 0; i < all; i++) more[i] = c[13]*A6[i] + c[11]*A4[i] + c[9]*A2[i];
+    times(n, A6, more, V);
+    for (size_t i = 0; i < all; i++) V[i] += c[7]*A6[i] + c[5]*A4[i] + c[3]*A2[i] + (i % (n + 1) == 0 ? c[1] : 0);
+    times(n, A, V, U);
+    for (size_t i = 0; i < all; i++) more[i] = c[12]*A6[i] + c[10]*A4[i] + c[8]*A2[i];
+    times(n, A6, more, V);
+    for (size_t i = 0; i < all; i++) V[i] += c[6]*A6[i] + c[4]*A4[i] + c[2]*A2[i] + (i % (n + 1) == 0 ? c[0] : 0);
+    for (size_t i = 0; i < all; i++) {
+        more[i] = V[i] - U[i];
+        A[i] = V[i] + U[i];
+    }
+    factor(n, more, pivots, NULL, 0, 0, 0);
+    solve(n, n, more, pivots, A);
+    for (; squares > 0; squares--) {
+        times(n, A, A, more);
+        memcpy(A, more, all*sizeof(real));
+    }
+}
+
 static OUTLINE void lower(size_t n, real *A) {
     for (size_t i = 0; i < n; i++)
         for (size_t j = i + 1; j < n; j++) A[i*n + j] = 0;
