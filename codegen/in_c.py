@@ -158,9 +158,9 @@ class _Calls:
         self, a: Arrays, start: Arrays, sizes: Any, T: int, B: int, dtype: Any, active: Any, reset: Any, ws: Any
     ) -> Any:
         """Return the states and outputs of all steps, and the tape, at its end what is given back to the workspace."""
-        masked, turns = active is not None or reset is not None, None
-        if isinstance(reset, CRows):
-            turns, active, reset = reset, reset.active, reset.turned
+        masked, turns = active is not None or reset is not None, reset if isinstance(reset, CRows) else None
+        if turns is not None:
+            active, reset = turns.active, turns.turned
         f = self.function("forward", dtype, masked, False, turns is not None)
         # What a caller gets of rows are copies, so that they are the workspace's.
         room, lent = ws.room if turns else np.empty, list[Array]()
@@ -170,9 +170,10 @@ class _Calls:
         if masked:
             first = start if turns else {k: _held(start[k], a[k], active, reset, T) for k in rows}
             began = {k: _rows(first[k], T, room, lent) for k in rows}
-            for k, v in began.items() if turns else ():
+            if turns is not None:
                 # Behind the state before the first step that before each step, there where a row turns to a sample.
-                v[1:][turns.turns] = a[k][turns.later]
+                for k, v in began.items():
+                    v[1:][turns.turns] = a[k][turns.later]
             before = {k: v[1:] for k, v in began.items()}
             of |= {("before", k): v for k, v in began.items()}
             of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
@@ -238,8 +239,8 @@ class _Calls:
         """Return the gradients of parameters, inputs and the initial state, and what resets send to that."""
         masked, monitored = active is not None or reset is not None, flow is not None
         # Rows on the way back have masks, and where the adjoints of samples go that begin within them.
-        back = None if reset is None or isinstance(reset, np.ndarray) else reset
-        turns = None if back is None else back.rows
+        back: Any = None if reset is None or isinstance(reset, np.ndarray) else reset
+        turns: Any = None if back is None else back.rows
         if turns is not None:
             active, reset = turns.active, turns.turned
         f = self.function("backward", dtype, masked, monitored, turns is not None)

@@ -234,12 +234,13 @@ def _statement(name: str, s: Statement, made: Loops) -> Sequence[Line]:
             return made.told(s, made)
         case Algebra():
             raise CellError(
-                f"{name} needs functions of whole matrices ({RECORDS[s.name].words}), which the C target does not have yet\n"
-                "  use sb.compile, for NumPy"
+                f"{name} needs functions of whole matrices ({RECORDS[s.name].words}), which a file in C does not have yet\n"
+                f'  use sb.compile({name}), in NumPy or with target="c"'
             )
         case Settle():
             raise CellError(
-                f"{name} has a fixed point, which the C target does not have yet\n  use sb.compile, for NumPy"
+                f"{name} has a fixed point, which a file in C does not have yet\n"
+                f'  use sb.compile({name}), in NumPy or with target="c"'
             )
         case If() | Runtime():
             raise CellError(
