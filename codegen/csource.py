@@ -140,14 +140,7 @@ def c_source(
         )
     if not isinstance(cell, Cell):
         raise ArgumentError(f"c_source takes a cell, got {type(cell).__name__}\n  {instead_of_cell(cell)}")
-    cell.check_contexts()
-    cell.check_real()
-    begun = next((a.name for a in cell.arguments if a.start is not None), None)
-    if begun is not None:
-        raise CellError(
-            f"the state {begun!r} of {cell.name} begins with what its default says, and in C a state that is not given is zero\n"
-            "  leave the default out, and hand the states before the first step over"
-        )
+    check_for_c(cell)
     check_absent("C", cell.name, truncation, clip_adjoint, memory)
     cell = cell if consts is None else cell.with_consts(consts)
     program = program_of(derive(in_loops(cell.looped)))
@@ -157,3 +150,15 @@ def c_source(
         cell.name,
         parts_of(program, lower(program), VERSION, (looped_equations_of(cell) or equations_of(cell)).as_spelt()),
     )
+
+
+def check_for_c(cell: Cell) -> None:
+    """Raises: CellError for what the arguments of a cell have and C, which knows no defaults of states, does not."""
+    cell.check_contexts()
+    cell.check_real()
+    begun = next((a.name for a in cell.arguments if a.start is not None), None)
+    if begun is not None:
+        raise CellError(
+            f"the state {begun!r} of {cell.name} begins with what its default says, and in C a state that is not given is zero\n"
+            "  leave the default out, and hand the states before the first step over"
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from symbptt.checks import check_mapping, named
-from symbptt.codegen.csource import Written
+from symbptt.codegen.csource import Written, check_for_c
 from symbptt.codegen.kernel import equations_text, head_of, passed
 from symbptt.codegen.loop_ir.nodes import Function
 from symbptt.codegen.lower.cell import lower
@@ -21,7 +21,7 @@ from symbptt.codegen.passes import PLAIN
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.targets.c99.embedded import Fixed, Subject, fixed
-from symbptt.errors import ArgumentError, CellError, instead_of_cell, three_lines
+from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.needs import unmet
 from symbptt.ir.shape import names_in
 from symbptt.ir.sizes import axes_of, misfit, solved
@@ -85,11 +85,12 @@ def embedded_source(
     check_flag("backward", backward)
     check_absent("C", cell.name, truncation, clip_adjoint, memory)
     cell = cell if consts is None else cell.with_consts(consts)
-    _check(cell if isinstance(cell, Cell) else cell.cell)
+    own = cell if isinstance(cell, Cell) else cell.cell
+    check_for_c(own)
     dims, B = _dims(cell, sizes)
     T = _positive("steps", steps, "steps=50")
     head = head_of(cell) if isinstance(cell, Model) else None
-    p = passed(cell.cell if isinstance(cell, Model) else cell, None, PLAIN)
+    p = passed(own, None, PLAIN)
     functions, shared = functions_of(p, head, T, B, backward)
     reason = _declared([p, *([head.program] if head else [])])
     subject = Subject(cell.name, p, head, functions, dims, T, B, equations_text(cell), shared, reason)
@@ -101,18 +102,6 @@ def _declared(programs: Sequence[Program]) -> str:
     found = {f.func for p in programs for n in p.graph if n.family == "map" for f in n.attrs.expr.atoms(sp.Function)}
     names = sorted({f.__name__ for f in found if f is not shift and getattr(f, "declared", False)})
     return f"the derivative of {', '.join(names)} is declared, differences tell another" if names else ""
-
-
-def _check(cell: Cell) -> None:
-    """Raises: CellError for what the arguments of a cell have and C does not."""
-    cell.check_real()
-    cell.check_contexts()
-    begun = next((a.name for a in cell.arguments if a.start is not None), None)
-    if begun is not None:
-        raise CellError(
-            f"the state {begun!r} of {cell.name} begins with what its default says, and in C it begins with zero\n"
-            "  leave the default out, and write the states before the first step into the arena"
-        )
 
 
 def _positive(name: str, value: Any, example: str) -> int:

@@ -88,7 +88,7 @@ def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "sizes"), [(token_cell, {"v": 5, "n": 3}), *SIBLINGS.values()], ids=["token", *SIBLINGS]
 )
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(11, 3)
 def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: str, tmp_path: Path) -> None:
     if "B" in sizes:
         with pytest.raises(sb.ArgumentError, match="B is a size of"):
@@ -99,7 +99,7 @@ def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: s
 
 @pytest.mark.thinned(17, 3)
 @pytest.mark.parametrize(("T", "B"), [(2, 1), (1, 1), (3, 4), (16, 16)])
-@pytest.mark.parametrize("cell", [gru, lstm, rnn, stack_rnn], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [stack_rnn, gru, lstm, rnn], ids=lambda cell: cell.name)
 def test_sizes_at_the_edges(cell: sb.Cell, T: int, B: int, tmp_path: Path) -> None:
     sizes = sizes_of(cell, SIZES)
     for number, some in enumerate((sizes, dict.fromkeys(sizes, 1), dict.fromkeys(sizes, 16))):
@@ -168,7 +168,7 @@ def assert_model(
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize(("T", "B"), [(4, 3), (1, 1)])
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(7, 2)
 def test_models_agree_with_numpy(at: Any, reduction: Any, T: int, B: int, kind: str, tmp_path: Path) -> None:
     assert (
         assert_model(sb.model(shown, shared, at=at, reduction=reduction), SHOWN, T, B, kind, tmp_path) < TOLERANCE[kind]
@@ -360,8 +360,8 @@ def survivors(text: str, begin: str, count: int, seed: int, folder: Path) -> tup
 
 def test_a_file_with_a_mistake_finds_it(tmp_path: Path) -> None:
     text = embedded_source(gru, sizes={"m": 2, "n": 3}, steps=4).single
-    alive, _, counted = survivors(text, "int gru_forward(const gru_params *params) {", 6, 1, tmp_path)
-    assert not alive and counted > 3
+    alive, _, counted = survivors(text, "int gru_forward(const gru_params *params) {", 4, 1, tmp_path)
+    assert not alive and counted > 1
 
 
 @pytest.mark.long
