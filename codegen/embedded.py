@@ -21,6 +21,7 @@ from symbptt.codegen.passes import PLAIN
 from symbptt.codegen.program.head import Head
 from symbptt.codegen.program.program import Program
 from symbptt.codegen.targets.c99.embedded import Fixed, Subject, fixed
+from symbptt.codegen.told_value import told_value
 from symbptt.errors import ArgumentError, instead_of_cell, three_lines
 from symbptt.ir.needs import unmet
 from symbptt.ir.shape import names_in
@@ -94,7 +95,7 @@ def embedded_source(
     functions, shared = functions_of(p, head, T, B, backward)
     reason = _declared([p, *([head.program] if head else [])])
     subject = Subject(cell.name, p, head, functions, dims, T, B, equations_text(cell), shared, reason)
-    return EmbeddedSource(cell.name, fixed(subject, VERSION))
+    return EmbeddedSource(cell.name, fixed(subject, VERSION, told_value))
 
 
 def _declared(programs: Sequence[Program]) -> str:

@@ -451,3 +451,13 @@ def test_functions_keep_the_laws_of_loops(at: Any) -> None:
             for f in functions.values():
                 check(f)
                 check_run(f, SHOWN, 3, 2)
+
+
+def test_what_both_passes_have_wrong_alike_shows_in_the_value(tmp_path: Path) -> None:
+    """A number that is added to a state changes no difference of values."""
+    text = embedded_source(rnn, sizes={"m": 2, "n": 3}, steps=1).single
+    state = next(line for line in text.splitlines() if line.strip().startswith("h[1][0][i] = "))
+    at = state.index(";")
+    found = outcome(text.replace(state, f"{state[:at]} + (real)0.1{state[at:]}"), tmp_path)
+    assert found is not None and found[0] == 1 and found[1].count("WRONG") == 1
+    assert found[1].startswith("the value            WRONG")

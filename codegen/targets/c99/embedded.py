@@ -5,7 +5,8 @@ Functions of the loop IR become functions of C whose pointers begin in the arena
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -77,6 +78,10 @@ class Subject:
         return self.head.predicted if key == "predicted" and self.head.predicted else self.head.program
 
 
+Value = Callable[[Subject, Mapping[str, str], Sequence[Filled]], float]
+"""What computes the value of a file at the numbers of its check, given the names in C."""
+
+
 @dataclass(frozen=True)
 class Fixed:
     """The texts of a header and of a source, their name in C, the structs of the arena and of the parameters, and the code of a check of
@@ -90,8 +95,9 @@ class Fixed:
     params: Struct
 
 
-def fixed(s: Subject, version: str) -> Fixed:
-    """Return the texts of a file for one set of sizes.
+def fixed(s: Subject, version: str, value: Value) -> Fixed:
+    """Return the texts of a file for one set of sizes, with a check by itself where it has gradients; `value` computes what the
+    functions give at the numbers of that.
 
     Raises: CellError for what C does not have.
     """
@@ -100,7 +106,7 @@ def fixed(s: Subject, version: str) -> Fixed:
     title = f"Backpropagation through time for {s.name} at one set of sizes, written by symbptt {version}."
     about = "\n\n".join([title, *[s.program.doc] * bool(s.program.doc), s.equations])
     begin = prologue(f"{w.macro}_DOUBLE", [*w.sweeps.values()], more=["all_below"] * w.has_indices)
-    code = [begin, *functions, *w.together(), *([program(w.check(), s.unchecked)] * ("backward" in s.functions))]
+    code = [begin, *functions, *w.together(), *_checking(w, s, value)]
     sizes = {"T": s.T, "B": s.B, **{w.sizes[k]: n for k, n in s.sizes.items()}}
     calls = ["forward", "backward"] if s.head is None else [name for name, _ in w.runs()]
     header = header_of(
@@ -108,6 +114,12 @@ def fixed(s: Subject, version: str) -> Fixed:
     )
     code[1:1] = [arena_line(w.name, w.whole)]
     return Fixed(w.name, header, f"/* {safe(about)}\n */", "\n\n".join(code) + "\n", w.whole, w.params)
+
+
+def _checking(w: _Writer, s: Subject, value: Value) -> Iterator[str]:
+    if "backward" in s.functions:
+        found = w.check()
+        yield program(found, s.unchecked, math.nan if s.unchecked else value(s, w.names, found.filled))
 
 
 def numbered(f: Function, numbers: Mapping[sp.Symbol, int]) -> Function:
@@ -298,8 +310,9 @@ class _Writer:
         of_index = [x for x in self.arguments if x.limit is not None]
         limits = {self.names[x.name]: int(evaluated(x.limit, self.s.numbers)) for x in of_index}
         sent = [*a.asked.get("cotangents", {}).values()] if is_cell else []
-        given = [(x, a.path(struct, x)) for struct in ("consts", "inputs", "targets", "start") for x in known[struct]]
-        given += [(x, a.path("cotangents", x)) for x in sent] + [(x, source("selfcheck_params.", x)) for x in self.own]
+        given = [(k, x, a.path(k, x)) for k in ("consts", "inputs", "targets", "start") for x in known[k]]
+        given += [("cotangents", x, a.path("cotangents", x)) for x in sent]
+        given += [("params", x, source("selfcheck_params.", x)) for x in self.own]
         found = [(x, source("selfcheck_params.", x), source(f"{a.name}.gradients.params.", x)) for x in self.own]
         slopes = {"inputs": a.asked.get("gradients.inputs", {}).values(), "start": known["start"]}
         found += [(x, a.path(k, x), a.path(f"gradients.{k}", x)) for k, members in slopes.items() for x in members]
@@ -308,7 +321,7 @@ class _Writer:
         return SelfCheck(
             self.name,
             "&selfcheck_params" if self.own else "",
-            tuple(Filled(where, x, limits[x.name] if x.dtype == "index" else None) for x, where in given),
+            tuple(Filled(k, where, x, limits[x.name] if x.dtype == "index" else None) for k, x, where in given),
             tuple(Checked(x.name, where, slope, x.count) for x, where, slope in found),
             ("forward", "backward") if is_cell else ("value_and_grad",),
             "forward" if is_cell else "value",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,8 +13,9 @@ from symbptt.codegen.targets.c99.printer import broken
 
 @dataclass(frozen=True)
 class Filled:
-    """An array that gets numbers: the pointer at which it begins, and the number of values of an index."""
+    """An array that gets numbers: the struct that it is in, the pointer at which it begins, and the number of values of an index."""
 
+    struct: str
     pointer: str
     member: Member
     limit: int | None = None
@@ -49,12 +51,13 @@ class SelfCheck:
     products: tuple[tuple[str, str, int], ...]
 
 
-def program(c: SelfCheck, reason: str) -> str:
-    """Return the text of the program; where there is a reason why differences tell nothing, that of an error."""
+def program(c: SelfCheck, reason: str, told: float) -> str:
+    """Return the text of the program, which knows the value that is `told`; where there is a reason why differences tell nothing, that
+    of an error."""
     if reason:
         return f'#ifdef SELFCHECK\n#error "{reason}"\n#endif'
     text = files(__package__).joinpath("selfcheck.h").read_text(encoding="utf-8").rstrip("\n")
-    return "\n".join([text, "", *_params(c), *_value(c), "", *_main(c), "#endif"])
+    return "\n".join([text, "", *_params(c), *_value(c), "", *_main(c, told), "#endif"])
 
 
 def _params(c: SelfCheck) -> list[str]:
@@ -74,7 +77,7 @@ def _value(c: SelfCheck) -> Iterator[str]:
     yield "}"
 
 
-def _main(c: SelfCheck) -> Iterator[str]:
+def _main(c: SelfCheck, told: float) -> Iterator[str]:
     calls = " || ".join(f"{c.name}_{call}({c.params})" for call in c.calls)
     yield "int main(void) {"
     yield "    uint32_t from = 0;"
@@ -90,7 +93,10 @@ def _main(c: SelfCheck) -> Iterator[str]:
     yield "    const selfcheck_block blocks[] = {"
     yield from (f'        {{"{x.name}", {_reals(x.pointer)}, {_reals(x.slope)}, {x.count}}},' for x in c.checked)
     yield "    };"
-    yield "    return selfcheck_all(blocks, sizeof blocks/sizeof *blocks, selfcheck_value);"
+    # No number, where the usual ones are none of the cell: others are chosen then, of which nothing is known.
+    # Of twelve digits, so that the text is the same on any machine.
+    known = f"(real){told:.12g}" if math.isfinite(told) else "NAN"
+    yield f"    return selfcheck_all(blocks, sizeof blocks/sizeof *blocks, selfcheck_value, {known});"
     yield "}"
 
 

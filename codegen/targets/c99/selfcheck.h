@@ -1,13 +1,16 @@
 #ifdef SELFCHECK
 // A program that checks the functions above: cc -DSELFCHECK FILE.c -lm && ./a.out. Arrays get numbers that look random,
-// and along one direction for each array the gradient is compared with a difference of values. It ends with 1 where one
-// is wrong.
+// and along one direction for each array the gradient is compared with a difference of values; the value is compared with
+// what it was when the file was written. It ends with 1 where one is wrong.
 #include <stdio.h>
 
 // The range of the numbers; those of matrices are divided by the root of their last length, so that nothing explodes.
 #ifndef SELFCHECK_FROM
 #define SELFCHECK_FROM (-1.0)
 #define SELFCHECK_TO 1.0
+#define SELFCHECK_IS_USUAL 1
+#else
+#define SELFCHECK_IS_USUAL 0
 #endif
 
 // An array, its gradient, and how many numbers both have.
@@ -70,12 +73,19 @@ static inline int selfcheck_is_wrong(const selfcheck_block *b, real (*value)(voi
     return is_wrong;
 }
 
-static inline int selfcheck_all(const selfcheck_block *blocks, size_t count, real (*value)(void)) {
-    int wrong = 0;
+// `told` is the value at these numbers when the file was written: what the functions have wrong alike shows there.
+static inline int selfcheck_all(const selfcheck_block *blocks, size_t count, real (*value)(void), real told) {
+    int wrong = 0, is_other = 0;
+    if (SELFCHECK_IS_USUAL) {
+        const real found = value(), off = found < told ? told - found : found - told;
+        is_other = !(off <= (real)1e-9*(1 + (told < 0 ? -told : told)));
+        printf("%-20s %s: %.9g, and %.9g when the file was written\n", "the value", is_other ? "WRONG" : "right",
+               (double)found, (double)told);
+    }
     for (size_t i = 0; i < count; i++) wrong += selfcheck_is_wrong(blocks + i, value);
     const real now = value();
     if (now != now)
         printf("the value is not a number: choose other numbers, such as -DSELFCHECK_FROM=0.5 -DSELFCHECK_TO=1.5\n");
     printf("%d gradients, %d wrong\n", (int)count, wrong);
-    return wrong != 0;
+    return wrong != 0 || is_other;
 }
