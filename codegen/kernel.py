@@ -121,7 +121,8 @@ class Kernel:
             parts = printed(self.program, self.clip_adjoint, False)
             text = source(self.program, VERSION, "", head, None, self.memory, parts)
             whole = replace(written, text=text, truncation=None)
-        return replace(plan_of(written, whole, in_loops(self.cell.looped), self.memory), backend=self._told_backend())
+        found = plan_of(written, whole, in_loops(self.cell.looped), self.memory)
+        return replace(found, name=self.target.name, backend=self._told_backend())
 
     def _told_backend(self) -> str:
         """Return what a plan says of what computes the sweeps; nothing where NumPy was asked for."""

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Output, Param, State, Target
+from symbptt import Const, Context, Index, Input, Output, Param, State, Target
 from symbptt.ir.shape import named_size, show
 from symbptt.language.roles import LARGEST, ROLES, Annotation, parse_dims
 
@@ -275,3 +275,25 @@ def test_role_behind_a_type_is_that_role(future: str) -> None:
         written = body.replace('Annotated[Any, Input, "m"]', wrong)
         with pytest.raises(sb.CellError, match="is no role|one string"):
             exec(f"{future}\n{written}", {})
+
+
+def test_masks_of_booleans_are_told_of_as_numbers() -> None:
+    with pytest.raises(sb.CellError, match=r"Context\['s', bool\]: arguments are numbers(.|\n)*write Context\[\"s\"\]"):
+        Context["s", bool]
+
+
+def test_what_a_step_returns_by_the_name_of_an_argument_is_told_another_name() -> None:
+    @sb.cell
+    def g(x: Input["n"], h: State["n"], mem: Context["n"]) -> Any:
+        return {"h": h + x, "mem": mem}
+
+    with pytest.raises(sb.CellError, match=r"'mem' of g has the name of an argument(.|\n)*such as 'mem_out'"):
+        sb.derive(g)
+
+
+def test_loss_that_reads_a_context_is_told_how() -> None:
+    with pytest.raises(sb.CellError, match=r"Context is a role of cells(.|\n)*give it to the loss as a Target"):
+
+        @sb.loss
+        def wrong(h: State["n"], memory: Context["n"]) -> Any:
+            return sb.sum(h * memory)

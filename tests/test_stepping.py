@@ -158,7 +158,18 @@ def test_number_of_samples_may_change_and_what_is_wrong_is_told() -> None:
         ),
         (lambda: kernel_of(odd).stepper(params)(inputs["x"]), "inputs: a dict by name is expected, got ndarray"),
         (lambda: stepper(inputs, state | {"z": 1}), "state 'z' is not known; expected h, past"),
-        (lambda: stepper(inputs | {"x": nan}, state), "x: nan at step 0, sample 0"),
+        (
+            lambda: stepper(inputs | {"x": nan}, state),
+            "x: nan at step 0, sample 0.* fill the gap, as np.nan_to_num does",
+        ),
+        (
+            lambda: stepper(inputs | {"x": inputs["x"][0]}, state),
+            r"a batch axis is on one only; x: \(B, m\) is expected, got \(2,\); .* write np.stack\(\[x\] \* 2, axis=0\)",
+        ),
+        (
+            lambda: stepper(inputs, state | {"past": state["past"][0]}),
+            r"past: .* a batch axis is on one only.* write np.stack\(\[past\] \* 2, axis=0\)",
+        ),
         (lambda: stepper(inputs, state | {"past": nan}), "past: nan at sample 0"),
         (
             lambda: stepper(inputs | {"word": far}, state),

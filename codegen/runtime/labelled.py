@@ -38,7 +38,10 @@ def _told(call: _Call, mask: Any) -> Mask:
     mask, places = _plain("mask", mask), _places(call)
     mask = np.expand_dims(mask, -1) if mask.ndim == len(places) - 1 and call.B == 1 else mask
     if mask.shape != places or mask.dtype != bool:
-        raise ArgumentError(f"mask: a bool array of shape {places} is expected, got {mask.dtype} of shape {mask.shape}")
+        cure = "; write .astype(bool)" if mask.shape == places and mask.dtype.kind in "iuf" else ""
+        raise ArgumentError(
+            f"mask: a bool array of shape {places} is expected, got {mask.dtype} of shape {mask.shape}{cure}"
+        )
     return mask
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from symbptt.codegen.runtime.arguments import _arguments, _array, _check_data, _names
+from symbptt.codegen.runtime.arguments import _arguments, _array, _batched, _check_data, _names
 from symbptt.codegen.runtime.cell import CONTEXTS, INDICES, INPUTS, PARAMS, SHAPES, STATES, Array, Arrays, _shapes
 from symbptt.codegen.runtime.sweeps import _once, _step
 from symbptt.codegen.runtime.told_every import _tell
@@ -67,7 +67,10 @@ class Stepper:
     def _checked(self, inputs: Any, state: Any) -> list[Array]:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
         _names("input", inputs, INPUTS, INPUTS)
-        one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
+        _names("state", state, STATES, ())
+        given = {k: _array(k, v, len(SHAPES[k].split()), 1) for k, v in {**inputs, **state}.items()}
+        _batched(given | self.contexts, 1)
+        one = {k: given[k][None] for k in inputs}
         a, sizes, _, B, dtype, batched = _arguments(self.params, one | self.contexts, state, None if INPUTS else 1)
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):

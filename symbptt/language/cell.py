@@ -373,8 +373,9 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
 CURES = {
     "output": '\n  return it with the states, by name: return {"h": h, "y": ...}',
     "target": "\n  a loss takes it: @sb.loss",
+    "context": "\n  let the cell return what the loss needs of it, as an output, or give it to the loss as a Target",
 }
-"""Advice about an argument that only a loss has."""
+"""Advice about an argument that only a loss, or only a cell, has."""
 
 
 def _argument(
@@ -705,7 +706,10 @@ def _outputs(cell: Cell, graph: Graph, states: list[str], named: dict[str, Any])
                 f"an output of {cell.name} is called {name!r}{place_of(cell.function)}\n  names are identifiers"
             )
         if name in [a.name for a in cell.arguments] and name not in cell.shows:
-            raise CellError(f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}")
+            raise CellError(
+                f"the output {name!r} of {cell.name} has the name of an argument{place_of(cell.function)}\n"
+                f"  what a step returns by the name of a state is the next one; write another name, such as {name + '_out'!r}"
+            )
         outputs[name] = _as_result(cell, graph, name, value).id
     return outputs
 

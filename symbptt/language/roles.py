@@ -54,6 +54,12 @@ class Role:
         )
         if kind is complex and not cls.may_be_complex:
             raise CellError(f"{cls.__name__}[{dims!r}]: an index is an integer\n  write {cls.__name__}[{text!r}]")
+        if isinstance(text, str) and kind in (bool, int):
+            one = f'{cls.__name__}["{text}"]'
+            raise CellError(
+                f"{cls.__name__}[{text!r}, {kind.__name__}]: arguments are numbers, of which a call takes floats\n"
+                f"  write {one}, in the step np.where(mask > 0, a, b), and give 0. and 1."
+            )
         if not isinstance(text, str) or kind not in (None, complex):
             raise CellError(
                 f"{cls.__name__}[...] takes its dimensions as one string, and `complex` behind it for complex numbers\n"

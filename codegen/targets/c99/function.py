@@ -126,7 +126,7 @@ def _known(name: str, sweep: Sweep) -> Sweep:
     """Return a sweep whose functions C has."""
     for unknown in sorted(f for f in sweep.functions if not is_known(f)):
         raise CellError(
-            f"{name} has the function {unknown}, which the C target does not have yet\n  use sb.compile, for NumPy"
+            f"{name} has the function {unknown}, which the C target does not have yet\n  write sb.compile with target='numpy'"
         )
     return sweep
 

@@ -244,7 +244,7 @@ def _statement(name: str, s: Statement, made: Loops) -> Sequence[Line]:
             )
         case If() | Runtime():
             raise CellError(
-                f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  use sb.compile, for NumPy"
+                f"{name} needs {MISSING[type(s)]}, which the C target does not have yet\n  write sb.compile with target='numpy'"
             )
     return nest(s.out.shape, lambda i: _inner(s, i, made), made)
 

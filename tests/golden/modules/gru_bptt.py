@@ -101,7 +101,7 @@ DECLARED = ()  # functions whose derivative is declared, which no forward pass s
 SHOWN = ("h",)  # states that nothing reaches through one of these in a step
 HELD = 2**28  # bytes at most of arrays that are kept for the next call
 
-MARK = 'gru 70b1240a'
+MARK = 'gru 70dbd221'
 
 
 def _forward(a, start, sizes, T, B, dtype, active, reset, ws):
@@ -431,7 +431,10 @@ class Stepper:
     def _checked(self, inputs, state) -> list[np.ndarray]:
         """Return inputs and states of a call whose arguments are checked, and note their shapes for the calls to come."""
         _names("input", inputs, INPUTS, INPUTS)
-        one = {k: _array(k, v, len(SHAPES[k].split()), 1)[None] for k, v in inputs.items()}
+        _names("state", state, STATES, ())
+        given = {k: _array(k, v, len(SHAPES[k].split()), 1) for k, v in {**inputs, **state}.items()}
+        _batched(given | self.contexts, 1)
+        one = {k: given[k][None] for k in inputs}
         a, sizes, _, B, dtype, batched = _arguments(self.params, one | self.contexts, state, None if INPUTS else 1)
         _check_data(a, None, sizes)
         if self.known != (sizes, B, dtype):
@@ -922,7 +925,9 @@ def _array(name, value, rank, lead):
     array = _plain(name, value)
     if name in INDICES:
         if array.dtype.kind not in "iu":
-            raise ArgumentError(f"{name}: integers are expected, got {array.dtype}")
+            whole = array.dtype.kind == "f" and bool((array == np.floor(array)).all())
+            cure = "; write .astype(int)" if whole else ""
+            raise ArgumentError(f"{name}: integers are expected, got {array.dtype}{cure}")
     elif array.dtype not in [_type_of(name, known) for known in (np.float32, np.float64)]:
         wanted = ("complex64", "complex128") if _is_complex(name) else ("float32", "float64")
         cure = f"; write .astype(np.{wanted[1]})" if array.dtype.kind in "biuf" else ""
@@ -939,8 +944,8 @@ def _axes(name, lead):
 
 
 def _names(what, given, known, needed):
+    group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
     if isinstance(given, type) or not hasattr(given, "items"):
-        group = {"parameter": "params", "state or output": "cotangents", "state": "state"}.get(what, f"{what}s")
         cure = f'; write {group}={{"{known[0]}": array}}' if known else ""
         raise ArgumentError(f"{group}: a dict by name is expected, got {type(given).__name__}{cure}")
     for name in given:
@@ -948,7 +953,8 @@ def _names(what, given, known, needed):
             raise ArgumentError(f"{what} {name!r} is not known; expected {', '.join(known) or 'none'}")
     for name in needed:
         if name not in given:
-            raise ArgumentError(f"{what} {name!r} is missing")
+            cure = f"pass {group}={{{name!r}: ...}}, {_axes(name, LEAD.get(name, 0))}"
+            raise ArgumentError(f"{what} {name!r} is missing; {cure}")
 
 
 def _check_shape(name, array, wanted, T):
@@ -968,6 +974,14 @@ def _place(where, lead, first=0):
     return f" at {', '.join(places)} (index {where})" if places else f" at index {where}" if where else ""
 
 
+def _filled(name):
+    """Return what to write where data of steps, or of a whole sequence, is not finite."""
+    if name in STATES or name not in LEAD:
+        return ""
+    other = "or end the sample before it by lengths=" if LEAD[name] == 2 else "also where a mask hides it"
+    return f"; fill the gap, as np.nan_to_num does, {other}"
+
+
 def _check_finite(name, array, lead, first=0):
     """Say where an array is not finite; `lead` of its axes are those of steps, from `first` on, and samples."""
     if np.isfinite(array.sum()) or np.isfinite(array).all():  # a finite sum saves an array of bools
@@ -976,7 +990,9 @@ def _check_finite(name, array, lead, first=0):
     if not bad.any():
         return
     where = tuple(np.argwhere(bad)[0])
-    raise ArgumentError(f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected")
+    raise ArgumentError(
+        f"{name}: {array[where]}{_place(where, lead, first)}; finite numbers are expected{_filled(name)}"
+    )
 
 
 def _check_data(arrays, active, sizes, first=0):
@@ -1031,21 +1047,23 @@ def _dtype(arrays, weak):
     return dtype
 
 
-def _batched(arrays):
-    """Return whether the arrays have a batch axis: all that may have one do, or none does."""
-    single = {k: a.ndim < len(SHAPES[k].split()) + LEAD[k] for k, a in arrays.items() if k in LEAD}
+def _batched(arrays, most=2):
+    """Return whether the arrays have a batch axis: all that may have one do, or none does; of one step they have `most` one axis
+    before their own."""
+    lead = {k: min(LEAD[k], most) for k in arrays if k in LEAD}
+    single = {k: arrays[k].ndim < len(SHAPES[k].split()) + lead[k] for k in lead}
     first = next(iter(single), "")
     for k in single:
         if single[k] != single[first]:
             one, other = (k, first) if single[k] else (first, k)
-            raise ArgumentError(f"{k}: {_one_batched(arrays, one, other, k)}")
+            raise ArgumentError(f"{k}: {_one_batched(arrays, one, other, k, lead)}")
     return not any(single.values())
 
 
-def _one_batched(arrays, single, other, name):
+def _one_batched(arrays, single, other, name, lead):
     """Return what is wrong where one of two arguments, of which `name` is told, has a batch axis and the other has none."""
-    batch, wanted = arrays[other].shape[LEAD[other] - 1], _axes(single, LEAD[single])
-    cure = f"write np.stack([{single}] * {batch}, axis={LEAD[single] - 1})"
+    batch, wanted = arrays[other].shape[lead[other] - 1], _axes(single, lead[single])
+    cure = f"where it is the same for all samples write np.stack([{single}] * {batch}, axis={lead[single] - 1})"
     return (
         f"shape {arrays[name].shape} does not go with {other if name == single else single}: a batch axis is on one only; "
         f"{single}: {wanted} is expected, got {arrays[single].shape}; {cure}"
@@ -1108,13 +1126,15 @@ def _masks(lengths, reset, T, B):
         lengths = np.atleast_1d(_plain("lengths", lengths))
         if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > T).any():
             hint = "; time comes first: (T, B, ...)" if lengths.shape == (T,) != (B,) else ""
+            hint = "; write .astype(int)" if lengths.dtype.kind == "f" and lengths.shape == (B,) else hint
             raise ArgumentError(f"lengths: ({B},) integers from 0 to {T} are expected, got {_shown(lengths)}{hint}")
         active = np.arange(T)[:, None] < lengths if (lengths < T).any() else None
     if reset is not None:
         reset = _plain("reset", reset)
         reset = reset[:, None] if reset.ndim == 1 and B == 1 else reset
         if reset.shape != (T, B) or reset.dtype != bool:
-            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}")
+            cure = "; write .astype(bool)" if reset.shape == (T, B) and reset.dtype.kind in "iuf" else ""
+            raise ArgumentError(f"reset: a bool array of shape ({T}, {B}) is expected, got {_shown(reset)}{cure}")
         reset = reset if active is None else reset & active
         reset = reset if reset.any() else None
     return active, reset
