@@ -113,7 +113,8 @@ def verify(
 
     Values are compared with the function itself, gradients with its complex step (central differences where a function
     has no complex version); errors are relative to each block: each parameter, each input at each step, each initial
-    state. An array of gradients is compared along a random direction; where it is not plainly right, element by element.
+    state. All gradients are compared along one random direction, whose error then stands for each of them; where it is not a hundredth
+    of the tolerance, each array along one of its own, and what is not plainly right then element by element.
 
     One regime is a padded batch with resets, compared with samples that run on their own; in one many numbers are exactly
     zero or one. Some sizes have several blocks of steps, and several windows of a scan. Of a model, its loss and the
