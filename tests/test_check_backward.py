@@ -54,6 +54,7 @@ MISTAKES: list[tuple[str, str, str, list[str], str]] = [
     ("elman", "carry has the wrong sign", "sign", ["dh_{t-1} has the term Uᵀ da_t with the wrong sign", "handed to the step before"], ""),
     ("elman", "carry twice", "doubled", ["the term Uᵀ da_t twice"], ""),
     ("elman", "chunks of 2", "truncated", ["across the borders of chunks of 2 steps, counted from the first"], ""),
+    ("elman", "chunks from the last", "truncated", ["counted from the last; nor to the initial state, where a chunk begins"], ""),
     ("elman", "loop leaves out the first step", "first step", ["leaves out the first step"], ""),
     ("elman", "loop leaves out the last step", "last step", ["leaves out the last step"], ""),
     ("elman", "output missing", "missing", ["∂L/∂y_t, which the loss gives, is not added"], ""),

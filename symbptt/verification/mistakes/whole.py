@@ -144,12 +144,12 @@ def reach_mistakes(T: int) -> Iterator[Mistake]:
             ):
                 yield _reach(text, "truncated", reach, 1)
                 yield _reach(f"{text}; and the initial state has nothing", "truncated", partial(_unstarted, reach), 1)
-            yield _reach(
-                f"nothing flows back across the borders of chunks of {k} steps, counted from the last",
-                "truncated",
-                partial(_chunked, k, False),
-                2,
-            )
+            from_last = f"nothing flows back across the borders of chunks of {k} steps, counted from the last"
+            yield _reach(from_last, "truncated", partial(_chunked, k, False), 2)
+            at_start = f"{from_last}; nor to the initial state, where a chunk begins with it"
+            yield _reach(at_start, "truncated", partial(_closed, k), 3)
+            nowhere = f"{from_last}; and the initial state has nothing"
+            yield _reach(nowhere, "truncated", partial(_unstarted, partial(_chunked, k, False)), 3)
     for k in range(1, T):
         text = (
             f"the loop over steps stops after {_steps_text(k)}, counted from the last: earlier steps have no gradient"
@@ -224,6 +224,12 @@ def _chunked(k: int, is_from_first: bool, T: int) -> Reach:
     if not is_from_first:
         reach = reach[::-1, ::-1]
     return reach, reach[:, 0], None
+
+
+def _closed(k: int, T: int) -> Reach:
+    # A loop that drops what every k-th step hands on drops what the first step hands to the initial state, if that is one of them.
+    reach, start, how = _chunked(k, False, T)
+    return reach, start if T % k else np.zeros(T, bool), how
 
 
 def _stop_before(k: int | None, start: str, T: int) -> Reach:
