@@ -20,7 +20,7 @@ STRUCTS = {"param": "params", "const": "consts", "input": "inputs", "index": "in
 
 def numbers(first: int, count: int) -> NDArray[np.float64]:
     """Return so many numbers from 0 to 1 that look random, as `selfcheck_number` of selfcheck.h gives them from the `first` one on."""
-    x = (np.arange(first, first + count, dtype=np.uint64) * 2654435761 + 12345).astype(np.uint32)
+    x: NDArray[Any] = (np.arange(first, first + count, dtype=np.uint64) * 2654435761 + 12345).astype(np.uint32)
     for _ in range(2):
         x = (x ^ (x >> 16)) * np.uint32(0x45D9F3B)
     return (x ^ (x >> 16)) / 2.0**32
@@ -50,7 +50,8 @@ def _ports(s: Subject, key: str) -> list[tuple[str, str]]:
 
 
 def _called(s: Subject, key: str, given: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
-    return run(s.functions[key], given, s.sizes, s.T, s.B, floats())
+    with np.errstate(all="ignore"):  # the usual numbers may be none of the cell, which the value shows
+        return run(s.functions[key], given, s.sizes, s.T, s.B, floats())
 
 
 def _filled(filled: Sequence[Filled]) -> dict[tuple[str, str], NDArray[Any]]:

@@ -453,9 +453,14 @@ def test_functions_keep_the_laws_of_loops(at: Any) -> None:
                 check_run(f, SHOWN, 3, 2)
 
 
+@sb.cell
+def linear(x: Input["n"], h: State["n"], w: Param["n"]):
+    return w * h + x
+
+
 def test_what_both_passes_have_wrong_alike_shows_in_the_value(tmp_path: Path) -> None:
     """A number that is added to a state changes no difference of values."""
-    text = embedded_source(rnn, sizes={"m": 2, "n": 3}, steps=1).single
+    text = embedded_source(linear, sizes={"n": 3}, steps=1).single
     state = next(line for line in text.splitlines() if line.strip().startswith("h[1][0][i] = "))
     at = state.index(";")
     found = outcome(text.replace(state, f"{state[:at]} + (real)0.1{state[at:]}"), tmp_path)
