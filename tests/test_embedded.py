@@ -466,3 +466,10 @@ def test_what_both_passes_have_wrong_alike_shows_in_the_value(tmp_path: Path) ->
     found = outcome(text.replace(state, f"{state[:at]} + (real)0.1{state[at:]}"), tmp_path)
     assert found is not None and found[0] == 1 and found[1].count("WRONG") == 1
     assert found[1].startswith("the value            WRONG")
+
+
+def test_a_file_needs_nothing_but_math() -> None:
+    """Of the headers that it includes, two have types alone."""
+    text, check, _ = embedded_source(lstm, sizes={"m": 2, "n": 3}, steps=2).single.partition("\n#ifdef SELFCHECK\n")
+    included = {line.split()[1] for line in text.splitlines() if line.startswith("#include")}
+    assert check and included == {"<math.h>", "<stddef.h>", "<stdint.h>"}
