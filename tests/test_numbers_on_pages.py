@@ -194,6 +194,16 @@ def masked(x: Input["n"], h: State["n"], valid: Input["n"]):
     return h + rest + np.exp(mask - other)
 
 
+@sb.cell
+def attended(x: Input["n"], h: State["n"], M: Param["s n"], valid: Input["s"]):
+    p = sb.softmax(np.where(valid > 0, M @ h, -np.inf))
+    return np.tanh(x + p @ M)
+
+
+def test_function_of_infinity_stands_beside_a_bracket_as_other_numbers_do() -> None:
+    assert "[valid_t > 0] ⊙ p_t ⊙ (M da_{h,t} - p_tᵀ M da_{h,t})" in sb.derive(attended).text()
+
+
 def test_infinity_stands_in_a_brace_and_not_beside_a_bracket_that_may_be_zero() -> None:
     """0 · ∞ is no number, and the value is 0 there."""
     for text in (sb.derive(masked).text(), sb.derive(masked).text(style="loop")):
