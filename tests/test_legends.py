@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Const, Index, Input, Param, State, zoo
+from symbptt import Const, Context, Index, Input, Param, State, zoo
 from symbptt.equations.notation.names import Names
 from symbptt.equations.page import legend as legend_module
 from symbptt.ir.shape import names_in
@@ -115,3 +115,25 @@ def test_no_derivative_of_a_drawing_is_by_a_derivative_without_brackets() -> Non
         assert not any(
             "∂∂" in title or "= dL/d" in title.partition(" (cotangent")[0] * ("cotangent" in title) for title in titles
         )
+
+
+@sb.cell
+def masked(
+    x: Input["n"], h: State["n"], mem: Context["s n"], valid: Context["s"], on: Context["n"], k: Param["n"], w: Param["n"],
+    v: Param["n"],
+):  # fmt: skip
+    p = sb.softmax(np.where(valid > 0, mem @ h, -np.inf))
+    return np.where(on, np.tanh(x + p @ mem + np.floor(k) * np.sign(w)), h) + np.sign(v) * v
+
+
+@pytest.mark.parametrize("style", ["textbook", "loop"])
+def test_contexts_and_gradients_that_are_zero_are_told_of(style: str) -> None:
+    found = legend_of(sb.derive(masked), style)
+    assert "mem, valid, on are contexts: given once a sequence, the same at all its steps" in found
+    zeros = [line for line in found if " = 0: " in line]
+    assert zeros == [
+        "dk = 0: k stands in functions alone whose slope is 0",
+        "dw = 0: w stands in functions alone whose slope is 0",
+        "dvalid = 0: valid stands in conditions alone",
+        "don = 0: on stands in conditions alone",
+    ]

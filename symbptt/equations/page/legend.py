@@ -48,6 +48,7 @@ from symbptt.equations.algebra.wholes import ALONG, CONVOLUTIONS, sign_of_convol
 from symbptt.equations.notation.signs import Notation
 from symbptt.equations.notation.writing import condition, write
 from symbptt.equations.page.lines import Line, Lines, Loss, LossLines, Note, Page, Section, with_right
+from symbptt.equations.page.zeros import reasons
 from symbptt.ir.naming import free_letters
 from symbptt.ir.needs import strongest
 from symbptt.ir.node import Convolution
@@ -171,8 +172,19 @@ def legend(lines: Lines, loss: LossLines | None, sections: Iterable[Section]) ->
         *settling(lines),
         *_families(all_lines),
         *_of_parts(found, own),
+        *contexts(lines),
         *unread(lines, loss, sections),
+        *reasons(lines, all_lines),
     )
+
+
+def contexts(lines: Lines) -> Iterable[Note]:
+    """Yield which arguments are the same at all steps, and differ from sample to sample."""
+    names = [a.name for a in lines.recursion.step.arguments if a.role == "context"]
+    if names:
+        is_one = len(names) == 1
+        words = " is a context: given once a sequence" if is_one else " are contexts: given once a sequence"
+        yield (*_listed([Symbol(Label(name, None)) for name in names]), words, ", the same at all its steps")
 
 
 def _complex_norms(
