@@ -8,6 +8,7 @@ import pytest
 import symbptt as sb
 from symbptt import Const, Input, Param, State, Target
 from symbptt.codegen.kernel import Kernel
+from symbptt.language import indexing
 from symbptt.verification.checks import rows
 from symbptt.verification.proof.cases import Cases
 from symbptt.verification.proof.prove import line_of
@@ -140,3 +141,45 @@ def spread_by_full(x: sb.Input["n"], h: sb.State["n"], a: sb.Param["n"]):
 def test_an_array_full_of_a_value_carries_its_digits() -> None:
     """The measure of rounding called the right module wrong: np.full dropped what its numbers carry."""
     assert sb.verify(spread_by_full).passed
+
+
+def in_turn(step: int) -> sb.Cell:
+    """A cell that writes every second or third entry of arrays of a named size, in one axis and in two."""
+
+    @sb.cell
+    def filled(x: Input["6*n"], h: State["6*n"], W: Param["6*n 6*n"]):
+        y = np.zeros(h.shape)
+        y[::step] = (W @ x)[::step]
+        y[step - 1 :: step] += np.sin(h)[::step]
+        Z = np.ones((h.shape[0], h.shape[0]))
+        Z[1::2, ::step] = W[::2, step - 1 :: step]
+        Z[0] = 0.5
+        return np.tanh(y + Z @ h)
+
+    return filled
+
+
+def off_by(cell: sb.Cell, n: int) -> float:
+    """How far a step and its slope along a random direction are from those of the function, by central differences."""
+    params, random = cell.init({"n": n}, seed=0), np.random.default_rng(0)
+    x, h, dh, v = random.standard_normal((4, 6 * n))
+    kernel = sb.compile(cell)
+    run = kernel.forward(params, {"x": x[None]}, {"h": h})
+    grads = kernel.backward(run, {"h": dh[None]})
+    one, two = (dh @ cell(x, h, params["W"] + change * np.outer(v, v)) for change in (1e-6, -1e-6))
+    slope = (one - two) / 2e-6
+    value = np.max(np.abs(run.states["h"][0] - cell(x, h, **params)))
+    return float(max(value, abs(v @ grads.params["W"] @ v - slope)))
+
+
+@pytest.mark.parametrize(("step", "n"), [(2, 1), pytest.param(3, 2, marks=pytest.mark.long)])
+def test_entries_of_a_named_size_are_written_in_turn(step: int, n: int, monkeypatch: Any) -> None:
+    assert off_by(in_turn(step), n) < 1e-7
+    right = indexing._interleaved
+
+    def shifted_by_one(g: Any, whole: int, axis: int, span: Any, new: int) -> int:
+        start, length, step = span
+        return right(g, whole, axis, ((start + 1) % step, length, step), new)
+
+    monkeypatch.setattr(indexing, "_interleaved", shifted_by_one)
+    assert off_by(in_turn(step), n) > 1e-3

@@ -148,7 +148,13 @@ def overwritten(g: Any, whole: int, spans: list[Any], new: int) -> int:
     def at(span: tuple[Any, Any, int], id: int) -> int:
         return build.cut(g, id, [span if k == axis else (0, size, 1) for k, size in enumerate(g.shape(id))])
 
+    def rest(of: int) -> int:
+        """Return the axes behind this one written."""
+        return overwritten(g, of, [(0, length, 1) if k == axis else span for k, span in enumerate(spans)], new)
+
     if step != 1 and length != 1:
+        if step > 1 and not isinstance(length, int) and shapes.size(length * step) == shape[axis]:
+            return _interleaved(g, whole, axis, (start, length, step), rest(at((start, length, step), whole)))
         if not isinstance(length, int) or length > MOST_ENTRIES:
             raise cell_error(
                 f"a slice with step {step} and {length} entries is written in place",
@@ -159,12 +165,26 @@ def overwritten(g: Any, whole: int, spans: list[Any], new: int) -> int:
             whole = overwritten(g, whole, one, at((k, 1, 1), new))
         return whole
     end = shapes.size(start + length)
-    middle = overwritten(
-        g, at((start, length, 1), whole), [(0, length, 1) if k == axis else span for k, span in enumerate(spans)], new
-    )
+    middle = rest(at((start, length, 1), whole))
     before = [at((0, start, 1), whole)] if start != 0 else []
     behind = [at((end, shapes.size(shape[axis] - end), 1), whole)] if end != shape[axis] else []
     return build.concatenate(g, [*before, middle, *behind], axis)
+
+
+def _interleaved(g: Any, whole: int, axis: int, span: tuple[Any, Any, int], new: int) -> int:
+    """Return a value in which every `step`-th entry along an axis, from `start` on, is that of another one: the axis is rows of `step`
+    entries, in each of which one is new."""
+    start, length, step = span
+    shape = g.shape(whole)
+    rows = build.reshape(g, whole, (*shape[:axis], length, step, *shape[axis + 1 :]))
+
+    def columns(first: int, count: int) -> list[int]:
+        spans = [(first, count, 1) if k == axis + 1 else (0, size, 1) for k, size in enumerate(g.shape(rows))]
+        return [build.cut(g, rows, spans)] if count else []
+
+    column = build.reshape(g, new, (*shape[:axis], length, 1, *shape[axis + 1 :]))
+    parts = [*columns(0, start), column, *columns(start + 1, step - start - 1)]
+    return build.reshape(g, build.concatenate(g, parts, axis + 1), shape)
 
 
 def setitem(x: Array, key: Any, value: Any) -> None:
