@@ -573,6 +573,7 @@ def test_net_has_the_parameters_of_the_cell_in_any_type() -> None:
     first = plain.init(sizes, seed=3)
     assert [*net.state_dict()] == [*first] == [name for name, _ in net.named_parameters()]
     assert all(torch.equal(net.state_dict()[k], torch.from_numpy(v).float()) for k, v in first.items())
+    assert all(p.is_contiguous() for p in net.parameters())
     x = torch.randn(4, 2, sizes["m"])
     outputs, final = net(x)
     assert torch.equal(outputs["h"][-1], final["h"]) and outputs["h"].dtype == torch.float32

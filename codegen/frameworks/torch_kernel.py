@@ -33,6 +33,7 @@ def recurrence(kernel, module):
             groups, options = named(arrays, active, reset)
             ctx.run = kernel.forward(*groups, **options, **({} if module.INPUTS else {"steps": T}))
             ctx.save_for_backward(*arrays)  # the run reads them: torch tells if one changes in place
+            ctx.set_materialize_grads(False)
             return tuple(torch.from_numpy(x.copy()) for x in (*ctx.run.states.values(), *ctx.run.outputs.values()))
 
         @staticmethod
@@ -40,11 +41,17 @@ def recurrence(kernel, module):
         def backward(ctx, *cotangents):
             arrays = ctx.saved_tensors
             names = (*ctx.run.states, *ctx.run.outputs)
-            grads = kernel.backward(ctx.run, {k: x.numpy() for k, x in zip(names, cotangents)})
+            given = {k: x.numpy() for k, x in zip(names, cotangents) if x is not None}
+            grads = kernel.backward(ctx.run, given)
             found = {**grads.params, **grads.inputs, **grads.contexts, **grads.state}
             every = (*module._weights(), *module._given(), *module.STATES)
             return (None,) * 5 + tuple(
-                torch.tensor(found[k]) if k in found and x.is_floating_point() else None for k, x in zip(every, arrays)
+                _tensor(found[k]) if k in found and x.is_floating_point() else None for k, x in zip(every, arrays)
             )
 
     return KernelRecurrence
+
+
+def _tensor(x):
+    """Return a gradient as a tensor; what is no array of its own is copied."""
+    return torch.from_numpy(x) if x.flags.owndata and x.flags.writeable else torch.tensor(x)

@@ -69,7 +69,8 @@ def _first(name, shape, generator):
     """Return a first value: a number everywhere, an orthogonal matrix, or a uniform variable between Glorot's limits."""
     if FIRST[name] == "orthogonal":
         q, r = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))
-        return q * torch.sign(torch.diagonal(r, dim1=-2, dim2=-1)).unsqueeze(-2)
+        # Row by row, as all others: LAPACK's factor is column by column, which products of many rows pay for.
+        return (q * torch.sign(torch.diagonal(r, dim1=-2, dim2=-1)).unsqueeze(-2)).contiguous()
     if FIRST[name] == "uniform":
         limit = (6 / (shape[-1] + shape[-2])) ** 0.5
         return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * limit
