@@ -286,7 +286,7 @@ def test_errors_say_what_to_write() -> None:
             sb.CellError, match=r"has the context 'memory'[\s\S]*context_cells.py[\s\S]*Input\[\"s k\"\]"
         ):
             asked(attend)
-    with pytest.raises(sb.CellError, match="Context is a role of cells"):
+    with pytest.raises(sb.CellError, match=r"Context is a role of cells[\s\S]*read weight as an Output"):
 
         @sb.loss
         def wrong(h: State["n"], memory: Context["s k"]):

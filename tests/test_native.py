@@ -830,3 +830,5 @@ def test_what_is_no_tensor_is_refused_with_what_to_write() -> None:
         net({"x": np.zeros((5, 2, 3), np.float32)})
     with pytest.raises(ValueError, match="x: axes of steps and samples are expected"):
         net({"x": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"got the shape \(5, 3\)\n  write x\[:, None\] for one sample"):
+        net(torch.zeros(5, 3))

@@ -91,6 +91,9 @@ def _lead(given, steps):
     if first is not None:
         if given[first].ndim < 2:
             raise ArgumentError(f"{first}: axes of steps and samples are expected, got {tuple(given[first].shape)}")
+        if given[first].ndim == len(SHAPES[first].split()) + 1:
+            came = f"got the shape {tuple(given[first].shape)}\n  write {first}[:, None] for one sample"
+            raise ArgumentError(f"{first}: axes of steps and samples are expected, {came}")
         T, B = given[first].shape[:2]
         if steps is not None and steps != T:
             raise ArgumentError(f"steps: {steps} is given, the inputs have T = {T}")

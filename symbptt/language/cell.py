@@ -373,7 +373,7 @@ def _closure(function: Callable[..., Any]) -> dict[str, Any]:
 CURES = {
     "output": '\n  return it with the states, by name: return {"h": h, "y": ...}',
     "target": "\n  a loss takes it: @sb.loss",
-    "context": "\n  let the cell return what the loss needs of it, as an output, or give it to the loss as a Target",
+    "context": '\n  let the cell return it, {"h": h, "weight": w}, and read weight as an Output',
 }
 """Advice about an argument that only a loss, or only a cell, has."""
 
