@@ -101,8 +101,12 @@ def test_page_says_how_long_and_how_far(cell: sb.Cell) -> None:
 
 
 def test_sum_from_an_index_on_says_how_far_it_goes() -> None:
-    d = sb.derive(public_cells.CELLS["hgrn2"])
-    assert "Σ_{i ≤ l<3} [l = 1] (dfloor)_j" in d.text()
+    @sb.cell
+    def stacked(x: Input["m"], h: State["n"], A: Param["3 n m"]):
+        return np.tanh(np.cumsum(A, axis=0)[1] @ x + h)
+
+    d = sb.derive(stacked)
+    assert "Σ_{i ≤ l<3} [l = 1] Σ_t (da_t)_j" in d.text()
     assert r"\sum_{i \leq l<3} " in d.latex()
 
 
