@@ -354,9 +354,9 @@ def test_loss_of_a_model_stands_at_its_steps(model, steps):
 
 def test_parameter_of_cell_and_loss_has_one_gradient_of_both():
     graph = unroll(sb.model(rnn, tied), 2, backward=True)
-    assert graph.nodes["dU", None]["expression"] == "Σ_t da_t h_{t-1}ᵀ + Σ_t x_{1,t} h_tᵀ"
-    assert {("x_1", 2), ("da", 2), ("h", 0), ("h", 2)} <= set(graph.predecessors(("dU", None)))
-    assert graph.nodes["x", 1]["role"] == "input" and graph.nodes["x_1", 1]["role"] == "value"
+    assert graph.nodes["dU", None]["expression"] == "Σ_t da_t h_{t-1}ᵀ + Σ_t x̃_t h_tᵀ"
+    assert {("x_tilde", 2), ("da", 2), ("h", 0), ("h", 2)} <= set(graph.predecessors(("dU", None)))
+    assert graph.nodes["x", 1]["role"] == "input" and graph.nodes["x_tilde", 1]["role"] == "value"
 
 
 def assert_local_derivatives(name):
