@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import symbptt as sb
-from symbptt import Input, Param, State, Target, zoo
+from symbptt import Context, Input, Param, State, Target, zoo
 from symbptt.codegen.kernel import compile as compile_cell
 from symbptt.commands.main import run
 from symbptt.derivations.derivation import derive
 from symbptt.drawing.unrolled import unroll
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.page.layout import line_in_mathml
+from symbptt.language.held import GivenCell
 from symbptt.verification.checks import Verification
 from symbptt.verification.report import Row
 from symbptt.webpage.contents import contents, measured, repeat
@@ -63,8 +64,16 @@ def oscillator(x: Input["m"], h: State["n", complex], w: Param["n"], B: Param["n
     return {"h": np.exp(1j * w - 0.1) * h + B @ x}
 
 
+@sb.cell
+def reader(x: Input["m"], h: State["n"], memory: Context["s n"], W: Param["n m"], U: Param["n n"]):
+    """A query of rows that a sequence is given once."""
+    p = sb.softmax(memory @ (W @ x + U @ h))
+    return np.tanh(p @ memory)
+
+
 TARGETS = {
     "oscillator": oscillator,
+    "reader": reader,
     **zoo.CELLS,
     "quoted": quoted,
     "settled": settled,
@@ -134,6 +143,20 @@ def test_page_of_complex_numbers_has_the_parts_where_all_else_is_real():
     # No zero times w, from the real part of 1j.
     (block,) = re.findall(r'id="jacobian".*?title="([^"]*)"', text, re.S)
     assert "cos(w_j)" in block and "0 w" not in block, block
+
+
+def test_page_of_a_cell_with_contexts_has_the_derivatives_of_a_step():
+    text = page("reader")
+    assert_sound(text)
+    assert text.count("given memory at each step, the same at all") == 3 and 'id="graph"' in text
+    kernel, (run, rows) = compile_cell(reader), measured(GivenCell(reader), 0, ("memory",))
+    assert (run.inputs["memory"] == run.inputs["memory"][0]).all() and rows[1][0] == "largest exponent"
+    once = kernel.forward(run.params, {**run.inputs, "memory": run.inputs["memory"][0]})
+    J = derive(GivenCell(reader)).jacobian("h", "h")
+    given = {k: v[0] for k, v in run.inputs.items()}
+    moved = [np.imag(reader(given["x"], 1e-30j * e, given["memory"], **run.params)) / 1e-30 for e in np.eye(8)]
+    np.testing.assert_allclose(J.evaluate(run.params, given), np.transpose(moved), atol=1e-13)
+    assert once.states["h"].shape == (100, 8)
 
 
 def test_words_of_others_are_text_on_the_page():

@@ -32,6 +32,7 @@ from symbptt.equations.page.lines import ONCE, Line, Page, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
 from symbptt.language.cell import Cell
+from symbptt.language.held import GivenCell, contexts_of
 from symbptt.language.model import Model
 from symbptt.language.pairs import real_pairs
 from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
@@ -64,7 +65,7 @@ def write_report(
     # The proof and the measured rounding take longer than all else of the page together; the page says where they are.
     report = verify(kernel, seed=seed, proof=False)
     tell("measuring stability")
-    run, stability = measured(_of_real_numbers(target), seed)
+    run, stability = measured(_analysed(target), seed, contexts_of(target))
     stability.append(("the whole report", shlex.join(["symbptt", "analyze", typed])))
     again = repeat(shlex.join(["symbptt", "report", typed, "-o", str(path), "--seed", str(seed)]), seed)
     write_page(contents(target, derivation, kernel, report, stability, again, run), path)
@@ -78,7 +79,7 @@ def contents(
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
     n, page, loop = mathml_of(derivation.names), derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
-    real = _of_real_numbers(target)
+    real = _analysed(target)
     of_jacobians = derivation if real is cell else derive(real)
     # One step shows every line once; links need no more.
     graph = unroll(target if real is cell else real, 1, backward=True) if cell.has_counted_rounds else None
@@ -92,7 +93,7 @@ def contents(
         links=links_of(graph) if graph is not None and real is cell else _links(loop),
         drawing=_drawing(graph) if graph is not None else "",
         jacobian=_jacobian(of_jacobians, real, mathml_of(of_jacobians.names), run),
-        parts="" if real is cell else IN_PARTS,
+        parts=" ".join(_said_of_analysed(cell)),
         plan=str(kernel.plan),
         verification=_table(report),
         passed=report.passed,
@@ -144,12 +145,24 @@ def _links(loop: Page) -> Links:
     return links_of_lines(forward.lines, [line for section in others for line in section.lines])
 
 
-def _of_real_numbers(target: Cell | Model) -> Cell:
-    """Return the cell, of complex numbers as one of their real and imaginary parts, which has a graph, Jacobians and stability."""
+def _analysed(target: Cell | Model) -> Cell:
+    """Return the cell that has a graph, Jacobians and stability: in the place of contexts inputs, and of complex numbers their parts."""
     cell = target.cell if isinstance(target, Model) else target
-    step = cell.looped.graph
-    is_complex = any(step.is_complex(node.id) for node in step)
-    return real_pairs(cell) if is_complex else cell
+    given = GivenCell(cell) if contexts_of(cell) else cell
+    return real_pairs(given) if _is_complex(cell) else given
+
+
+def _is_complex(cell: Cell) -> bool:
+    g = cell.looped.graph
+    return any(g.is_complex(node.id) for node in g)
+
+
+def _said_of_analysed(cell: Cell) -> Iterator[str]:
+    """Yield what is to be said of a graph, Jacobians and stability that are of another cell."""
+    if contexts := contexts_of(cell):
+        yield f"Of the cell that is given {', '.join(contexts)} at each step, the same at all."
+    if _is_complex(cell):
+        yield IN_PARTS
 
 
 def _drawing(graph: Unrolled) -> str:
@@ -239,14 +252,16 @@ class Run:
     inputs: Mapping[str, Any]
 
 
-def measured(cell: Cell, seed: int) -> tuple[Run | None, list[tuple[str, str]]]:
-    """Return a short run of a cell on random inputs, with `init`'s parameters, and the Lyapunov exponents and the decay of
-    gradients on it; no run where it has no stable numbers."""
+def measured(cell: Cell, seed: int, still: Sequence[str] = ()) -> tuple[Run | None, list[tuple[str, str]]]:
+    """Return a short run of a cell on random inputs, those named `still` the same at all steps, with `init`'s parameters, and the
+    Lyapunov exponents and the decay of gradients on it; no run where it has no stable numbers."""
     names = dict.fromkeys(name for a in cell.arguments for name in names_in(a.shape))
     dims = dict.fromkeys(names, SIZE)
     where = f"{STEPS} steps of standard normal inputs, sizes {', '.join(f'{n} = {SIZE}' for n in names) or 'scalar'}, seed {seed}"
     try:
-        run = Run(cell.init(dims, seed=seed), random_inputs(cell.arguments, dims, (STEPS,), seed))
+        inputs = random_inputs(cell.arguments, dims, (STEPS,), seed)
+        inputs |= {name: np.repeat(inputs[name][:1], STEPS, 0) for name in still}
+        run = Run(cell.init(dims, seed=seed), inputs)
         return run, [("run", where), *_numbers(cell, run)]
     except ArgumentError as error:  # a cell without stable numbers has equations and a module all the same
         return None, [("run", where), ("not measured", " ".join(str(error).split()))]
