@@ -394,8 +394,8 @@ def test_no_style_of_a_column_has_type_under_five_points():
 @pytest.mark.parametrize("name, steps, options, fits", [
     ("lstm", 3, {}, ["1 step (--steps 1)"]),
     ("attention", 2, {}, ["1 step (--steps 1)"]),
-    ("mlstm", 2, {"saved": False}, ["1 step (--steps 1)"]),
-    ("quaternion", 3, {}, ["1 step (--steps 1)"]),
+    pytest.param("mlstm", 2, {"saved": False}, ["1 step (--steps 1)"], marks=pytest.mark.long),
+    pytest.param("quaternion", 3, {}, ["1 step (--steps 1)"], marks=pytest.mark.long),
     ("gru_d", 1, {}, ["backward=False (without --backward)"]),
 ])  # fmt: skip
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
