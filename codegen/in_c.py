@@ -176,7 +176,7 @@ class _Calls:
                     v[1:][turns.turns] = a[k][turns.later]
             before = {k: v[1:] for k, v in began.items()}
             of |= {("before", k): v for k, v in began.items()}
-            of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
+            of |= _masks(active, reset, T, B)
         given = {buffer: a[k] if group in DATA else of[group, k] for group, k, buffer in f.ports}
         sized = f.sized(sizes, T, B)
         ran = f.run(given, sized, ws.room)
@@ -257,9 +257,9 @@ class _Calls:
             of |= {("begun", k): v for k, v in begun.items()}
         of |= {(group, k): v for k, v in sent.items() for group in ("cotangent", "direct")}
         if masked:
-            of |= {("mask", "active"): _mask(active, True, T, B), ("mask", "reset"): _mask(reset, False, T, B)}
             of |= {("resets", k): v for k, v in resets.items()}
             of |= {("waiting", k): np.zeros(v.shape, dtype) for k, v in carry.items()}
+            of |= _masks(active, reset, T, B)
         watched = {k: np.empty((T, *v.shape), dtype) for k, v in carry.items()} if monitored else {}
         of |= {("watched", k): v for k, v in watched.items()}
         sized = f.sized(sizes, T, B)
@@ -360,8 +360,10 @@ def _held(start: Array, initial: Array, active: Any, reset: Any, T: int) -> Arra
     return entering if active is None else entering[_present(active.sum(0))]
 
 
-def _mask(mask: Any, default: bool, T: int, B: int) -> Array:
-    return np.full((T, B), default) if mask is None else mask
+def _masks(active: Any, reset: Any, T: int, B: int) -> dict[tuple[str, str], Any]:
+    """Return the masks of a sweep that has both: where one is absent all are active, or nobody is reset."""
+    active = np.ones((T, B), bool) if active is None else active
+    return {("mask", "active"): active, ("mask", "reset"): np.zeros((T, B), bool) if reset is None else reset}
 
 
 def _copied(v: Array, dtype: Any) -> Array:

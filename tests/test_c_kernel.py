@@ -343,6 +343,30 @@ def test_samples_in_rows_have_what_they_have_by_themselves(dtype: Any) -> None:
         test_rows.check_alone(in_c_of(test_rows.gated), lengths, dtype)
 
 
+@sb.loss
+def apart(h: sb.State["n"], c: sb.State["n"], goal: sb.Target["n"]) -> Any:
+    error = h - goal * c
+    return {"loss": sb.sum(np.log(error * error + 1)), "h": 2 * h}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["every", "last"])
+def test_padding_of_inputs_and_targets_may_be_anything(at: Any) -> None:
+    model = sb.model(test_rows.gated, apart, at=at, reduction="mean")
+    for lengths in ([4, 1, 3], [0, 5, 0, 1, 3, 0], [6, 2]):
+        params, inputs, state, _ = test_rows.drawn(lengths, np.float64)
+        goal = np.where(np.isnan(inputs["x"][..., :1]), np.nan, np.full((6, len(lengths), 3), 0.3))
+        groups = params, inputs, {"goal": goal if at == "every" else np.full((len(lengths), 3), 0.3)}, state
+        found = []
+        for kernel in (in_c_of(model), kernel_of(model)):
+            loss, grads = kernel.value_and_grad(*groups, lengths=lengths, monitor=True)
+            alone = {"value": kernel.value(*groups, lengths=lengths), "loss": loss}
+            told = kernel.predict(params, inputs, state, lengths=lengths)
+            found.append((alone | told, oracle.flat(grads), grads.final, grads.flow))
+        assert all(worst(a, b) < TOLERANCE["d"] for a, b in zip(*found, strict=True))
+        assert all(np.isfinite(v).all() for group in found[0] for v in group.values())
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 @pytest.mark.parametrize("batch", [1, 2, 33])
 def test_rows_have_each_step_of_each_sample_once_and_none_is_in_two(batch: int, steps: int) -> None:
