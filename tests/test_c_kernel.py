@@ -69,7 +69,7 @@ def masks_of(T: int, B: int) -> list[dict[str, Any]]:
     return [{"lengths": lengths}, {"reset": reset}, {"lengths": lengths, "reset": reset, "monitor": True}]
 
 
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(37, 7)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
     for kind, dtype in KINDS.items():
