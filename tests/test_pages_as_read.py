@@ -93,7 +93,7 @@ FORMS = {"text": None, "latex": as_latex_textbook, "mathml": as_mathml_textbook}
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(7)
 def test_pages_read_back(name: str, form: str) -> None:
     assert_read(CELLS[name], sizes_of(CELLS[name]), printed=FORMS[form])
 

@@ -79,7 +79,7 @@ def counting(x: Input["m"], h: State["n"], A: Param["n"], W: Param["n m"], c: Pa
 @pytest.mark.parametrize(
     "cell", [joined, turning, graves, masked, rotary, split, addressing, counting], ids=lambda cell: cell.name
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(5)
 def test_pages_read_back(cell: sb.Cell, printed) -> None:
     assert_read(cell, sizes_of(cell), printed=printed)
 
