@@ -192,10 +192,15 @@ def test_a_build_has_no_drawing_of_rounds_that_nobody_knows(tmp_path):
     def settled(h: State["n"], U: Param["n n"]):
         return sb.fixed_point(lambda z: 0.4 * np.tanh(U @ z) + 0.1 * h, h)
 
-    names = _names(settled)
+    @sb.cell
+    def layered(h: State["n"], U: Param["n n"]):
+        return sb.repeat(lambda z: 0.4 * np.tanh(U @ z) + 0.1 * h, h, h.shape[0])
+
+    assert "unrolled" in _names(settled)  # a fixed point is one value
+    names = _names(layered)
     assert "unrolled" not in names and {*_names(rnn)} - {*names} == {"unrolled"}
-    flow = adjoint_flow(sb.compile(settled), settled.init({"n": 2}, seed=0), {})
-    text = summary_markdown(settled, [], flow, {kind: tmp_path / name for kind, name in names.items()})
+    flow = adjoint_flow(sb.compile(layered), layered.init({"n": 2}, seed=0), {})
+    text = summary_markdown(layered, [], flow, {kind: tmp_path / name for kind, name in names.items()})
     assert "unrolled" not in text and names["page"] in text
 
 
