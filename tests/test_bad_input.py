@@ -664,9 +664,9 @@ TOLD: dict[str, tuple[Callable[[], Any], str]] = {
     "no run": (lambda: kernel_of(vanilla).backward({}, {}), r"run: what forward of this module returns is expected, got dict; write run = forward"),
     "another run": (lambda: kernel_of(vanilla).backward(sb.compile(counting).forward({}, steps=2), {}), "run: .* got the run of another module"),
     "no batch axis of a state": (lambda: kernel_of(vanilla).forward(P, X, {"h": np.ones(3)}), r"h: shape \(3,\) does not go with x: .*"
-                                 r"h: \(B, n\) is expected, got \(3,\); write np.stack\(\[h\] \* 2, axis=0\)"),
+                                 r"h: \(B, n\) is expected, got \(3,\); where it is the same for all samples write np.stack\(\[h\] \* 2, axis=0\)"),
     "no batch axis of inputs": (lambda: kernel_of(vanilla).forward(P, {"x": X["x"][:, 0]}, {"h": np.ones((2, 3))}), r"h: shape \(2, 3\) does not go "
-                                r"with x: .* x: \(T, B, m\) is expected, got \(\d+, 2\); write np.stack\(\[x\] \* 2, axis=1\)"),
+                                r"with x: .* x: \(T, B, m\) is expected, got \(\d+, 2\); where it is the same for all samples write np.stack\(\[x\] \* 2, axis=1\)"),
     "a type of a plan": (lambda: kernel_of(vanilla).plan.table(3, 2, dtype=int, m=2, n=3), "float32 or float64 is expected, got int"),
     "monitor of a model": (lambda: model("every").value_and_grad(P, X, monitor=1), "monitor is True or False, got 1"),
 }  # fmt: skip

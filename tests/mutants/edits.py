@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 WORDS_ALONE = (
-    "_check", "_names", "_axes", "_place", "_shown", "_listed", "_one_batched", "_plain", "_array", "_dtype", "_count",
+    "_check", "_names", "_axes", "_place", "_shown", "_listed", "_one_batched", "_filled", "_plain", "_array", "_dtype", "_count",
     "_measured", "_length", "_given", "_workspace", "_are_finite", "_quiet", "_sizes", "_shapes", "_refuse",
     "_run_selfcheck", "_selfchecked", "_of_case", "_other_forms", "_wrong_norms", "_wrong_steps", "_is_same", "_errors", "_blocks_of", "_of_values", "_of_loss", "_loss_score", "_some_sizes", "_told_sizes", "_verdict",
     "_is_right", "_digest", "_text_of", "_forms_in", "_check_forms", "_loss_sent",
