@@ -292,7 +292,7 @@ def test_what_a_step_returns_by_the_name_of_an_argument_is_told_another_name() -
 
 
 def test_loss_that_reads_a_context_is_told_how() -> None:
-    with pytest.raises(sb.CellError, match=r"Context is a role of cells(.|\n)*give it to the loss as a Target"):
+    with pytest.raises(sb.CellError, match=r"Context is a role of cells(.|\n)*read weight as an Output"):
 
         @sb.loss
         def wrong(h: State["n"], memory: Context["n"]) -> Any:

@@ -205,9 +205,9 @@ def _expected(
         check_numbers(loss)
         return loss, {}
     states, outputs = ({k: _value(v) for k, v in arrays.items()} for arrays in oracle.run(target, full))
-    check_numbers(states | outputs)
     chosen = {k: v for k, v in setting.chosen(states, outputs).items() if k not in target.held}
     sent = {k: drawn(v.shape[1:] if setting.last and k in states else v.shape, random) for k, v in chosen.items()}
+    check_numbers(states | outputs)
     return states | outputs, sent
 
 
