@@ -9,7 +9,6 @@ import symbptt as sb
 from symbptt import Const, Index, Input, Output, Param, State, Target
 from symbptt.ir.shape import named_size, names_in
 from symbptt.language.init import concrete
-from tests.context_cells import CELLS as OF_CONTEXTS
 
 SIZES = {"m": 3, "n": 4, "k": 5, "v": 6, "s": 2}
 
@@ -134,21 +133,7 @@ MODELS = tuple(
     for at, reduction in (("every", "sum"), ("every", "mean"), ("last", "sum"), ("last", "mean"))
 )
 
-CELLS = (
-    plain,
-    gated,
-    tables,
-    memory,
-    branches,
-    late,
-    alone,
-    equations,
-    copied,
-    begun,
-    spiking,
-    selective,
-    *OF_CONTEXTS,
-)
+CELLS = (plain, gated, tables, memory, branches, late, alone, equations, copied, begun, spiking, selective)
 
 
 def arguments(cell: sb.Cell, T: int, B: int, seed: int = 0, sizes: dict[str, int] = SIZES) -> tuple[Any, Any, Any, Any]:

@@ -16,6 +16,7 @@ from symbptt.codegen import compiler, native
 from symbptt.codegen.load import load
 from symbptt.commands.main import run as run_command
 from symbptt.interop.pytorch import from_torch
+from tests.context_cells import CELLS as OF_CONTEXTS
 from tests.context_cells import attend
 from tests.kernels import kernel_of
 from tests.native_cells import (
@@ -40,7 +41,7 @@ from tests.native_cells import (
 CC = shutil.which("cc")
 SOURCES = {"torch": sb.torch_source, "jax": sb.jax_source}
 SHAPES = ((5, 3, False), (5, 3, True), (1, 1, True), (2, 1, False), (0, 2, False))
-CASES = [(cell, *shape) for cell in CELLS for shape in SHAPES]
+CASES = [(cell, *shape) for cell in (*CELLS, *OF_CONTEXTS) for shape in SHAPES]
 
 
 @pytest.mark.parametrize("framework", SOURCES)
@@ -364,7 +365,9 @@ def test_padding_reaches_no_gradient(model: sb.Model, by: Any) -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize(("cell", "flow"), [*zip(CELLS, cycle(FLOWS[1:]))], ids=lambda v: getattr(v, "name", ""))
+@pytest.mark.parametrize(
+    ("cell", "flow"), [*zip((*CELLS, *OF_CONTEXTS), cycle(FLOWS[1:]))], ids=lambda v: getattr(v, "name", "")
+)
 @pytest.mark.parametrize("compare", [compare_torch, compare_jax])
 @pytest.mark.thinned(7, 5)
 def test_cells_flow_back_as_the_kernel(compare: Any, cell: Any, flow: dict[str, Any]) -> None:
