@@ -119,8 +119,8 @@ def test_the_conjugate_is_the_power_p_of_an_element() -> None:
 
 @pytest.mark.proof
 @pytest.mark.long
-@pytest.mark.thinned(1, 3)
-@pytest.mark.parametrize("name", ["s5", "parts", "lru", "s4d", "urnn"])
+@pytest.mark.thinned(1, 5)
+@pytest.mark.parametrize("name", ["lru", "parts", "s4d", "s5", "urnn"])
 def test_cells_of_papers_are_proved(name: str) -> None:
     report = sb.verify(CELLS[name])
     assert report.passed and report.proof is not None and not report.proof.unproved, str(report)
