@@ -1,8 +1,8 @@
 """Kernels in C: the sweeps and the losses of a module as C functions, which its driver calls in the place of those in NumPy.
 
 The module keeps all else: its checks, masks, checkpoints, truncation and losses over pieces of steps call `_forward`, `_backward`, `_pull`,
-`_loss`, `_loss_value` and `_predicted`, and get from C what these return in NumPy. A sweep has four variants, with and without masks and
-a monitor, each made and compiled when it is first called.
+`_loss`, `_loss_value` and `_predicted`, and get from C what these return in NumPy. A sweep has six variants, without
+masks, with them, and with rows of several samples, each with and without a monitor, made and compiled when it is first called.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class InC:
 
     def variant(self, masked: bool, monitored: bool, turning: bool = False) -> Flats:
         """Return the sweeps of calls with masks, or with a monitor, or with rows that turn to other samples."""
-        if not (masked or monitored):
+        if not (masked or monitored or turning):
             return self.plain
         equation = equations_of(self.program)
         functions = {key: (f, equation) for key, f in self._sweeps(masked, monitored, turning).items()}
