@@ -293,7 +293,7 @@ def test_memory_modes_give_the_same(memory: Any) -> None:
 
 @pytest.mark.parametrize(("steps", "batch"), [(600, 8), (600, 1), (5000, 1)])
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_peak_is_as_predicted(steps: int, batch: int, memory: str) -> None:
     sizes = {"m": 8, "n": 64}
     kernel = sb.compile(sb.model(zoo.min_gru, error), memory=memory)
@@ -393,7 +393,7 @@ def test_scan_is_the_plain_recursion_or_is_not_done(
 @pytest.mark.parametrize(
     ("least", "most", "dtype"), [(0.0, 1.0, "f8"), (0.9, 1.0, "f4"), (0.999999, 1.0, "f8"), (0.7, 1.2, "f4")]
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_long_sequences_neither_overflow_nor_drift(
     least: float, most: float, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

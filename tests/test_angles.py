@@ -73,7 +73,7 @@ def test_slopes_are_those_of_the_documentation(dtype):
 
 @NAMES
 @pytest.mark.parametrize("T, B, n", [(0, 2, 3), (1, 1, 1), (2, 3, 4), (9, 2, 3)])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_gradients_are_verified(name, T, B, n):
     cell, random = cell_of(NUMPY[name]), np.random.default_rng(1)
     assert sb.verify(cell).passed
@@ -100,7 +100,7 @@ def test_gradients_are_verified(name, T, B, n):
 
 
 @NAMES
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_they_are_written_derived_planned_and_analysed(name):
     cell = cell_of(NUMPY[name])
     derivation = sb.derive(cell)

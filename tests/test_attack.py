@@ -26,13 +26,14 @@ def test_no_bound_is_exceeded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "banded"])
+@pytest.mark.thinned(2)
 def test_bounds_of_some_cells_are_not_exceeded_and_nearly_attained(name: str) -> None:
     found = [attack.tightness(EVERY[name], kind, 0.6, 1.0, 0, moves=1) for kind in attack.CLAIMS]
     assert max(found) <= ABOVE and min(found) > 0.5
 
 
 @pytest.mark.parametrize("name", ["tiled", "outer_product", "overlapping", "beside", "interleaved"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_parts_beside_each_other_are_not_exceeded_in_the_two_norm(name: str) -> None:
     for kind in ("theorem, 2-norm", "certificate", "quadratic"):
         assert not attack.tightness(EVERY[name], kind, 0.6, 1.0, 1, moves=0) > ABOVE, kind

@@ -365,6 +365,7 @@ def test_sizes_are_read_in_order():
     [(["nosuch"], "no cell 'nosuch'"), (["lstmm"], "did you mean lstm"), (["rnn", "--sizes", "5"], "T and B"),
      (["rnn", "-o", "out.txt"], "endings"), (["rnn", "-o", "nosuch/out.csv"], "folder"), (["rnn", "--seconds", "-1"], "--seconds")],
 )  # fmt: skip
+@pytest.mark.thinned(5)
 def test_command_refuses_in_one_line(arguments, part, capsys, tmp_path, monkeypatch):
     pytest.importorskip("threadpoolctl")
     monkeypatch.chdir(tmp_path)

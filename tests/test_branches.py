@@ -500,6 +500,7 @@ def test_bounds_hold_and_hazards_are_seen() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
+@pytest.mark.thinned(2)
 def test_over_no_steps_a_gradient_is_zero_where_its_derivative_is_infinite(options: Any) -> None:
     """A sum over nothing is zero, also times 1 / 0."""
 

@@ -73,7 +73,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int, small: float
 TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 
-@pytest.mark.thinned(23, 5)
+@pytest.mark.thinned(47, 5)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks of 2, 2 and 1 steps at the last of the shapes."""
@@ -118,6 +118,7 @@ def test_saturated_gates_keep_their_digits(cell: sb.Cell, some: Any) -> None:
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("< TINY", "< -1"), ("return found != 0", "return 0")])
+@pytest.mark.thinned(2)
 def test_without_the_argument_the_digits_are_lost(right: str, wrong: str, tmp_path: Path) -> None:
     source = sb.c_source(lstm)
     library = build_text(source, source.single.replace(right, wrong), tmp_path)
@@ -175,7 +176,7 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
     return ctypes.CDLL(str(folder / "planted.so"))
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -420,7 +421,7 @@ SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("cell", "sizes"), SIBLINGS.values(), ids=list(SIBLINGS))
 def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def masks_of(T: int, B: int) -> list[dict[str, Any]]:
     return [{"lengths": lengths}, {"reset": reset}, {"lengths": lengths, "reset": reset, "monitor": True}]
 
 
-@pytest.mark.thinned(37, 7)
+@pytest.mark.thinned(79, 7)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
     for kind, dtype in KINDS.items():
@@ -112,7 +112,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("key", MODELS, ids=str)
-@pytest.mark.thinned(37, 3)
+@pytest.mark.thinned(79, 3)
 def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks: str) -> None:
     """Of a cell with states of every rank, an index and an output; by complex steps of the user's functions."""
     model, kernel = MODELS[key], in_c_of(MODELS[key], **options)

@@ -141,6 +141,7 @@ def planted() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "wrong", "kind", "words"), planted())
+@pytest.mark.thinned(2)
 def test_planted_mistake_is_named(name: str, wrong: str, kind: str, words: list[str]) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, own.with_mistake(backward, wrong))
@@ -307,7 +308,7 @@ def with_slope(slope: Any, cell: Any) -> Any:
     return backward
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(13)
 @pytest.mark.parametrize(("cell", "slope", "words"), [
     (narrow, lambda a: np.abs(a) > 0.7, "the slope is one where h_t is not a_t, and zero where it is"),
     (narrow, lambda a: (a > 0) & (a < 0.7), "the slope is zero where a_t is negative"),
@@ -349,7 +350,7 @@ def soft_backward(scale: float) -> Any:
     return backward
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(("scale", "words"), [(1 / 9, "1/3"), (3.0, "9"), (0.123, "0.369"), (1 / 3, "")])
 def test_a_term_that_is_multiplied_by_a_number_is_named_with_it(scale: float, words: str) -> None:
     report = sb.check_backward(soft, soft_backward(scale))
@@ -385,6 +386,7 @@ def test_every_mistake_in_the_texts_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", PASSES)
+@pytest.mark.thinned(5)
 def test_right_backward_passes_and_nothing_is_found(name: str) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, backward)
@@ -462,7 +464,7 @@ def test_derivation_on_numbers_is_that_of_the_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(13, 4)
+@pytest.mark.thinned(29, 4)
 def test_derivation_on_numbers_gives_the_gradients_of_the_kernel(name: str) -> None:
     cell = CELLS[name]
     at = point(cell, REGIMES[0], Size(4, 3), 1)

@@ -44,7 +44,7 @@ def test_both_sweeps_of_an_lstm_stand_on_two_screens() -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(47, 7)
 def test_module_imports_numpy_and_nothing_else_and_runs_on_python_3_9(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     main = tree.body.pop()
@@ -209,6 +209,7 @@ print(sorted(m for m in sys.modules if m.split(".")[0] in ("sympy", "networkx", 
 
 
 @pytest.mark.parametrize("cell", [lstm, odd], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_saved_module_runs_where_there_is_only_numpy(cell: sb.Cell, tmp_path: Path) -> None:
     kernel = sb.compile(cell)
     kernel.save(tmp_path / "cell_bptt.py")
@@ -364,7 +365,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
-@pytest.mark.thinned(13, 5)
+@pytest.mark.thinned(29, 5)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -672,6 +673,7 @@ def powers_of_the_distance(h: State["n"], y: Target["n"]):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.thinned(2)
 def test_whole_powers_are_products(dtype: Any) -> None:
     kernel, model = sb.compile(powers), sb.compile(sb.model(powers, powers_of_the_distance))
     assert "np.power" not in kernel.source + model.source

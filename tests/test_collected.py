@@ -58,7 +58,7 @@ CELLS = [coupled, interpolated, outer_rule, kernel_of_three, doubly]
 
 @pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(3, 2)
+@pytest.mark.thinned(7, 2)
 def test_pages_with_collected_terms_read_back(cell: sb.Cell, form: Any) -> None:
     assert_read(cell, sizes_of(cell), **({} if form is None else {"printed": form}))
     assert_jacobians_read(cell, sizes_of(cell), ("state", "input"))

@@ -115,7 +115,7 @@ STACKS: dict[str, sb.Cell] = {
 
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_stack_is_verified(name: str) -> None:
     report = sb.verify(STACKS[name])
     assert report.passed, str(report)
@@ -293,7 +293,7 @@ NESTED = [tower, mixture, twice, around_a_dict, around_a_stack]
 
 @pytest.mark.parametrize("cell", NESTED, ids=lambda cell: cell.name)
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_cell_of_cells_is_verified(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed, str(report)

@@ -67,7 +67,7 @@ def cell_of(body):
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("T, dtype", [(0, np.float64), (1, np.float64), (3, np.float64), (2, np.float32)])
-@pytest.mark.thinned(13, 5)
+@pytest.mark.thinned(29, 5)
 def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
     cell = cell_of(body)
     kernel = sb.compile(cell)
@@ -173,6 +173,7 @@ HEAD = "import numpy as np, symbptt as sb\nfrom symbptt import State, Param\n\n\
 
 @pytest.mark.parametrize("body, limit", [pytest.param(*case, id=name, marks=[pytest.mark.long] * (name in ("values", "comprehension")))
                                          for name, case in ENDLESS.items()])  # fmt: skip
+@pytest.mark.thinned(2)
 def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, limit, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_EVENTS", 200_000 if limit.startswith("lines") else 10**9)
     text = HEAD + f'@sb.cell\ndef endless(h: State["n"], w: Param["n"]):\n{body}    return h\n'
@@ -188,6 +189,7 @@ def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, lim
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(600)"])
+@pytest.mark.thinned(2)
 def test_a_file_that_never_ends_is_told_of_and_stopped_cleanly(body, tmp_path):
     path = tmp_path / "cells.py"
     path.write_text(body)

@@ -398,6 +398,7 @@ def test_no_style_of_a_column_has_type_under_five_points():
     pytest.param("quaternion", 3, {}, ["1 step (--steps 1)"], marks=pytest.mark.long),
     ("gru_d", 1, {}, ["backward=False (without --backward)"]),
 ])  # fmt: skip
+@pytest.mark.thinned(2)
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
     with pytest.raises(sb.ArgumentError) as caught:
         unroll(CELLS[name], steps, backward=True).svg(width="single", **options)

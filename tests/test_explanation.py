@@ -581,6 +581,7 @@ def test_comparison_says_what_changes() -> None:
 
 
 @pytest.mark.parametrize("cells", [(lstm, gru), (rnn, lstm), (lstm, lstm_peephole), (several, leaky)])
+@pytest.mark.thinned(3)
 def test_comparison_defines_the_derivatives_that_its_lines_read(cells: tuple[sb.Cell, sb.Cell]) -> None:
     found = compared(*cells)
     for change in found.jacobians:

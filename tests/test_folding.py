@@ -426,7 +426,7 @@ def test_functions_of_the_user_survive_a_second_trace_and_a_stack() -> None:
     "name", ["softmax", "log-softmax naive", "logsumexp", "silu", "mish", "gelu", "elu", "selu", "layer norm"]
 )
 @pytest.mark.parametrize("scale", [40.0, 300.0])
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_page_keeps_its_digits_where_functions_saturate(name: str, scale: float) -> None:
     body = VECTORS[name][1]
     assert_read(of_vector(lambda a: np.tanh(body(scale * a) / scale)), {"m": 3, "n": 5})

@@ -168,6 +168,7 @@ def test_spiking_cell_has_the_gradient_of_the_declared_pair(cell: sb.Cell, steps
 
 
 @pytest.mark.parametrize("cell", [spiking, lif, pytest.param(alif, marks=pytest.mark.long)], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_spiking_cell_is_verified_on_the_declared_pair(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed, str(report)
@@ -196,6 +197,7 @@ def planted(kernel: sb.Kernel, old: str, new: str) -> sb.Kernel:
 
 @pytest.mark.parametrize(("cell", "factor"), [(lif, "5"), (alif, "11")], ids=["lif-5", "alif-11"])
 @pytest.mark.usefixtures("one_regime")
+@pytest.mark.thinned(2)
 def test_wrong_surrogate_in_the_module_is_caught(cell: sb.Cell, factor: str) -> None:
     kernel = sb.compile(cell)
     assert sb.verify(kernel).passed
@@ -354,6 +356,7 @@ def test_wrong_use_in_a_cell_says_where() -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.thinned(2)
 def test_condition_on_what_a_function_gives_is_one_of_its_value(declared: bool) -> None:
     """A complex step at zero is no reason for a spike: verify once called such cells wrong."""
     slope = (lambda v: 1 / (1 + sp.Abs(v)) ** 2) if declared else None

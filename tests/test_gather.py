@@ -168,7 +168,7 @@ def assert_right_in_pieces(cell: sb.Cell, source: str, steps: int = 9) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_gradients_are_those_of_the_plain_function_in_blocks_and_windows(cell: sb.Cell) -> None:
     assert_right_in_pieces(cell, kernel_of(cell).source)
 

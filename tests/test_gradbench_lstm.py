@@ -69,7 +69,7 @@ SIZES = [(1, 3, 2), (2, 3, 6), (4, 2, 4)]
 
 
 @pytest.mark.parametrize(("layers", "n", "length"), SIZES)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_objective_and_gradient_agree_with_complex_steps(layers: int, n: int, length: int) -> None:
     params, state, sequence = problem(layers, n, length)
     value, grads = sb.compile(model_of(layers)).value_and_grad(

@@ -49,7 +49,7 @@ WHOLE_ROAD = (
 
 
 @pytest.mark.parametrize("idiom", [idiom for idiom in ALL if idiom.text in WHOLE_ROAD], ids=lambda idiom: idiom.text)
-@pytest.mark.thinned(8, 3)
+@pytest.mark.thinned(17, 3)
 def test_idiom_takes_the_whole_road(idiom: Idiom) -> None:
     report = sb.verify(idiom.cell)
     assert report.passed, str(report)

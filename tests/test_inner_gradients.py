@@ -233,6 +233,7 @@ FEW = [n if n in ("slices", "label", "declared") else pytest.param(n, marks=pyte
 
 @pytest.mark.parametrize("steps, batch, size", [(3, 2, 4), (1, 1, 2)])
 @pytest.mark.parametrize("name", FEW)
+@pytest.mark.thinned(3)
 def test_module_matches_complex_steps_through_the_plain_function(name: str, steps: int, batch: int, size: int) -> None:
     cell = SIBLINGS[name]
     sizes = SIZES | {"n": size, "v": max(2, size)}
@@ -272,7 +273,7 @@ def test_every_elementwise_function_has_two_derivatives(op: ops.Op) -> None:
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 5])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_float32_masks_and_blocks(T: int) -> None:
     params, inputs, state = oracle.draw(titans, T, 3, SIZES)
     lengths = np.array([T, max(T - 1, 0), T // 2])

@@ -86,6 +86,7 @@ def assert_random_read(seed: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", [3, 94, 142, 159])
+@pytest.mark.thinned(3)
 def test_latex_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 
@@ -193,6 +194,7 @@ def test_every_page_compiles_and_fits_an_article(tmp_path: Path) -> None:
 
 @needs_tex
 @pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.thinned(2)
 def test_cells_of_gates_fit_a_column(tmp_path: Path, numbered: bool) -> None:
     gates = {
         f"{name}-{style}": sb.derive(zoo.CELLS[name]).latex(style, width="single", numbered=numbered)

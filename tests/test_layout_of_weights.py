@@ -53,7 +53,7 @@ def sizes_of(cell: sb.Cell) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", zoo.CELLS)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_weights_of_the_zoo_lie_in_order(name: str) -> None:
     cell = zoo.CELLS[name]
     assert all(v.flags.c_contiguous for v in weights_of_loops(cell, sizes_of(cell), sb.compile(cell)))
@@ -95,6 +95,7 @@ def turned(
 
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.thinned(3)
 def test_joined_transposes_lie_in_order_and_give_the_same(memory: Any, dtype: Any) -> None:
     kernel = sb.compile(turned, memory=memory)
     data = brute.data_of(turned, 4, 2, {"m": 3, "n": 2}, 1)

@@ -120,7 +120,7 @@ def outputs_of(cell: sb.Cell) -> frozenset[str]:
     return frozenset(program_with(cell).outputs)
 
 
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(37, 3)
 @pytest.mark.parametrize("name", CELLS)
 def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
     for borders in BORDERS:
@@ -132,7 +132,7 @@ def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
             check_run(f, data_for(CELLS[name], 3, 2).sizes, 3, 2, 2, flags)
 
 
-@pytest.mark.thinned(31, 11)
+@pytest.mark.thinned(67, 11)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr"])
 def test_samples_end_and_states_are_reset_in_any_piece(kinds: str, name: str) -> None:

@@ -187,7 +187,7 @@ def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
     return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
 
 
-@pytest.mark.thinned(47, 13)
+@pytest.mark.thinned(97, 13)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
 def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:

@@ -29,7 +29,7 @@ def read_out(h: State["n"], target: Target["k"], Vout: Param["k n"], cout: Param
 
 @STYLES
 @pytest.mark.parametrize("truncation", TRUNCATIONS, ids=repr)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_truncated_page_of_a_cell_reads_as_the_kernel_computes(truncation: Any, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, steps=9)
 
@@ -97,7 +97,7 @@ def gated(x: Input["m"], h_old: State["n"], C: State["n n"], W: Param["n m"], U:
 
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(truncation: Any, style: str) -> None:
     for cell in (named, gated):
         assert_masked(cell, sizes_of(cell), truncation, style=style, **MASKS["both"])
@@ -119,7 +119,7 @@ def of_its_mean(h: State["t"], c: State["L"], y: Target["L"]):
 
 @STYLES
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_a_size_that_is_called_as_a_step_is_told_from_it(truncation: Any, style: str) -> None:
     sizes = {"T": 3, "t": 5, "L": 4}
     assert_masked(of_sizes, sizes, truncation, style=style, **MASKS["both"])
@@ -134,7 +134,7 @@ def test_a_size_that_is_called_as_a_step_is_told_from_it(truncation: Any, style:
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_short_sequences_and_sizes_of_one_are_no_exception(steps: int, truncation: Any, style: str) -> None:
     masks: dict[str, Any] = {"lengths": [steps, 0], "reset": RESET[:steps]}
     assert_masked(zoo.lstm, {"m": 1, "n": 1}, truncation, style=style, steps=steps, **masks)

@@ -96,7 +96,7 @@ def assert_run_is_the_same(cell: sb.Cell, data: brute.Data, sizes: dict[str, int
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("loss", ["reads_all", "labelled"])
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(29, 3)
 def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -> None:
     model = MODELS[loss, at]
     assert_training_is_the_same(model, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]), SIZES)
@@ -118,7 +118,7 @@ def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(17, 3)
 def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, steps, batch, SIZES), SIZES)
@@ -126,7 +126,7 @@ def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> No
 
 @pytest.mark.parametrize("lengths", [[0, 0], [7, 7], [1, 0], [3, 6]])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_lengths_at_and_between_borders(at: str, lengths: list[int]) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, 7, 2, SIZES, lengths=np.array(lengths)), SIZES)
@@ -142,13 +142,14 @@ def test_mean_and_clipping_are_no_exception() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_run_with_checkpoints_is_a_run(steps: int) -> None:
     sizes = {"m": 2, "n": 3, "v": 4}
     assert_run_is_the_same(odd, brute.data_of(odd, steps, 2, sizes), sizes)
 
 
 @pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.thinned(3)
 def test_masked_run_with_checkpoints_is_a_run(masks: str) -> None:
     sizes = {"m": 2, "n": 3, "v": 4}
     assert_run_is_the_same(odd, brute.data_of(odd, STEPS, 2, sizes, **MASKS[masks]), sizes)

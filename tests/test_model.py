@@ -350,7 +350,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(29, 3)
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)
@@ -367,6 +367,7 @@ def test_model_is_verified_in_every_regime(cell: sb.Cell, loss: sb.Loss, at: str
 
 
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(2)
 def test_model_whose_loss_has_no_parameters_is_verified_where_all_is_saturated(at: str) -> None:
     @sb.loss
     def distance(h: State["n"], y: Target["n"]):
@@ -387,6 +388,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("mistake", PLANTED)
 @pytest.mark.usefixtures("one_regime")
+@pytest.mark.thinned(2)
 def test_planted_mistake_is_caught(mistake: str) -> None:
     old, new, block = PLANTED[mistake]
     kernel = sb.compile(sb.model(rnn, squared_error, at="last"))

@@ -47,6 +47,7 @@ CONSTANT = [(masked, "mask"), (mixed, "A")]
 
 
 @pytest.mark.parametrize(("cell", "name"), CONSTANT, ids=["vector", "matrix"])
+@pytest.mark.thinned(2)
 def test_array_as_constant_binds_its_sizes_everywhere(cell: sb.Cell, name: str) -> None:
     assert sb.verify(cell).passed
     assert (

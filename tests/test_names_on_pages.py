@@ -261,6 +261,7 @@ def printed(d: sb.Derivation) -> Iterator[tuple[str, tuple[str, str, str]]]:
 
 
 @pytest.mark.parametrize("target", [odd, sb.model(odd, odd_loss)], ids=["cell", "model"])
+@pytest.mark.thinned(2)
 def test_a_value_has_one_name_wherever_it_is_printed(target: Any) -> None:
     d = sb.derive(target)
     everything = {"text": "", "latex": "", "ascii": ""}

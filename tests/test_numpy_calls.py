@@ -645,7 +645,7 @@ def outputs(*texts: str, dtype: Any = np.float64, n: int = 4) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 20))
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_value_is_that_of_numpy(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20]):
         assert got.shape == wanted.shape, text
@@ -661,6 +661,7 @@ def test_what_differs_from_numpy_is_refused_in_words(text: str) -> None:
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 100))
+@pytest.mark.thinned(2)
 def test_value_in_float32_is_float32(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20], dtype=np.float32):
         assert got.dtype == np.float32, text
@@ -839,7 +840,7 @@ def test_opposite_that_python_would_make_of_a_plain_number_is_refused() -> None:
     lambda h, b: b - b, lambda h, b: 0 * b, lambda h, b: h - h, lambda h, b: h**0, lambda h, b: b**0, lambda h, b: b / b,
     lambda h, b: np.zeros_like(b), lambda h, b: b * 1, lambda h, b: sb.stop_gradient(b), lambda h, b: b - b + 0 * h,
 ])  # fmt: skip
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_result_that_simplifies_to_nothing_is_a_result(body: Any) -> None:
     @sb.cell
     def step(h: State["n"], b: Param["n"]):

@@ -148,7 +148,7 @@ def test_passes_keep_values_of_random_cells(case: Case) -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("name", UNUSUAL)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
     cell = cell_of(UNUSUAL[name])
     assert_passes_keep(cell, dict.fromkeys("mnk", size))

@@ -141,7 +141,7 @@ FEW = ["lstm", "relational_memory", "attention", "min_gru", "s4d", "embedding_ce
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_peak_is_as_predicted(name: str) -> None:
     found = zip(KINDS, itertools.cycle(("all", "sqrt")), ("whole", "both", "lengths"), strict=False)
     for kind, memory, masks in found:
@@ -149,7 +149,7 @@ def test_peak_is_as_predicted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_budget_that_is_accepted_is_kept(name: str) -> None:
     budget = budget_of(name, "last", "whole", np.float64, B=32)
     assert_as_predicted(name, "last", budget, "whole", np.float64, B=32)
@@ -233,7 +233,7 @@ def test_planted_mistake_in_the_memory_of_truncation_is_seen(mistake: str, monke
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize(("T", "B"), [(0, 1), (1, 1), (2, 1), (3, 2), (41, 1)])
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(17, 3)
 def test_peaks_of_small_problems_are_near(T: int, B: int, masks: str) -> None:
     for kind in KINDS:
         assert_as_predicted("gru", kind, "all", masks, np.float64, T, B)
@@ -258,7 +258,7 @@ def peak_of(f: Functions, call: Call, piece: int, T: int, B: int, dtype: Any, si
 
 @pytest.mark.parametrize("name", ["lstm", "relational_memory", "lru", "min_gru", "embedding_cell"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(17, 3)
 def test_module_needs_no_less_than_the_peak_and_little_more(name: str, kind: str) -> None:
     kernel, random = kernel_of(name, kind, 10**9), np.random.default_rng(1)
     for masks in itertools.product((False, True), repeat=2):
@@ -416,6 +416,7 @@ def test_size_that_the_plan_does_not_have_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["kalman_cell", "gru_layer_norm", "fast_weights"])
+@pytest.mark.thinned(2)
 def test_numbers_of_float32_are_no_doubles(name: str) -> None:
     """A number that NumPy computes is a double, and so would be all that it meets."""
     assert not re.search(r"= np\.\w+\([\d.]+, [\d.]+\)", kernel_of(name, "cell", "sqrt").source)

@@ -41,7 +41,7 @@ def test_cells_with_other_constants_are_equal_again():
 @pytest.mark.parametrize(
     "options", [{}, {"truncation": sb.Window(3)}, {"memory": "sqrt"}, {"clip_adjoint": 2.0}], ids=str
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_kernels_have_the_same_module_again(options):
     for target in (lstm, leaky.with_consts({"dt": 0.5}), sb.model(gru, squares)):
         if isinstance(target, sb.model(gru, squares).__class__) or "truncation" not in options:

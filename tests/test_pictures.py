@@ -473,6 +473,7 @@ def test_odd_spectra_are_drawn(draw, exponents, size):
 
 
 @pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.thinned(2)
 def test_short_runs_are_drawn(T):
     a, x = {"a": np.array([0.5])}, {"x": np.ones((T, 1))}
     found, products = lyapunov_spectrum(independent, a, x), product_spectrum(independent, a, x)
@@ -499,7 +500,7 @@ def test_any_numbers_are_drawn(values):
 
 @pytest.mark.parametrize("values", [[], [0.0, 0.0], [3.0, 3.0], [1e-300, 1e300], [np.nan]],
                          ids=str)  # fmt: skip
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_odd_norms_are_drawn(values):
     assert png(pictures.draw_gradient_norms(values))
     assert png(pictures.draw_bias({"a": values}))

@@ -121,6 +121,7 @@ PLANTED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
+@pytest.mark.thinned(2)
 def test_planted_mistake_in_the_walk_is_seen(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, wrong = PLANTED[mistake]
     monkeypatch.setattr(f"symbptt.codegen.plan.calls.{name}", wrong)
@@ -253,6 +254,7 @@ def test_products_of_an_lstm_are_told_as_its_equations_are() -> None:
 @pytest.mark.parametrize("kinds", [
     {}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": sb.Window(7)}, {"truncation": sb.Chunked(7, 9)},
 ], ids=str)  # fmt: skip
+@pytest.mark.thinned(2)
 def test_every_kernel_has_both_tables(kinds: dict[str, Any]) -> None:
     plan = kernel_of(zoo.lstm, **kinds).plan
     text, numbers = str(plan), plan.table(20, 2, m=3, n=4, dtype=np.float32)

@@ -284,7 +284,7 @@ def found_by(kernel: Kernel) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("words, kernel, old, new", FAULTS, ids=[fault[0] for fault in FAULTS])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(13)
 def test_a_planted_mistake_is_found(words: str, kernel: Kernel, old: str, new: str) -> None:
     assert not found_by(kernel) if words == FAULTS[0][0] else True
     assert found_by(spoiled(kernel, old, new)), words
@@ -463,6 +463,7 @@ def test_a_root_that_does_not_exist_is_refused_while_arguments_are_drawn() -> No
 
 
 @pytest.mark.parametrize("rows, few", [(3, 400), (11, 25)])
+@pytest.mark.thinned(2)
 def test_a_search_for_roots_that_needs_more_draws_than_are_left_ends_soon(
     monkeypatch: Any, rows: int, few: int
 ) -> None:

@@ -78,7 +78,7 @@ def test_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -
 
 @few(FEW)
 @pytest.mark.parametrize("truncation", [sb.Window(2), sb.Chunked(2, 3)], ids=repr)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_truncated_gradients_agree_with_explicit_unrolling(name: str, truncation: Any) -> None:
     if name in FEW[:3]:
         assert_same(name, sb.compile(CELLS[name], truncation=truncation), data_of(name, 5, 2), truncation)

@@ -163,7 +163,7 @@ def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, b
 
 @pytest.mark.parametrize("masks", [name for name in MASKS if name != "whole"])
 @pytest.mark.parametrize("name", ["alif", "delay_rnn", "on_lstm"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str, masks: str) -> None:
     cell = cell_named(name)
     steps = max(len(v) if k == "reset" else max(v) for k, v in MASKS[masks].items())
@@ -192,7 +192,7 @@ def test_float32_is_computed_again_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("name", ["lstm", "lem", "slstm"])
-@pytest.mark.thinned(11, 3)
+@pytest.mark.thinned(23, 3)
 def test_modes_agree(name: str, masks: str) -> None:
     cell = cell_named(name)
     data = brute.data_of(cell, 6, 2, unseen.SIZES, **MASKS[masks])

@@ -93,7 +93,7 @@ def read_twice(x: Input["n"], h: State["n"], W: Param["n n"], V: Param["n n"], w
 
 @pytest.mark.parametrize("n", [5, 2, 3])
 @pytest.mark.parametrize("cell", [behind_weights, turned_round, along_axes, read_twice], ids=lambda cell: cell.name)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_jacobians_of_rolls_by_any_number_read_back(cell: sb.Cell, n: int) -> None:
     sizes = {"n": n, "m": 4, "k": 3}
     named = {name for name in sizes if any(name in map(str, a.shape) for a in cell.arguments)}

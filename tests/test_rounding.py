@@ -232,6 +232,7 @@ def test_verify_measures_rounding_in_every_regime_and_both_types(monkeypatch: py
 
 
 @pytest.mark.parametrize("target", [zoo.rnn, sb.model(zoo.rnn, squared)], ids=lambda c: c.name)
+@pytest.mark.thinned(2)
 def test_modules_err_by_a_few_units(target: Any) -> None:
     found = rounding_of(sb.compile(target), steps=8)
     assert not found.wrong, shown(found)
@@ -298,7 +299,7 @@ def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"], U:
     "target", [squashed, sb.model(squashed, squared), by_tokens, zoo.gru], ids=["cell", "model", "tokens", "gru"]
 )
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_each_accurate_form_that_is_dropped_is_caught(target: Any, options: dict[str, Any]) -> None:
     """The planted mistakes: one of the accurate forms is left out, as an edit of the file may do. No bias drives tanh(c)."""
     kernel = sb.compile(target, **options)
@@ -448,6 +449,7 @@ def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("module", "name"), [(measure, "_blocks"), (measure, "_sides"), (cases, "_expected")], ids=str)
+@pytest.mark.thinned(2)
 def test_a_fault_of_ours_is_no_reason_to_say_not_measured(
     module: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

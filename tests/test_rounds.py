@@ -210,6 +210,7 @@ def by_every_path(calculus, id):
     "make, h, shape, rounds",
     [(newton, "h", (3,), 5), (slots, "s", (2, 3), 2), pytest.param(slots, "s", (2, 3), 5, marks=pytest.mark.long)],
 )
+@pytest.mark.thinned(2)
 def test_jacobians_of_many_rounds_are_those_by_complex_step(make, h, shape, rounds):
     cell, random = make(rounds), np.random.default_rng(rounds)
     sizes = {"p": 4, "k": 2, "n": 3}
@@ -232,7 +233,7 @@ def test_jacobians_of_many_rounds_are_those_by_complex_step(make, h, shape, roun
 
 @pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])
 @pytest.mark.parametrize("make", [*BODIES, "coupled"])
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(47, 7)
 def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B):
     cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
     kernel, random = sb.compile(cell), np.random.default_rng(rounds)
@@ -263,6 +264,7 @@ def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B)
 
 
 @pytest.mark.parametrize("T, B, scale", [(9, 2, 30.0), (2, 1, 0.3), (0, 1, 1.0)])
+@pytest.mark.thinned(2)
 def test_the_argument_of_a_deep_tanh_is_there_where_its_slope_is_computed_again(T, B, scale):
     @sb.cell
     def stack(x: Input["n"], h: State["n"], W: Param["n n"]):

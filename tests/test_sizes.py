@@ -118,7 +118,7 @@ def test_float32_agrees_with_float64(cell: Any) -> None:
 
 @pytest.mark.parametrize("model", sums.MODELS, ids=lambda model: f"{model.name} {model.at}")
 @pytest.mark.parametrize("memory", ["all", "sqrt", 10**6])
-@pytest.mark.thinned(11, 3)
+@pytest.mark.thinned(23, 3)
 def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any, memory: Any) -> None:
     for steps, batch in ((1, 1), (4, 2)):
         data = brute.data_of(model, steps, batch, sums.SIZES, seed=2)
@@ -128,7 +128,7 @@ def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any,
 
 
 @EVERY
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_plans_budgets_and_checks_count_with_them(cell: Any) -> None:
     plan, sizes = kernel_of(cell).plan, sums.SIZES
     known = {name: size for name, size in sizes.items() if name in plan.written.names}

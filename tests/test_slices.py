@@ -107,7 +107,7 @@ def test_needs_are_those_at_which_numpy_reads_other_entries(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["middle", "matrix", "output", "model"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_verify_chooses_sizes_that_fit(name: str) -> None:
     assert sb.verify(CASES[name][0]).passed
 

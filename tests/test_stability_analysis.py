@@ -90,7 +90,7 @@ def test_lstm_without_recurrent_weights_is_carried_by_its_forget_gate() -> None:
 
 
 @pytest.mark.parametrize("cell, sizes", [(lstm, {"m": 2, "n": 3}), (gru, {"m": 2, "n": 3}), (packed, {"m": 2, "n": 3})])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_shares_sum_to_one_and_are_what_scaling_a_path_changes(cell: Any, sizes: Any) -> None:
     params = cell.init(sizes, seed=1)
     found = sb.analyze(cell, params, {"x": np.random.default_rng(0).standard_normal((300, 2))})
@@ -142,6 +142,7 @@ def test_clip_threshold_is_within_the_band_of_the_norms() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.thinned(2)
 def test_short_runs_have_a_report_and_say_what_they_lack(steps: int) -> None:
     found = sb.analyze(lstm, lstm.init({"m": 2, "n": 3}), {"x": RANDOM.standard_normal((steps, 2))})
     assert (
@@ -337,7 +338,7 @@ def test_one_growing_sample_of_a_batch_makes_the_verdict_mixed() -> None:
 
 
 @pytest.mark.parametrize("tau", [1, 10, 30, 100])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_error_bars_cover_the_exponent_under_slow_inputs(tau: float) -> None:
     hits = []
     for seed in range(60):
@@ -423,6 +424,7 @@ def test_equal_directions_last_alike(what: str, directions: int) -> None:
 
 
 @pytest.mark.parametrize("what, horizon", [("exponent", 12), ("gradient", 6)])
+@pytest.mark.thinned(2)
 def test_fresh_data_measure_the_horizon_within_ten_percent(what: str, horizon: int) -> None:
     found = sb.init_for_horizon(gru, horizon, sizes={"m": 2, "n": 8}, what=what)
     assert found.reached and abs(found.achieved / horizon - 1) <= 0.1 and found.low < found.achieved < found.high

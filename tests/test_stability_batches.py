@@ -51,6 +51,7 @@ def lags_agree(found: Any) -> None:
     ((-0.5, -0.2, -0.4), (2,)), ((-1.0, -1.2, -0.9), (0, 1)), ((-0.3, -0.5), (0,)), ((-0.5, -0.2, -0.4), ()), ((-0.7,), ()),
     ((-0.3, -0.35), ()),
 ])  # fmt: skip
+@pytest.mark.thinned(5)
 def test_lags_follow_the_exponent_of_the_slowest_sample(rates: Any, ends: Any) -> None:
     found = run(*rates, ends=ends)
     lags_agree(found)

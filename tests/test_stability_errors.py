@@ -19,7 +19,7 @@ RUNS = 60
 
 @pytest.mark.parametrize("name", ["factor", "factor, 4 samples"])
 @pytest.mark.parametrize("part", [1 / STEPS, pytest.param(0.03, marks=pytest.mark.long), 0.1])
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_two_errors_cover_the_exponent_up_to_a_tenth_of_the_run(name: str, part: float) -> None:
     cover, _, wrong, _ = measured(CASES[name], part * STEPS, RUNS).mean(0)
     assert cover >= 0.85 and wrong <= 0.1
@@ -27,7 +27,7 @@ def test_two_errors_cover_the_exponent_up_to_a_tenth_of_the_run(name: str, part:
 
 @pytest.mark.parametrize("name", ["factor", "factor, 4 samples"])
 @pytest.mark.parametrize("part", [0.2, 0.5])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_beyond_that_a_run_is_neither_settled_nor_decided(name: str, part: float) -> None:
     _, undecided, _, settled = measured(CASES[name], part * STEPS, RUNS).mean(0)
     assert undecided >= 0.9 and settled <= 0.1

@@ -24,6 +24,7 @@ def test_tanh_network_has_the_published_exponent(gain: float, expected: float) -
 
 
 @pytest.mark.parametrize("sigma_b, expected", [(0.1, 1.193401), (0.3, 1.395584), (1.0, 1.855589)])
+@pytest.mark.thinned(2)
 def test_critical_line_of_tanh_is_the_published_one(sigma_b: float, expected: float) -> None:
     assert abs(critical_line("tanh", sigma_b=sigma_b) - expected) <= 1e-5
 

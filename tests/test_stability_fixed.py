@@ -259,7 +259,7 @@ def settled(cell: Any, W: Any) -> Any:
 
 
 @pytest.mark.parametrize("cell", WHOLE, ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_constants_of_whole_functions_are_derived(cell: Any) -> None:
     """K is above all changes of the Jacobian, by differences of the plain function, that are seen within the radius."""
     W, random = 0.4 * np.random.default_rng(4).standard_normal((3, 3)), np.random.default_rng(6)

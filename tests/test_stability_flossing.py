@@ -102,7 +102,7 @@ def grows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_gradients_agree_with_differences_in_the_zoo(name: str, grows: None) -> None:
     check(zoo.CELLS[name], oracle.draw(zoo.CELLS[name], STEPS, BATCH, unseen.SIZES, seed=2, scale=0.5), 2)
 
@@ -125,7 +125,7 @@ def test_gradients_agree_with_differences_in_unseen_cells(name: str, grows: None
 
 
 @pytest.mark.parametrize("steps, batch, transient", [(1, 1, 0), (2, 1, 0), (2, 2, 1), (5, 1, 4)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_short_runs_and_single_samples(steps: int, batch: int, transient: int, grows: None) -> None:
     check(lstm, oracle.draw(lstm, steps, batch, {"m": 1, "n": 1}, scale=0.5), transient)
     check(gru, oracle.draw(gru, steps, batch, SIZES, scale=0.5), transient, most=2)

@@ -58,6 +58,7 @@ BOUNDED = [soft, own, rows, by_dot]
 
 
 @pytest.mark.parametrize("cell", [soft, own, rows], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_softmax_has_a_finite_bound_for_all_inputs_that_its_jacobians_keep(cell: Any) -> None:
     random = np.random.default_rng(0)
     params = cell.init({"n": 4}, seed=0)

@@ -102,7 +102,7 @@ def test_what_inputs_turn_has_the_rate_of_its_modulus(
 
 
 @pytest.mark.parametrize(("cell", "params", "shape", "rate"), CASES, ids=[c[0].name for c in CASES])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_jacobians_keep_to_the_rate(cell: Any, params: Any, shape: Any, rate: float) -> None:
     """Of the generated code, at random places of the box; and the guard of reports finds nothing."""
     random = np.random.default_rng(1)
@@ -196,6 +196,7 @@ def both_ways(h: State["n"], K: Param["n 2*n"]):
 
 
 @pytest.mark.parametrize("cell", [concatenated, tiled, repeated, both_ways], ids=lambda c: c.name)
+@pytest.mark.thinned(3)
 def test_copies_of_a_state_count_as_often_as_they_stand(cell: Any) -> None:
     """K with equal entries adds up what the copies carry: the norm of two is √2 times that of one."""
     K = np.full((3, 6), 0.2)

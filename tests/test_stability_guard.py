@@ -56,7 +56,7 @@ def test_no_run_of_the_zoo_exceeds_a_theorem(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "delta_rule", "s4d"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_no_run_of_some_of_the_zoo_exceeds_a_theorem(name: str) -> None:
     test_no_run_of_the_zoo_exceeds_a_theorem(name)
 

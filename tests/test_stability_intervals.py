@@ -153,6 +153,7 @@ BOX = (-1.0, 1.0)
 
 
 @pytest.mark.parametrize("cell", [gained, squared, falling], ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_ranges_on_the_page_end_at_zero(cell: sb.Cell) -> None:
     p = cell.init({"n": 3}, seed=0)
     for scale in (1.0, 1e-3, 1e-200, 1e-320):
@@ -163,7 +164,7 @@ def test_ranges_on_the_page_end_at_zero(cell: sb.Cell) -> None:
 
 @pytest.mark.parametrize("scale", [1e-308, 1e-160, 1.0, 1e150, 1e160, 1e300])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(11, 7)
+@pytest.mark.thinned(23, 7)
 def test_certificates_of_any_scale_neither_warn_nor_print_nan(cell: sb.Cell, scale: float) -> None:
     p = {k: v * scale for k, v in cell.init({"n": 3}, seed=0).items()}
     assert not any(np.isnan(sb.vanishing_condition(cell, norm=norm).rate(p)) for norm in ("2", "max"))

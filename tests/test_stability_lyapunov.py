@@ -67,6 +67,7 @@ def test_cat_map_has_the_logarithm_of_its_eigenvalues() -> None:
 
 @pytest.mark.parametrize("steps", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("cell, largest, least", [(lorenz, 0.9056, -14.5722), (lorenz_euler, 1.0406, -14.9906)])
+@pytest.mark.thinned(3)
 def test_lorenz_system_matches_the_spectrum_of_its_own_map(cell: Any, largest: float, least: float, steps: int) -> None:
     found = lyapunov_spectrum(cell, {}, None, {"s": np.array([1.0, 1, 20])}, steps=steps)
     for i, expected in enumerate((largest, 0.0, least)):
@@ -257,6 +258,7 @@ def gaussian_exponents(size: int) -> Any:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.thinned(2)
 def test_errors_are_calibrated_on_gaussian_products(batch: int) -> None:
     """Errors in units of the stated one: a Student variable of 19 degrees has an rms of 1.06, under errors that are a little
     wide, for series that are correlated or skewed, less."""

@@ -91,7 +91,7 @@ def is_never_contradicted(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("cell", SMALL, ids=lambda cell: cell.name)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_what_was_not_found_is_not_said_to_be_none(cell: sb.Cell) -> None:
     p = drawn(cell, 0.5, 0)
     texts = [sb.vanishing_condition(cell, norm=norm).text() for norm in ("2", "max")]
@@ -124,7 +124,7 @@ def test_never_is_said_where_it_is_true(cell: sb.Cell) -> None:
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # also where states have no bound
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(37, 3)
 def test_never_is_said_of_all_parameters_in_the_zoo(name: str) -> None:
     is_never_contradicted(CELLS[name])
 

@@ -219,7 +219,7 @@ def jacobian(cell: Any, h: Any, params: Any) -> Any:
     return (np.reshape(moved[:size], (size, -1)) - np.reshape(moved[size:], (size, -1))).T / (2 * step)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(11)
 @pytest.mark.parametrize("cell", ALL, ids=lambda cell: cell.name)
 def test_no_jacobian_is_larger_than_its_bound(cell: Any) -> None:
     random = np.random.default_rng(1)
@@ -234,7 +234,7 @@ def test_no_jacobian_is_larger_than_its_bound(cell: Any) -> None:
         assert max(np.abs(j).sum(1).max() for j in seen) <= rates["max"] * (1 + 1e-6)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 @pytest.mark.parametrize("cell", NORMED, ids=lambda cell: cell.name)
 def test_the_bound_of_a_normalised_vector_is_taken_where_it_is_zero(cell: Any) -> None:
     """At a = 0 the Jacobian is a tenfold of that of a, or of what is left of it without its mean."""
@@ -249,6 +249,7 @@ def test_the_bound_of_a_normalised_vector_is_taken_where_it_is_zero(cell: Any) -
 @pytest.mark.parametrize(
     "cell", [by_norm, rms, pytest.param(own_layer, marks=pytest.mark.exhaustive)], ids=lambda cell: cell.name
 )
+@pytest.mark.thinned(2)
 def test_certificates_of_normalised_vectors_hold(cell: Any) -> None:
     """A bias that keeps the vector away from zero makes the rate small."""
     random = np.random.default_rng(3)
@@ -319,6 +320,7 @@ def jumping(h: State["n"]):
 
 
 @pytest.mark.parametrize("cell, is_jump", [(steep, False), (rooted, False), (jumping, True)])
+@pytest.mark.thinned(2)
 def test_what_is_steep_does_not_jump(cell: Any, is_jump: bool) -> None:
     """A root rises without a bound where it begins, and has no jump there, however narrowly one looks."""
     assert jumps(local_of(cell)) == is_jump
@@ -333,6 +335,7 @@ def test_planted_step_at_a_root_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("size", [1e-7, 0.1])
+@pytest.mark.thinned(2)
 def test_a_report_names_no_bound_that_says_nothing(size: float) -> None:
     @sb.cell
     def normed(h: State["n"], U: Param["n n"], b: Param["n"]):

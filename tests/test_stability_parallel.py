@@ -37,7 +37,7 @@ def of(cell: Any, params: Any, steps: int, n: int, batch: int = 1) -> Any:
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("gain", [0.4, 1.0])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_prediction_is_near_where_gradients_vanish(name: str, gain: float) -> None:
     cell, params, inputs = setting(name, gain, 80, 3, n=8)
     report = sb.analyze(cell, params, inputs)
@@ -49,6 +49,7 @@ def test_prediction_is_near_where_gradients_vanish(name: str, gain: float) -> No
 
 
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.thinned(2)
 def test_in_chaos_iterations_are_a_large_part_of_the_steps(seed: int) -> None:
     cell, params, inputs = setting("rnn", 4.0, 100, seed, n=16)
     report = sb.analyze(cell, params, inputs)
