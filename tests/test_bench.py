@@ -403,12 +403,13 @@ def test_one_thread_needs_its_library(monkeypatch):
 def test_one_thread_ends(monkeypatch):
     threadpool_info = pytest.importorskip("threadpoolctl").threadpool_info
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
-    before = [info["num_threads"] for info in threadpool_info()]
+    before = {info["filepath"]: info["num_threads"] for info in threadpool_info()}
     with one_thread():
         assert all(info["num_threads"] == 1 for info in threadpool_info())
         assert os.environ["XLA_FLAGS"].startswith("--xla_dump_to=x --xla_cpu")
     assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x"
-    assert [info["num_threads"] for info in threadpool_info()] == before
+    # What is loaded meanwhile, by another import, has no number of before.
+    assert {info["filepath"]: info["num_threads"] for info in threadpool_info()}.items() >= before.items()
 
 
 # The page of the committed benchmark.

@@ -108,7 +108,6 @@ REFUSED = {
     "y = h > 0; y += q; y": "array of numbers",
     "y = np.zeros_like(i); y[...] = s; y * h": "array of numbers",
     "y = h > 0; y[0] = 0.5; y * h": "array of numbers",
-    "y = h * 1; y[::2] = 0.0; y": "size",
     "y = v * 1; y[5] = 0.0; y": "certain",
     "y = v * 1; y[[0, 7]] = 0.0; y": "axis of size",
     "y = v * 1; y[:2] = w; y": "check the shapes",

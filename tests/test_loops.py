@@ -107,7 +107,7 @@ def test_rounds_that_stay_affine_in_a_state_are_compiled_in_time(rounds: int) ->
         return v
 
     kernel = sb.compile(relaxing)
-    assert len(kernel.source) < 10_000 * (rounds + 6)
+    assert len(kernel.source) < 100_000 + 10_000 * rounds  # of which the runtime is nearly all at 3 rounds
     rng = np.random.default_rng(0)
     x, w, h0 = rng.standard_normal((7, 2, 3)), rng.standard_normal(3), rng.standard_normal((2, 3))
     run = kernel.forward({"w": w}, {"x": x}, {"membrane_potential": h0})

@@ -366,7 +366,7 @@ def test_plan_says_what_memory_costs() -> None:
     assert kernel_of(vanilla, "sqrt").plan.recomputed(100, 2, **sizes) == 100
     budget = kernel_of(model, 50_000).plan
     assert "50,000 bytes" in str(budget) and budget.recomputed(5, 1, **sizes) == 0
-    with pytest.raises(sb.ArgumentError, match="the plan of vanilla needs the size m"):
+    with pytest.raises(sb.ArgumentError, match="the plan of vanilla_error needs the size m"):
         budget.peak(100, 2, n=3)
 
 

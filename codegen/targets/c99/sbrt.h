@@ -595,7 +595,7 @@ static OUTLINE void exponential(size_t n, real *A, real *room) {
     solve(n, n, more, pivots, A);
     for (; squares > 0; squares--) {
         times(n, A, A, more);
-        memcpy(A, more, all*sizeof(real));
+        for (size_t i = 0; i < all; i++) A[i] = more[i];
     }
 }
 
