@@ -336,7 +336,7 @@ def test_a_diagonal_matrix_of_infinities_has_zeros_beside_them(dtype: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["solve", "cholesky", "det"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_planted_wrong_adjoint_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The adjoint of another matrix: its transpose is forgotten."""
     rule = algebra.ADJOINTS[name]

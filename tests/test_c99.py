@@ -73,7 +73,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int, small: float
 TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 
-@pytest.mark.thinned(47, 5)
+@pytest.mark.thinned(97, 5)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks of 2, 2 and 1 steps at the last of the shapes."""
@@ -176,7 +176,7 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
     return ctypes.CDLL(str(folder / "planted.so"))
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -215,6 +215,7 @@ def hoisted(x: Input["m"], h: State["n"], w: Param["m"], W: Param["n m"], U: Par
     return np.tanh(W @ y + U @ h + b) + 0.1 * h
 
 
+@pytest.mark.long
 def test_what_products_of_a_block_need_stays_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 2, 2 and 1 steps; where all that is elementwise goes into the loop over steps, it is caught."""
     monkeypatch.setattr(module, "ROWS", 6)

@@ -76,6 +76,7 @@ def test_a_module_says_that_it_is_not_verified_until_it_is(tmp_path: Path) -> No
     assert sb.verify(rnn, module=tmp_path / "rnn_bptt.py").certificate == certificate
 
 
+@pytest.mark.long
 def test_the_same_input_gives_the_same_bytes() -> None:
     first, second = (sb.verify(sb.compile(rnn)).to_json() for _ in range(2))
     assert first == second and sb.verify(kernel_of(rnn), seed=1).to_json() != first
@@ -87,6 +88,7 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert {*found["versions"]} == {"symbptt", "NumPy", "SymPy", "Python"}
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_levels_and_paths_are_listed() -> None:
     found = json.loads(sb.verify(sb.compile(rnn)).to_json())
@@ -139,6 +141,7 @@ def test_a_module_in_a_file_is_compared_as_it_stands(folder: Path, capsys: pytes
     assert "tiny: FAILED" in text and "wrong: du" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [
@@ -208,6 +211,7 @@ def test_what_is_no_such_module_is_refused(folder: Path, capsys: pytest.CaptureF
         sb.verify(kernel_of(rnn), module=path)
 
 
+@pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.filterwarnings("ignore:.*is never used")
 def test_what_is_proved_nowhere_is_not_verified(tmp_path: Path) -> None:

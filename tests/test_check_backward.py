@@ -141,7 +141,7 @@ def planted() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "wrong", "kind", "words"), planted())
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(7)
 def test_planted_mistake_is_named(name: str, wrong: str, kind: str, words: list[str]) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, own.with_mistake(backward, wrong))
@@ -234,7 +234,7 @@ WHERE = {
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("slip", SLIPS)
-@pytest.mark.thinned(13, 4)
+@pytest.mark.thinned(29, 4)
 def test_mistakes_of_some_steps_alone_are_named(slip: str, where: str) -> None:
     """What is wrong is told with where: at all steps, at the last or the first alone, or at all but that."""
     report = sb.check_backward(two_gates, partial(two_gates_backward, slip=slip, where=where))
@@ -397,6 +397,7 @@ def test_lists_of_an_array_a_step_are_read() -> None:
     assert sb.check_backward(own.elman, own.with_mistake(own.elman_backward, "dx as a list")).passed
 
 
+@pytest.mark.long
 def test_difference_that_no_mistake_explains_is_said_so_with_its_place() -> None:
     report = sb.check_backward(own.elman, own.with_mistake(own.elman_backward, "a number more"))
     (finding,) = report.findings
@@ -514,6 +515,7 @@ def trained(at: str, reduction: str, wrong: str) -> Any:
     return backward
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("at", "reduction", "wrong", "words"), [
     ("every", "mean", "a sum for the mean", "all gradients are multiplied by the steps and the batch, T B"),
     pytest.param("every", "sum", "", "", marks=pytest.mark.long),

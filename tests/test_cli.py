@@ -95,6 +95,7 @@ def test_module_runs_as_a_program_and_colours_nothing():
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_output_without_the_letters_is_readable():
     done = python("-m", "symbptt", "derive", "rnn", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and "a_t = W x_t + U h_{t-1} + b" in done.stdout
@@ -257,6 +258,7 @@ def test_build_does_the_main_job(capsys, tmp_path, cells):
     assert {path.name for path in out.iterdir()} == written
 
 
+@pytest.mark.long
 def test_one_target_is_analysed_and_written(capsys, tmp_path, cells):
     out, figure = tmp_path / "out", tmp_path / "figure.png"
     assert (

@@ -161,6 +161,7 @@ def test_rows_come_back_from_csv_to_the_last_bit(rows):
     assert len(back) == len(rows) and all(map(same, back, rows))
 
 
+@pytest.mark.long
 @given(st.lists(row(), max_size=3))
 def test_rows_come_back_from_parquet_to_the_last_bit(rows):
     pytest.importorskip("pyarrow")

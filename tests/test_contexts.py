@@ -245,6 +245,7 @@ def test_a_sum_over_steps_that_is_wrong_is_caught() -> None:
         check(attend, sb.Kernel(attend, kernel.program, wrong), 3, 2)
 
 
+@pytest.mark.long
 def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     report = sb.verify(scaled)
     assert report.passed

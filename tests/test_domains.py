@@ -211,6 +211,7 @@ def test_inputs_that_are_given_are_used_as_they_are() -> None:
     )
 
 
+@pytest.mark.long
 def test_mistake_that_shows_at_given_values_alone_is_caught() -> None:
     """The planted mistake: a gradient that is wrong from step 30 on, which no size that is drawn has."""
     end = '    return {"W": dW'
@@ -257,7 +258,7 @@ def entropy(h: State["n"], target: Target["n"]):
     (powered, {"x": "positive"}, "powered: x**"),
     (sb.model(rnn, entropy), {"target": "positive"}, "the loss entropy is NaN"),
 ], ids=["rooted", "powered", "loss"])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_what_is_no_number_on_usual_data_is_named_with_its_domain(
     target: Any, domain: dict[str, str], words: str
 ) -> None:
@@ -328,6 +329,7 @@ def zeros(params, inputs, state, cotangents):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [
     ["--domain", "x=0..1", "keep=binary", "p=positive"],
     pytest.param(["--domain", "x=0..1 keep=binary p=positive"], marks=pytest.mark.long),

@@ -75,7 +75,7 @@ def board_names(cell: sb.Cell) -> dict[str, str]:
     return dict(named([*(a.name for a in cell.arguments), *cell.looped.outputs], FIELDS | own))
 
 
-@pytest.mark.thinned(23, 5)
+@pytest.mark.thinned(47, 5)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
     if any(node.family == "algebra" for node in cell.step.graph):
@@ -168,7 +168,7 @@ def assert_model(
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize(("T", "B"), [(4, 3), (1, 1)])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_models_agree_with_numpy(at: Any, reduction: Any, T: int, B: int, kind: str, tmp_path: Path) -> None:
     assert (
         assert_model(sb.model(shown, shared, at=at, reduction=reduction), SHOWN, T, B, kind, tmp_path) < TOLERANCE[kind]

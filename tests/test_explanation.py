@@ -532,6 +532,7 @@ def ranked(x: Input["n"], h: State["n"], U: Param["n n"], g: Param["2*n"]):
     return b[: h.shape[0]] - b[h.shape[0] :] + a[: h.shape[0]] ** 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cell", [pytest.param(normed, marks=pytest.mark.long), ranked], ids=lambda cell: cell.name)
 def test_nested_numbers_of_arrays_are_evaluated_by_sympy(cell: sb.Cell) -> None:
     assert_sympy(cell)

@@ -86,6 +86,7 @@ def test_objective_and_gradient_agree_with_complex_steps(layers: int, n: int, le
     oracle.assert_blocks_close(grads.params, wanted, 1e-11)
 
 
+@pytest.mark.long
 def test_model_is_verified() -> None:
     report = sb.verify(model_of(2))
     assert report.passed, str(report)

@@ -190,6 +190,7 @@ def chosen(x: Input["m"], h: State["n"], W: Param["n m"], act: Const = "tanh", n
     return f(u / (1 + sb.norm(u)) if norm == "rms" else u)
 
 
+@pytest.mark.long
 def test_constants_that_are_words_choose_and_are_no_arguments() -> None:
     assert [a.name for a in chosen.arguments] == ["x", "h", "W"]
     params, x, h = chosen.init({"m": 2, "n": 3}, seed=0), np.full((1, 1, 2), -1.0), np.ones((1, 3))

@@ -330,7 +330,7 @@ def test_indices_that_are_swapped_are_caught() -> None:
 
 @pytest.mark.parametrize("cell", [lstm, several, leaky, mlstm], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_whole_state_is_its_blocks(cell: sb.Cell, dtype: type) -> None:
     _, data = page_of(cell, small(cell))
     given = [{k: np.asarray(v, dtype) for k, v in group.items()} for group in (
@@ -466,6 +466,7 @@ def assert_no_function_of_all_entries(cell: sb.Cell) -> None:
             assert re.search(r"(norm|max|mean|var|lse|std)(\\?})?_", text) is None, text
 
 
+@pytest.mark.long
 def test_a_number_made_of_an_array_is_written_whole_among_entries() -> None:
     assert_no_function_of_all_entries(of_wholes())
     cell = of_wholes()

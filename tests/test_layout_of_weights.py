@@ -53,7 +53,7 @@ def sizes_of(cell: sb.Cell) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", zoo.CELLS)
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(37, 2)
 def test_weights_of_the_zoo_lie_in_order(name: str) -> None:
     cell = zoo.CELLS[name]
     assert all(v.flags.c_contiguous for v in weights_of_loops(cell, sizes_of(cell), sb.compile(cell)))

@@ -61,6 +61,7 @@ def plain(s: Sweeps) -> Sweeps:
     return Sweeps(without_scans(s.forward), without_scans(s.backward))
 
 
+@pytest.mark.long
 def test_the_cells_with_an_affine_recurrence_are_scanned_and_no_others() -> None:
     for name, cell in {**CELLS, **OWN}.items():
         s = sweeps_of(cell)

@@ -319,6 +319,7 @@ def test_single_precision() -> None:
     assert np.allclose(second["params", "Wz"], grads.params["Wz"], atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", [
     0, *(pytest.param(first, marks=pytest.mark.long if first < 42 else pytest.mark.exhaustive) for first in range(2, 122, 10))
 ])  # fmt: skip

@@ -118,7 +118,7 @@ def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(37, 3)
 def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, steps, batch, SIZES), SIZES)
@@ -331,6 +331,7 @@ def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
     assert found <= predicted * 1.05 and abs(predicted / whole - 1) <= 0.05
 
 
+@pytest.mark.long
 def test_budget_at_the_limit_is_kept_and_one_byte_less_refused_before_anything_is_allocated() -> None:
     model, (T, B), sizes = sb.model(zoo.lstm, error), (6000, 32), {"m": 2, "n": 32}
     least = least_of(model, T, B, **sizes)

@@ -38,6 +38,7 @@ def survivors(kernel: Kernel, chosen: list[Mutant]) -> tuple[list[str], int]:
     return alive, counted
 
 
+@pytest.mark.long
 def test_no_mutant_of_a_sample_survives() -> None:
     alive, counted = survivors(kernel_of(vanilla), random.Random(1).sample(all_of(kernel_of(vanilla)), 32))
     assert not alive and counted > 4
@@ -54,6 +55,7 @@ def test_no_mutant_of_a_larger_sample_survives(name: str, options: dict) -> None
     assert not alive and counted > 2
 
 
+@pytest.mark.long
 def test_an_edit_is_one_and_of_a_function_that_computes() -> None:
     kernel = kernel_of(vanilla)
     found = all_of(kernel)

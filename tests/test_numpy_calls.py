@@ -645,7 +645,7 @@ def outputs(*texts: str, dtype: Any = np.float64, n: int = 4) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 20))
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_value_is_that_of_numpy(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20]):
         assert got.shape == wanted.shape, text

@@ -121,6 +121,7 @@ def test_devices_and_pipes_are_written_into(tmp_path, capsys):
     assert got == [sb.compile(rnn).source] and stat.S_ISFIFO(os.stat(pipe).st_mode)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_device_is_a_failure(capsys):
     assert run(["generate", "rnn", "-o", "/dev/full"]) == 2

@@ -134,6 +134,7 @@ def assert_passes_keep(cell: sb.Cell, sizes: dict[str, int]) -> None:
         assert_legal(place(p))
 
 
+@pytest.mark.long
 @FEW
 @given(gated())
 def test_passes_keep_values_of_gated_cells(case: Case) -> None:

@@ -423,6 +423,7 @@ def test_real_fixed_points_are_drawn_with_runs():
     assert png(pictures.draw_fixed_points(found, trajectories=run.states["h"]))
 
 
+@pytest.mark.long
 def test_phase_diagram_holds_the_critical_line_and_each_simulation_once():
     b = np.array([0.1, 0.3])
     w = critical_line("tanh", sigma_b=b)

@@ -79,6 +79,7 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", check], check=True, cwd=SOURCE.parents[1])
 
 
+@pytest.mark.long
 def test_equations_are_derived_without_the_code_generator():
     """What only numbers and drawings need is not imported before they are asked for; of the library, only the rooms of equations."""
     check = (

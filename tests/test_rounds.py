@@ -289,6 +289,7 @@ def test_the_argument_of_a_deep_tanh_is_there_where_its_slope_is_computed_again(
         np.testing.assert_allclose(grads.params["W"][place], wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", [affine, pytest.param(linear_rk4, marks=pytest.mark.long)])
 def test_deep_affine_steps_are_still_scanned(body):
     assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)

@@ -80,7 +80,7 @@ def test_modules_of_the_zoo_pass(name: str, tmp_path: Path, capsys: pytest.Captu
     assert code == 0, text
 
 
-@pytest.mark.thinned(23, 6)
+@pytest.mark.thinned(47, 6)
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
 @pytest.mark.parametrize("at", ["", "every sum", "every mean", "last sum", "last mean"])
 def test_every_option_and_loss_is_covered(

@@ -95,6 +95,7 @@ def test_index_that_rarely_changes_is_slow() -> None:
     assert not sb.lyapunov_spectrum(looked_up, A, {"v": random.integers(0, 5, (1000, 2))}).slow
 
 
+@pytest.mark.long
 def test_planted_blocks_that_are_worth_their_number_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "SLOW", 2.0)
     with pytest.raises(AssertionError):

@@ -281,6 +281,7 @@ def test_constants_of_whole_functions_are_derived(cell: Any) -> None:
         assert np.linalg.norm(jacobian(ends[0]) - jacobian(ends[1]), 2) <= found.lipschitz * apart + 1e-8
 
 
+@pytest.mark.long
 def test_patterns_of_a_memory_are_apart() -> None:
     """Each pattern of a memory has a fixed point of its own: no certificate reaches that of another."""
     W = 2.0 * np.eye(3)

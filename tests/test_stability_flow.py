@@ -79,7 +79,7 @@ def test_parameter_gradient_of_a_stable_cell_grows_as_in_closed_form(a: float) -
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_truncated_gradient_is_biased_by_the_power_of_its_window(window: int) -> None:
     """x' = a x + u, L = x²/2: the K-step gradient is short by a^(2K) of the whole, in the mean.
 

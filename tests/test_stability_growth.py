@@ -149,6 +149,7 @@ def test_chaos_stays_chaos_with_its_published_exponent(
     assert "no threshold helps" in found.text() and "no finite window" in found.text()
 
 
+@pytest.mark.long
 def test_gradients_that_leave_the_range_are_infinite_and_reported() -> None:
     """At k = 6 about 1.1 nats a step: over 1000 steps a gradient is beyond 1e308."""
     state = {"p": np.zeros(2), "q": np.array([0.3, 1.0])}

@@ -83,6 +83,7 @@ def outer(function: Any) -> Interval:
     ("einsum", lambda a, b: product_of("ac,bc->ab", a.each(lambda x: x.reshape(-1, 1)), b.each(lambda x: x.reshape(-1, 1))),
      lambda a, b: a * b),
 ])  # fmt: skip
+@pytest.mark.thinned(2)
 def test_sums_and_products_contain_those_of_rational_numbers(name: str, function: Any, exact: Any) -> None:
     found = outer(function)
     assert not np.isnan(found.lo).any() and not np.isnan(found.hi).any()

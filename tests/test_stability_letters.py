@@ -44,6 +44,7 @@ def check(cell: sb.Cell, time: str, state: str, start: str) -> str:
     return text
 
 
+@pytest.mark.long
 def test_time_has_a_letter_that_no_name_of_the_cell_is() -> None:
     text = check(clocked, "τ", "s", "k")
     assert r"\eta^{\tau-k} \quad (\tau \geq k)" in text and "cos(t_{τ-1})" in text
@@ -92,6 +93,7 @@ def alone(x: Input["n"], M: State["n"], s: Param["n"]):
     return 0.5 * np.tanh(M * s + x)
 
 
+@pytest.mark.long
 def test_letter_of_the_state_is_defined_where_it_stands() -> None:
     """In theorem, certificate and report: the name of one state, and what the letter of several stands for."""
     x = {"x": np.random.default_rng(0).uniform(-1, 1, (20, 2, 3))}

@@ -153,6 +153,7 @@ def tied(x: Input["n"], h: State["n"], g: State["n"]):
     return sb.sum(np.tanh(x)) / 8 + 0 * h, g * h
 
 
+@pytest.mark.long
 def test_bounds_that_rest_on_sizes_say_which_were_tried() -> None:
     theorem = sb.vanishing_condition(tied)
     assert "h" in theorem.bounded
@@ -192,6 +193,7 @@ def test_eta_of_one_within_rounding_is_no_growth() -> None:
     assert "no gradient grows (η = 1 in the 2-norm)" in text and math.isclose(np.linalg.norm(Q, 2), 1)
 
 
+@pytest.mark.long
 def test_gradients_that_end_at_zero_are_told_by_what_was_measured() -> None:
     """Rectified units are off now and then: the product is exactly zero in the end, and no step alone loses everything."""
     found = sb.analyze(CELLS["indrnn"])
@@ -201,6 +203,7 @@ def test_gradients_that_end_at_zero_are_told_by_what_was_measured() -> None:
     assert found.windows.asymptotic is None and "from lag 1 on" not in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [40, pytest.param(None, marks=pytest.mark.long)])
 def test_a_factor_of_one_is_not_said_to_be_one(steps: int | None) -> None:
     assert "1 is 1" not in sb.analyze(CELLS["linear_attention"], steps=steps).text()

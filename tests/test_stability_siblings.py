@@ -104,6 +104,7 @@ def largest(cell: Any, params: Any, steps: int = 1500, n: int = 4) -> float:
     [(decay, 15.0), (leak, 12.0), *(pytest.param(*c, marks=pytest.mark.long) for c in
      [(written, 20.0), (deep, 3.0), (two_paths, 25.0), (softened, 6.0)])],
 )  # fmt: skip
+@pytest.mark.thinned(5)
 def test_horizon_asked_for_is_that_of_the_plain_function(cell: Any, horizon: float) -> None:
     params = cell.init({"n": 4}, seed=0)
     found = sb.init_for_horizon(cell, horizon, params, {"x": RANDOM(5).standard_normal((600, 8, 4))})
@@ -217,6 +218,7 @@ def test_folds_flips_and_turns_are_where_they_are_by_hand() -> None:
     assert points(found, "flip") == pytest.approx([0.75 * (1 - b) ** 2], abs=1e-8)
 
 
+@pytest.mark.long
 def test_closed_curves_are_born_where_a_pair_leaves_the_circle() -> None:
     found = sb.sweep(delayed, {"w": np.array(0.5)}, "w", np.linspace(0.5, 1.5, 21))
     assert points(found, "Neimark–Sacker") == pytest.approx([1.0], abs=1e-7)

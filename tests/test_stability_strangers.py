@@ -102,6 +102,7 @@ def test_a_certificate_of_nothing_claims_no_proof(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["diagonal", "quadratic"])
+@pytest.mark.thinned(2)
 def test_a_certificate_names_the_surrogate_that_it_rests_on(metric: str) -> None:
     found = sb.certified_rate(spiking, {"U": 0.1 * np.eye(2)}, {"x": (-1, 1)}, metric=metric)
     assert "With the surrogate spike′(v) = " in found.text()
@@ -115,6 +116,7 @@ def clipping(report: sb.StabilityReport) -> str:
     return found
 
 
+@pytest.mark.long
 def test_clipping_tells_zero_gradients_from_no_parameters_and_from_rounding() -> None:
     x = {"x": draw(60, 2, 2)}
     still = sb.analyze(bilinear, {"A": draw(2, 3, 3, scale=0.3)}, x)

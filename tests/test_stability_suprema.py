@@ -184,6 +184,7 @@ SHARES = [shares, shares_spelled, shares_of_rows, shares_of_columns, shares_by_r
 
 
 @pytest.mark.parametrize("cell", SHARES, ids=lambda c: c.name)
+@pytest.mark.thinned(2)
 def test_softmax_is_bounded_by_a_half_in_either_norm(cell: Any) -> None:
     assert sb.vanishing_condition(cell, norm="2").rate({"U": U}) == pytest.approx(0.5)
     assert sb.vanishing_condition(cell, norm="max").rate({"U": U}) == pytest.approx(0.7)

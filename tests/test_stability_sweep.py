@@ -36,6 +36,7 @@ def test_pitchfork_of_a_unit_is_at_one_and_both_branches_are_followed() -> None:
 
 
 @pytest.mark.parametrize("w", [1.2, 2.0, 5.0])
+@pytest.mark.thinned(2)
 def test_folds_of_a_unit_have_their_closed_form(w: float) -> None:
     """The eigenvalue w (1 − h²) is 1 at h = ±√(1 − 1/w), where b = arctanh h − w h."""
     found = sb.sweep(tanh_bias, {"w": number(w), "b": number(0)}, "b", np.linspace(-4, 4, 9), settle=10)
@@ -60,6 +61,7 @@ def test_logistic_map_doubles_its_period() -> None:
     assert periods[np.argmin(abs(values - 3.5))] == 4 and periods[np.argmin(abs(values - 3.9))] == 0
 
 
+@pytest.mark.long
 def test_cycle_of_two_steps_flips_at_one_plus_root_six() -> None:
     found = sb.sweep(logistic_map, {"r": number(1)}, "r", np.linspace(2.5, 3.6, 12), period=2, settle=10)
     assert marks(found, "flip") == pytest.approx([1 + np.sqrt(6)], abs=1e-12)
@@ -105,6 +107,7 @@ def test_planted_cycle_of_one_state_is_caught(monkeypatch: pytest.MonkeyPatch) -
         test_a_cycle_is_one_point_with_all_its_states()
 
 
+@pytest.mark.long
 def test_periods_of_cycles_count_steps() -> None:
     """A curve of period six is three rounds of two steps."""
     found = sb.sweep(delayed_logistic, {"a": number(1)}, "a", np.linspace(0.5, 2.3, 19), period=2, settle=10)
@@ -200,6 +203,7 @@ def test_branch_that_leaves_the_float_range_is_followed_to_where_it_does() -> No
     assert np.isnan(far.orbit.states).all() and "leave the float range" in far.text()
 
 
+@pytest.mark.long
 def test_steps_out_of_the_float_range_are_taken_back() -> None:
     """h = exp(w h) folds at w = 1/e and flips at w = −e."""
 
@@ -226,7 +230,7 @@ def test_kinks_are_passed_and_named() -> None:
 
 
 @pytest.mark.parametrize("cell, n", [(gru, 1), (gru, 4), (lstm, 3)])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_branches_of_gated_cells_are_fixed_for_the_plain_function(cell: Any, n: int) -> None:
     params, x = cell.init({"m": 2, "n": n}, seed=1), np.array([0.5, -1.0])
     found = sb.sweep(cell, params, "gain", [0.5, 3.0], {"x": x}, settle=50)
@@ -282,6 +286,7 @@ def test_planted_eigenvalue_that_is_off_is_caught(monkeypatch: pytest.MonkeyPatc
         test_henon_map_folds_and_flips_where_known()
 
 
+@pytest.mark.long
 def test_planted_branch_that_does_not_turn_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps along the knob alone lose the branch at its fold."""
     right = continuation.corrected

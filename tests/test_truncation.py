@@ -488,6 +488,7 @@ def peak_of(kernel: sb.Kernel, steps: int, n: int) -> int:
 @pytest.mark.parametrize("truncation", [
     Window(4), pytest.param(Chunked(5, 10), marks=pytest.mark.long), Chunked(20, 5),
 ], ids=repr)  # fmt: skip
+@pytest.mark.thinned(2)
 def test_truncated_training_holds_no_more_steps_than_its_plan_says(truncation: Any) -> None:
     kernel, n = kernel_of(sb.model(plain, error), truncation), 32
     step = 2 * n * 8  # bytes of one state of a step
@@ -534,6 +535,7 @@ def test_what_is_no_truncation_is_refused(truncation: Any) -> None:
         sb.compile(plain, truncation=truncation)
 
 
+@pytest.mark.long
 def test_truncated_kernel_is_verified_against_its_definition() -> None:
     kernel = kernel_of(plain, Window(3))
     assert sb.verify(kernel).passed

@@ -134,6 +134,7 @@ def test_error_is_looked_at_again_only_where_more_noise_would_explain_it(noise: 
     assert asked == [*range(looks)] and found["dU"].noise == pytest.approx(noise, rel=1e-3)
 
 
+@pytest.mark.long
 def test_same_seed_gives_the_same_report() -> None:
     assert sb.verify(tiny, seed=3).rows == sb.verify(tiny, seed=3).rows
     assert sb.verify(tiny, seed=3).rows != sb.verify(tiny, seed=4).rows
@@ -344,6 +345,7 @@ def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Callable
     return backward
 
 
+@pytest.mark.long
 def test_changes_to_what_is_handed_out_do_not_reach_the_oracle() -> None:
     def decays(params: Any, inputs: Any, state: Any, cotangents: Any) -> Any:
         params["W"] *= 0.99
@@ -525,6 +527,7 @@ def test_wrong_adjoint_rule_is_caught(family: str, monkeypatch: pytest.MonkeyPat
     (ops.softplus, lambda y: 1 - y, sb.softplus),
     (ops.expm1, lambda y: y, np.expm1),
 ])  # fmt: skip
+@pytest.mark.thinned(2)
 def test_wrong_derivative_of_a_function_is_caught(
     function: Any, derivative: Any, use: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, fresh_derivatives: None
 ) -> None:

@@ -38,6 +38,7 @@ def leaky(x: sb.Input["n"], h: sb.State["n"], w: sb.Param["n"]):
     return np.tanh(w * h + x)
 
 
+@pytest.mark.long
 def test_report_says_what_is_compared_in_c() -> None:
     report = sb.verify(leaky, target="c", proof=False)
     assert report.passed and not report.text and report.settings == sb.verify(leaky, proof=False).settings

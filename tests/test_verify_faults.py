@@ -100,7 +100,7 @@ BORDERS = [
     [pytest.param(*edit, id=f"{edit[0].name}-{number}", marks=[pytest.mark.long] * (number % 2))
      for number, edit in enumerate(BORDERS)],
 )  # fmt: skip
-@pytest.mark.thinned(7, 3)
+@pytest.mark.thinned(17, 3)
 def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -> None:
     assert is_caught(edited(target, old, new))
 
@@ -128,6 +128,7 @@ def test_number_read_before_it_is_written_is_caught() -> None:
 
 
 @pytest.mark.parametrize("text", ["raise NameError('dh_all')", "return 1 / 0", "return {}, {}, {}, {}"])
+@pytest.mark.thinned(2)
 def test_module_that_raises_or_returns_nothing_is_reported(text: str) -> None:
     name = "    # before the loop: what needs no adjoint of a state\n"
     report = sb.verify(edited(tabled, name, f"    {text}\n"))
@@ -243,6 +244,7 @@ def zeros_of(kernel: Kernel) -> str:
     ("initial[b] if source is None else after[source]", "initial[b]"),
     ("found[self.left :, -1] = 0", "pass"),
 ])  # fmt: skip
+@pytest.mark.thinned(5)
 def test_mistake_where_samples_only_end_or_only_begin_anew_is_caught(old: str, new: str) -> None:
     assert is_caught(edited(tabled, old, new))
 
@@ -535,7 +537,7 @@ def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> N
 @pytest.mark.parametrize(
     "target", [SCANNED, MODEL, sb.model(SCANNED, squared, at="last", reduction="mean")], ids=["cell", "model", "last"]
 )
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(11)
 def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, Any], monkeypatch: Any) -> None:
     monkeypatch.setattr(verification, "REGIMES", tuple(r for r in REGIMES if r.name in ("healthy", "padded")))
     report = sb.verify(sb.compile(target, **option))
@@ -560,6 +562,7 @@ def test_clipped_kernel_is_refused_in_words() -> None:
         sb.verify(sb.compile(SCANNED, clip_adjoint=1.0))
 
 
+@pytest.mark.long
 def test_models_are_checked_on_as_many_sizes_as_cells() -> None:
     report = sb.verify(MODEL)
     labels = {size.label for regime in REGIMES for size in sizes_of(regime)}

@@ -70,6 +70,7 @@ def test_right_modules_pass_in_every_form(target: Any) -> None:
 @pytest.mark.parametrize(
     "option", [{"memory": "sqrt"}, {"memory": 200_000}, {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 3)}]
 )
+@pytest.mark.thinned(3)
 def test_right_modules_pass_in_every_form_with_options(option: dict[str, Any]) -> None:
     for target in (read, MODEL):
         assert not [*form_rows(kernel_of(target, **option), 0)]
@@ -95,6 +96,7 @@ TRUNCATED: dict[str, tuple[Any, dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", TRUNCATED)
+@pytest.mark.thinned(2)
 def test_wrong_norms_of_a_truncated_kernel_are_caught_and_named(fault: str) -> None:
     target, options, old, new, block = TRUNCATED[fault]
     kernel = planted(target, old, new, **options)

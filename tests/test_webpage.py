@@ -132,6 +132,7 @@ def assert_sound(text):
 
 
 @pytest.mark.parametrize("name", ["lstm", "quoted", "settled", "model"])
+@pytest.mark.thinned(3)
 def test_page_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 
