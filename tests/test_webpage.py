@@ -17,7 +17,7 @@ from symbptt.drawing.unrolled import unroll
 from symbptt.equations.notation.mathml import mathml_of
 from symbptt.equations.page.layout import line_in_mathml
 from symbptt.files import check_own
-from symbptt.language.held import GivenCell
+from symbptt.language.each_step import with_inputs
 from symbptt.verification.checks import Verification
 from symbptt.verification.report import Row
 from symbptt.webpage.contents import contents, measured, repeat
@@ -151,10 +151,10 @@ def test_page_of_a_cell_with_contexts_has_the_derivatives_of_a_step():
     text = page("reader")
     assert_sound(text)
     assert text.count("given memory at each step, the same at all") == 3 and 'id="graph"' in text
-    kernel, (run, rows) = compile_cell(reader), measured(GivenCell(reader), 0, ("memory",))
+    kernel, (run, rows) = compile_cell(reader), measured(with_inputs(reader), 0, ("memory",))
     assert (run.inputs["memory"] == run.inputs["memory"][0]).all() and rows[1][0] == "largest exponent"
     once = kernel.forward(run.params, {**run.inputs, "memory": run.inputs["memory"][0]})
-    J = derive(GivenCell(reader)).jacobian("h", "h")
+    J = derive(with_inputs(reader)).jacobian("h", "h")
     given = {k: v[0] for k, v in run.inputs.items()}
     moved = [np.imag(reader(given["x"], 1e-30j * e, given["memory"], **run.params)) / 1e-30 for e in np.eye(8)]
     np.testing.assert_allclose(J.evaluate(run.params, given), np.transpose(moved), atol=1e-13)

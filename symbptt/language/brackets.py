@@ -53,5 +53,5 @@ def _counted(part: slice, name: str) -> Any:
     """Return the numbers of a slice, as of np.arange."""
     if isinstance(part.step, complex):
         raise cell_error(f"a slice with {part.step} in np.{name} is not known to symbptt", "write np.linspace(a, b, n)")
-    numbers = (part.start or 0, part.stop, 1 if part.step is None else part.step)
+    numbers = (0 if part.start is None else part.start, part.stop, 1 if part.step is None else part.step)
     return creation.arange(*numbers) if graph_of(*numbers) is not None else np.arange(*numbers)

@@ -153,9 +153,10 @@ class Cell:
         found = next((a for a in self.arguments if a.role == "context"), None)
         if found is not None:
             dims = " ".join(map(size_text, found.shape))
+            kind = ", complex" * found.complex
             raise CellError(
                 f"{self.name} has the context {found.name!r}, which what is asked for does not take{place_of(self.function)}\n"
-                f'  annotate it as Input["{dims}"], which each step is given anew: np.broadcast_to(value, (T, *value.shape))'
+                f'  annotate it as Input["{dims}"{kind}], which each step is given anew: np.broadcast_to(value, (T, *value.shape))'
             )
 
     @functools.cached_property

@@ -64,10 +64,13 @@ def given_each_step(
     contexts = {a.name: len(a.shape) for a in target.arguments if a.role == "context"}
     if not contexts or not isinstance(inputs, Mapping) or contexts.keys().isdisjoint(inputs):
         return with_inputs(target), inputs, steps
-    arrays = {k: np.asarray(v) for k, v in inputs.items()}
+    needed = {a.name for a in target.arguments if a.role in ("input", "index")}
+    if not needed <= inputs.keys() or not (state is None or isinstance(state, Mapping)):
+        return with_inputs(target), inputs, steps  # a kernel tells what is wrong
+    arrays = {k: v if k in needed else np.asarray(v) for k, v in inputs.items()}
     lead = _lead(target, {**arrays, **(state or {})}, steps)
     found = {k: _repeated(target, k, v, contexts[k], lead) if k in contexts else v for k, v in arrays.items()}
-    return with_inputs(target), found, None
+    return with_inputs(target), found, steps
 
 
 def _lead(target: Cell | Model, arrays: Mapping[str, Any], steps: int | None) -> tuple[int, ...]:

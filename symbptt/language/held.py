@@ -1,4 +1,4 @@
-"""A cell with contexts as one without: a context is a state that stays as it is, or an input that is the same at all steps.
+"""A cell with contexts as one without: a context is a state that stays as it is.
 
 What a sequence is given once is what it begins with, if no step changes it; the gradient of that state before the first step is the sum
 of what all steps send to it. So the oracles of a cell without contexts are those of one with them, and no rule for contexts is asked.
@@ -39,21 +39,6 @@ class HeldCell(Cell):
     def with_consts(self, consts: Mapping[str, Any]) -> Cell:
         """Return the same of the cell with other values of its constants."""
         return HeldCell(self.whole.with_consts(consts))
-
-
-class GivenCell(Cell):
-    """A cell whose contexts are inputs, which each step is given: the derivatives of a step are the same."""
-
-    def __init__(self, cell: Cell) -> None:
-        self.whole = cell
-        self.function, self.consts, self.options, self.groups = cell.function, cell.consts, cell.options, cell.groups
-        self.__name__, self.__module__, self.__qualname__ = cell.name, cell.__module__, cell.__qualname__
-        self.shows = cell.shows
-        self.arguments = tuple(replace(a, role="input") if a.role == "context" else a for a in cell.arguments)
-
-    def with_consts(self, consts: Mapping[str, Any]) -> Cell:
-        """Return the same of the cell with other values of its constants."""
-        return GivenCell(self.whole.with_consts(consts))
 
 
 class HeldModel(Model):

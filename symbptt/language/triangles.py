@@ -55,7 +55,10 @@ def _side(g: Graph, id: int) -> tuple[bool, int] | None:
     right: Size = 0
     down: Size = 0
     if node.family == "view" and node.attrs.kind == "slice":
-        (right, _, _), (down, _, _) = node.attrs.data
+        (right, _, by), (down, _, other) = node.attrs.data
+        # Every second column of a triangle is no triangle.
+        if (by, other) != (1, 1):
+            return None
         node = g[node.args[0]]
     if node.family != "cumulate" or node.attrs.reverse or not is_unit_matrix(g, node.args[0]):
         return None

@@ -39,6 +39,7 @@ from symbptt.verification.objective import Truncation, loss_of, predictions_of
 from symbptt.verification.oracle import Arrays, Point
 from symbptt.verification.pairs import PairedKernel, backward_of_parts, given_parts
 from symbptt.verification.proof.prove import proof_of
+from symbptt.verification.proof.subjects import has_proved_loops
 from symbptt.verification.regimes import GIVEN, REGIMES, Blocks, has_gates, settings_of, size_given, sizes_of
 from symbptt.verification.regimes import point as draw
 from symbptt.verification.report import Report, Row
@@ -56,10 +57,9 @@ OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
     "rounding is told by runs against that function at 50 digits, on which the text does not run; not verified: the loops behind each pass"
 )
-IN_C = (
-    "values, gradients and rounding are those of the kernel in C; proved are the loops that its C is printed from, without masks, and its "
-    "module in NumPy, which has the same driver and is made of the same program; the text of C itself is compared, not proved"
-)
+IN_C = "values, gradients and rounding are those of the kernel in C, whose text itself is compared, not proved"
+PROVED_OF_C = "proved is its module in NumPy, which has the same driver and is made of the same program"
+LOOPS_OF_C = "the loops that its C is printed from are proved too, without masks"
 
 
 class Verification(Report):
@@ -140,7 +140,7 @@ def verify(
     axis, "integer". A cell that is NaN on usual data is not passed: the report names the argument and its domain.
 
     With target="c" the kernel in C is compared, as where `sb.compile(cell, target="c")` is what is verified: on all levels in floats.
-    Proved are the loops that its C is printed from, and its module in NumPy.
+    Proved is its module in NumPy, and without truncation and contexts the loops that its C is printed from.
 
     `module` is a file that `kernel.save` or `symbptt generate` wrote: its text is compared as it stands, edited or not, with the cell or
     the model that it was made of, with the options that its head names.
@@ -160,6 +160,16 @@ def verify(
         raise ArgumentError(f"verify: proof is True or False, got {proof!r}")
     checked = _in_c(subject, module) if _is_c(target) else subject
     return _verified(checked, inputs, params, domain, seed, proof, module)
+
+
+def _said_of_c(kernel: Kernel, proof: bool) -> Iterator[str]:
+    """Yield what is to be said of a kernel in C: what is compared, and what is proved."""
+    if kernel.backend == "c":
+        yield IN_C
+        if proof:
+            yield PROVED_OF_C
+        if proof and has_proved_loops(kernel):
+            yield LOOPS_OF_C
 
 
 def _verified(
@@ -182,6 +192,7 @@ def _verified(
     own = target.target if isinstance(target, Kernel) else target
     is_pairs = has_complex(own)
     if is_pairs:
+        (own if isinstance(own, Cell) else own.cell).check_contexts()
         kernel = PairedKernel(compile_cell(own) if kernel is None else kernel)
         inputs, params = given_parts(own, inputs), given_parts(own, params)
     elif contexts_of(own):
@@ -208,7 +219,7 @@ def _verified(
         remarks=(
             *(OF_PAIRS,) * (is_pairs and bool(proof)),
             *(OF_CONTEXTS,) * isinstance(kernel, HeldKernel),
-            *(IN_C,) * (kernel.backend == "c"),
+            *_said_of_c(kernel, bool(proof)),
         ),
     )
     if not proof:
@@ -412,6 +423,7 @@ def check_backward(
     check_seed(seed)
     beside: tuple[str, ...] = ()
     if has_complex(target):
+        (target if isinstance(target, Cell) else target.cell).check_contexts()
         kernel = PairedKernel(compile_cell(target))
         inputs, params = given_parts(target, inputs), given_parts(target, params)
         target, backward = kernel.target, backward_of_parts(kernel, backward)

@@ -32,7 +32,8 @@ from symbptt.equations.page.lines import ONCE, Line, Page, Section
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.ir.shape import names_in, show
 from symbptt.language.cell import Cell
-from symbptt.language.held import GivenCell, contexts_of
+from symbptt.language.each_step import with_inputs
+from symbptt.language.held import contexts_of
 from symbptt.language.model import Model
 from symbptt.language.pairs import real_pairs
 from symbptt.stability.gradients.flow import GradientFlow, gradient_flow
@@ -148,8 +149,7 @@ def _links(loop: Page) -> Links:
 def _analysed(target: Cell | Model) -> Cell:
     """Return the cell that has a graph, Jacobians and stability: in the place of contexts inputs, and of complex numbers their parts."""
     cell = target.cell if isinstance(target, Model) else target
-    given = GivenCell(cell) if contexts_of(cell) else cell
-    return real_pairs(given) if _is_complex(cell) else given
+    return real_pairs(cell) if _is_complex(cell) else with_inputs(cell)
 
 
 def _is_complex(cell: Cell) -> bool:

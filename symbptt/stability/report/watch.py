@@ -210,7 +210,8 @@ class Watch:
 
     def _length(self) -> int:
         """The steps over which gradients are followed, of a run that stays in its range."""
-        given = next(iter((self._given["inputs"] or {}).values()), None)
+        timed = {a.name for a in self.target.arguments if a.role in ("input", "index")}
+        given = next((v for k, v in (self._given["inputs"] or {}).items() if k in timed), None)
         return min(TAIL, len(given) if given is not None else self.steps or STEPS)
 
     def _norms(self, of: Setting) -> Any:

@@ -7,6 +7,7 @@ and exp(-inf) is 0, which is all that a mask by -inf before a softmax asks of it
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,9 @@ def power(a: Any, exponent: int) -> Any:
     exponent %= P - 1
     a = np.asarray(a, float)
     if a.size <= FEW:
-        values = [pow(int(x), exponent, P) if x == x else np.nan for x in a.ravel().tolist()]
+        values = [pow(int(x), exponent, P) if math.isfinite(x) else np.nan for x in a.ravel().tolist()]
         return np.array(values, float).reshape(a.shape)
-    unknown = np.isnan(a)
+    unknown = ~np.isfinite(a)
     base = np.where(unknown, 0, a).astype(np.int64)
     found = np.ones(a.shape, np.int64)
     for digit in bin(exponent)[2:]:
@@ -89,7 +90,7 @@ def inverse(a: Any) -> Any:
     a = np.asarray(a, float)
     if a.size > MANY:
         return power(a, P - 2)
-    there = [int(x) for x in a.ravel().tolist() if x == x and x]
+    there = [int(x) for x in a.ravel().tolist() if math.isfinite(x) and x]
     product, before = 1, []
     for x in there:
         before.append(product)
@@ -99,7 +100,8 @@ def inverse(a: Any) -> Any:
         found.append(rest * others % P)
         rest = rest * x % P
     inverses = reversed(found)
-    return np.array([next(inverses) if x == x and x else x for x in a.ravel().tolist()], float).reshape(a.shape)
+    values = (0.0 if not x else next(inverses) if math.isfinite(x) else np.nan for x in a.ravel().tolist())
+    return np.array([*values], float).reshape(a.shape)
 
 
 def character(a: Any) -> Any:

@@ -67,7 +67,7 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         plain = target.truncation is None and target.memory == "all"
         # Pieces by the bytes that a caller allows would be one piece of all few steps.
         options = None if isinstance(target.memory, str) else next(o for o in OPTIONS if o.memory == BYTES)
-        if target.in_c is not None and target.truncation is None and not isinstance(target, PairedKernel | HeldKernel):
+        if has_proved_loops(target):
             yield of_loops_in_c(target), [*IN_C]
         words = "this module" if target.in_c is None else "its module in NumPy"
         yield of_kernel(words, target, options), [*settings_of(target.target, PLAIN if plain else (*FEW, LAST))]
@@ -90,6 +90,11 @@ def subjects_of(target: Cell | Model | Kernel) -> Iterator[tuple[Subject, list[S
         yield from _of_model(model, shared, isinstance(target, Cell))
     if not isinstance(target, PairedCell | PairedModel):
         yield from loops_of(target.cell if isinstance(target, Model) else target)
+
+
+def has_proved_loops(kernel: Kernel) -> bool:
+    """Answer whether the loops that the C of a kernel is printed from are run over the field."""
+    return kernel.in_c is not None and kernel.truncation is None and not isinstance(kernel, PairedKernel | HeldKernel)
 
 
 def of_cell(kernel: Kernel) -> Kernel:
