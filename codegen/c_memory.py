@@ -82,8 +82,9 @@ class RoomRuns(Runs):
         if self.call.masked:
             tape += [self._take((STEPS + 1, *shape)) for shape in states]
             self.account.briefly(*(scale.bytes(shape) for shape in states))
-        # Integers of another type are copied, and arrays that do not lie in one line: those of samples that end are new anyway.
-        read = given_to(self.functions.forward, "index", *["input"] * (not self.call.lengths))
+        # Integers of another type are copied, and arrays that do not lie in one line, as a context does not that is the same for all
+        # samples: those of samples that end are new anyway.
+        read = given_to(self.functions.forward, "index", "context", *["input"] * (not self.call.lengths))
         tape += [self._take(port.view.shape, port.view.buffer.dtype) for port in read]
         tape.append(self._letter(self.rooms.kept))
         moment = [self._letter(self.rooms.forward), *self._masks()]

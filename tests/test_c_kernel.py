@@ -156,6 +156,17 @@ BUDGETS = [("lstm", "every", "whole", np.float64), ("min_gru", "last", "both", n
            ("lstm", "cell", "lengths", np.float32), ("embedding_cell", "every", "resets", np.float32)]  # fmt: skip
 
 
+def test_a_budget_holds_with_one_context_for_all_samples() -> None:
+    T, B, sizes = 40, 64, {"m": 2, "n": 4, "k": 4, "s": 500}
+    kernel = own_kernel_of(test_contexts.attend, memory=2**30, asked="c")
+    budget = kernel.module._needed(6, T, B, 8, sizes, False, 0)
+    kernel, random = own_kernel_of(test_contexts.attend, memory=budget, asked="c"), np.random.default_rng(0)
+    params = test_contexts.attend.init(sizes, seed=0)
+    inputs = {"x": random.standard_normal((T, B, 2)), "memory": random.standard_normal((500, 4))}
+    sent = {"h": np.ones((B, 4))}
+    assert test_peak.taken(kernel.module, lambda: kernel.backward(kernel.forward(params, inputs), sent)) <= budget
+
+
 def held(name: str, kind: str, masks: str, dtype: Any, share: float = 1.0) -> tuple[int, int]:
     """A budget in bytes for pieces of 15 steps, or a share of it, and what a call takes at the most."""
     target = test_peak.CELLS[name] if kind == "cell" else test_peak.error_of(test_peak.CELLS[name], kind)

@@ -325,6 +325,25 @@ def rooted(x: Input["n"], h: State["n"], w: Param["n"]):
     return np.sqrt(w + x) * 0.1 + 0.5 * h
 
 
+@sb.cell
+def sized(
+    x: Input["D"],
+    h: State["H"],
+    c: State["DONE"],
+    U: Param["H H"],
+    W: Param["H D"],
+    V: Param["DONE H"],
+    b: Param["DOUBLE"],
+):
+    new = np.tanh(U @ h + W @ x + sb.mean(b))
+    return new, 0.5 * c + V @ new
+
+
+def test_sizes_may_be_called_as_macros_end(tmp_path: Path) -> None:
+    text = embedded_source(sized, sizes={"D": 2, "H": 3, "DONE": 2, "DOUBLE": 4}, steps=3).single
+    assert checked(text, tmp_path).returncode == 0
+
+
 def test_numbers_of_a_check_may_be_chosen(tmp_path: Path) -> None:
     text = embedded_source(rooted, sizes={"n": 3}, steps=4).single
     done = checked(text, tmp_path)

@@ -41,8 +41,8 @@ def test_jacobians_are_written_as_long_as_there_are_rounds(name):
         derivation = sb.derive(cell)
         return sum(len(derivation.jacobian(i, j).text()) for i in cell.step.next for j in cell.step.next)
 
-    short, long = letters(3), letters(7)
-    assert long < 3.5 * (short + 3_000)  # 2.3 were linear, 5.4 quadratic
+    one, three, seven = letters(1), letters(3), letters(7)
+    assert seven - three < 3 * (three - one)  # 2 were linear, 5 quadratic
 
 
 def written(name, rounds):

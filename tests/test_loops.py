@@ -94,7 +94,7 @@ def test_memory_does_not_grow_with_time_beyond_the_tape(cell: sb.Cell) -> None:
     assert abs(peak(cell, 4000) - peak(cell, 500)) < 64 * 1024
 
 
-@pytest.mark.parametrize("rounds", [3, 16, 40])
+@pytest.mark.parametrize("rounds", [16, 3, 40])
 @pytest.mark.thinned(5)
 def test_rounds_that_stay_affine_in_a_state_are_compiled_in_time(rounds: int) -> None:
     """Coefficients of h - w h + x after many rounds double with each where they are written out."""
@@ -107,7 +107,7 @@ def test_rounds_that_stay_affine_in_a_state_are_compiled_in_time(rounds: int) ->
         return v
 
     kernel = sb.compile(relaxing)
-    assert len(kernel.source) < 100_000 + 10_000 * rounds  # of which the runtime is nearly all at 3 rounds
+    assert len(kernel.source) < 100_000 + 3_000 * rounds  # the runtime, and some lines a round
     rng = np.random.default_rng(0)
     x, w, h0 = rng.standard_normal((7, 2, 3)), rng.standard_normal(3), rng.standard_normal((2, 3))
     run = kernel.forward({"w": w}, {"x": x}, {"membrane_potential": h0})

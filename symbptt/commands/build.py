@@ -25,12 +25,13 @@ from symbptt.equations.notation.markdown import plain
 from symbptt.errors import ArgumentError, TargetError
 from symbptt.files import check_own, write_text
 from symbptt.language.cell import Cell
+from symbptt.language.held import contexts_of
 from symbptt.stability.report.analysis import report_of
 from symbptt.stability.runs.default_sizes import elements
 from symbptt.stability.runs.setting import setting
 from symbptt.verification.checks import Verification, verify
 from symbptt.version import VERSION
-from symbptt.webpage.contents import Run, contents, measured, repeat
+from symbptt.webpage.contents import Run, analysed, contents, measured, repeat
 from symbptt.webpage.page import write_page
 
 LARGE = 512
@@ -95,7 +96,7 @@ def build(
     tell("drawing")
     command = command or f"symbptt.commands.build.build({cell.name}, ..., hidden={hidden}, seed={seed})"
     rows = (*_rows(found, table, words, dims), ("stability", found.stability.line), ("repeat", command))
-    _write(found, table, names, repeat(command, seed), measured(cell, seed)[0])
+    _write(found, table, names, repeat(command, seed), measured(analysed(cell), seed, contexts_of(cell))[0])
     write_text(names["summary"], summary_markdown(cell, rows, found.flow, names))
     written = ("files", f"{folder}/: {', '.join(path.name for path in names.values())}")
     return Summary((*rows, written), found.report.passed, tuple(names.values()))

@@ -58,7 +58,10 @@ OF_PAIRS = (
     "rounding is told by runs against that function at 50 digits, on which the text does not run; not verified: the loops behind each pass"
 )
 IN_C = "values, gradients and rounding are those of the kernel in C, whose text itself is compared, not proved"
-PROVED_OF_C = "proved is its module in NumPy, which has the same driver and is made of the same program"
+PROVED_OF_C = (
+    "proved is its module in NumPy, made of the same program, whose driver is the same but for ragged batches in rows and the checks "
+    "of calls"
+)
 LOOPS_OF_C = "the loops that its C is printed from are proved too, without masks"
 
 

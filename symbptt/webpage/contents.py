@@ -66,7 +66,7 @@ def write_report(
     # The proof and the measured rounding take longer than all else of the page together; the page says where they are.
     report = verify(kernel, seed=seed, proof=False)
     tell("measuring stability")
-    run, stability = measured(_analysed(target), seed, contexts_of(target))
+    run, stability = measured(analysed(target), seed, contexts_of(target))
     stability.append(("the whole report", shlex.join(["symbptt", "analyze", typed])))
     again = repeat(shlex.join(["symbptt", "report", typed, "-o", str(path), "--seed", str(seed)]), seed)
     write_page(contents(target, derivation, kernel, report, stability, again, run), path)
@@ -80,7 +80,7 @@ def contents(
     """Return what the page about a target shows, from what was found before; with a run, norms of routes on it."""
     n, page, loop = mathml_of(derivation.names), derivation.page(), derivation.page("loop")
     cell = target.cell if isinstance(target, Model) else target
-    real = _analysed(target)
+    real = analysed(target)
     of_jacobians = derivation if real is cell else derive(real)
     # One step shows every line once; links need no more.
     graph = unroll(target if real is cell else real, 1, backward=True) if cell.has_counted_rounds else None
@@ -94,7 +94,7 @@ def contents(
         links=links_of(graph) if graph is not None and real is cell else _links(loop),
         drawing=_drawing(graph) if graph is not None else "",
         jacobian=_jacobian(of_jacobians, real, mathml_of(of_jacobians.names), run),
-        parts=" ".join(_said_of_analysed(cell)),
+        parts=" ".join(_said_ofanalysed(cell)),
         plan=str(kernel.plan),
         verification=_table(report),
         passed=report.passed,
@@ -146,7 +146,7 @@ def _links(loop: Page) -> Links:
     return links_of_lines(forward.lines, [line for section in others for line in section.lines])
 
 
-def _analysed(target: Cell | Model) -> Cell:
+def analysed(target: Cell | Model) -> Cell:
     """Return the cell that has a graph, Jacobians and stability: in the place of contexts inputs, and of complex numbers their parts."""
     cell = target.cell if isinstance(target, Model) else target
     return real_pairs(cell) if _is_complex(cell) else with_inputs(cell)
@@ -157,7 +157,7 @@ def _is_complex(cell: Cell) -> bool:
     return any(g.is_complex(node.id) for node in g)
 
 
-def _said_of_analysed(cell: Cell) -> Iterator[str]:
+def _said_ofanalysed(cell: Cell) -> Iterator[str]:
     """Yield what is to be said of a graph, Jacobians and stability that are of another cell."""
     if contexts := contexts_of(cell):
         yield f"Of the cell that is given {', '.join(contexts)} at each step, the same at all."
@@ -188,7 +188,7 @@ def _jacobian(d: Derivation, cell: Cell, n: Notation, run: Run | None) -> list[B
 
 
 def _line_of(x: Definition, n: Notation) -> str:
-    return line_in_mathml(Line(x.left, x.right, ONCE), n)
+    return line_in_mathml(Line(x.left, x.right, ONCE, note=x.note), n)
 
 
 def _routes(d: Derivation, to: str, of: str, n: Notation, run: Run | None) -> tuple[str, list[Route], list[Formula]]:

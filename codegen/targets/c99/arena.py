@@ -85,9 +85,9 @@ class Arena:
         """Return the pointer at which a member begins, or its row of so many."""
         return source(f"{self.name}.{struct}.", member, row)
 
-    def ask(self, struct: str, name: str, b: Buffer, words: str = "") -> str:
+    def ask(self, struct: str, name: str, b: Buffer) -> str:
         """Return the pointer at which a buffer begins that lies in a struct of its own kind."""
-        member = Member(name, tuple(int(b.shape[axis]) for axis in kept_axes(b)), b.dtype, words)
+        member = Member(name, tuple(int(b.shape[axis]) for axis in kept_axes(b)), b.dtype)
         return self.path(struct, self.asked.setdefault(struct, {}).setdefault(name, member))
 
 

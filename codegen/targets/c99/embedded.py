@@ -145,7 +145,8 @@ class _Writer:
         added = () if head is None else head.added
         self.arguments = [a for a in (*p.arguments, *added) if not is_baked(a)]
         told = () if head is None or head.predicted is None else head.predicted.outputs
-        self.sizes = named(self.s.sizes, "TB")
+        # What stands behind the name of the cell for a number, a macro or a type is no size.
+        self.sizes = named(self.s.sizes, {"T", "B", "H", "DOUBLE", "DONE", "WRONG_INDEX", *ENDS})
         macros = {f"{self.macro}_H", f"{self.macro}_DOUBLE", "SELFCHECK"}
         self.names = named([*(a.name for a in self.arguments), *p.outputs, *told], FIELDS | macros)
         own = [

@@ -5,6 +5,9 @@
 #include <stdio.h>
 
 // The range of the numbers; those of matrices are divided by the root of their last length, so that nothing explodes.
+#if defined(SELFCHECK_FROM) != defined(SELFCHECK_TO)
+#error "give both, -DSELFCHECK_FROM=0.5 -DSELFCHECK_TO=1.5"
+#endif
 #ifndef SELFCHECK_FROM
 #define SELFCHECK_FROM (-1.0)
 #define SELFCHECK_TO 1.0
