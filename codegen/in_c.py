@@ -1,8 +1,9 @@
 """Kernels in C: the sweeps and the losses of a module as C functions, which its driver calls in the place of those in NumPy.
 
 The module keeps all else: its masks, checkpoints, truncation and losses over pieces of steps call `_forward`, `_backward`, `_pull`,
-`_loss`, `_loss_value` and `_predicted`, and get from C what these return in NumPy; calls are checked by `known_calls`. A sweep has six variants, without
-masks, with them, and with rows of several samples, each with and without a monitor, made and compiled when it is first called.
+`_loss`, `_loss_value` and `_predicted`, and get from C what these return in NumPy; calls are checked by `known_calls`. A sweep has six
+variants, without masks, with them, and with rows of several samples, each with and without a monitor, made and compiled when it is
+first called.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ OF_PAIRS = (
     "complex numbers are compared, and proved, as their real and imaginary parts, with the user's function on pairs of these; "
     "rounding is told by runs against that function at 50 digits, on which the text does not run; not verified: the loops behind each pass"
 )
-IN_C = "values, gradients and rounding are those of the kernel in C, whose text itself is compared, not proved"
+IN_C = "values, gradients and rounding are those of the kernel in C; the text of C itself is compared, not proved"
 PROVED_OF_C = (
     "proved is its module in NumPy, made of the same program, whose driver is the same but for ragged batches in rows and the checks "
     "of calls"
