@@ -104,6 +104,23 @@ def test_printed_states_are_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell), ("state",))
 
 
+@sb.cell
+def one_apart(x: Input["n"], h: State["n"], U: Param["n n"]):
+    p = np.tanh(U @ h + x)
+    return np.log(2 - p) * h + sb.sigmoid(3 * p)
+
+
+@pytest.mark.parametrize("cell", [one_apart, lif, mlstm], ids=lambda cell: cell.name)
+def test_jacobians_read_no_name_that_the_page_has_put_in(cell: sb.Cell) -> None:
+    """The page writes log(2 - p_t), and has no line of 2 - p_t: nothing beside it may read one."""
+    assert sb.derive(cell)._textbook.put_in  # else the test would check nothing
+    assert_jacobians_read(cell, small(cell), ("state",))
+
+
+def test_routes_read_no_name_that_the_page_has_put_in() -> None:
+    assert "diag(log(2 - p_t))" in sb.derive(one_apart).paths("h", "h").text()
+
+
 @pytest.mark.parametrize("name", SPREAD)
 @pytest.mark.thinned(7, 2)
 def test_functions_of_arrays_have_their_derivatives_everywhere(name: str) -> None:

@@ -62,7 +62,7 @@ class _Derivatives:
 
     def __init__(self, page: Equations) -> None:
         self.step = page.recursion.step
-        self.labels, self.calculus = calculus_of(self.step, page.labels)
+        self.labels, self.calculus = calculus_of(self.step, page.labels_in_textbook)
         results = self.step.next | self.step.outputs
         self.targets = {name: line_of(self.calculus.graph, id, self.labels) for name, id in results.items()}
 

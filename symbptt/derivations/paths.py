@@ -211,7 +211,7 @@ def paths(cell: Cell, page: Equations, to: str, of: str, steps: int, through: Se
     _check_names(cell, to, of)
     names = _names(cell, step.graph, through)
     roots = tuple(dict.fromkeys((step.next | step.outputs).values()))
-    labels, calculus = calculus_of(step, page.labels)
+    labels, calculus = calculus_of(step, page.labels_in_textbook)
     net = network(calculus, step, set(names))
     routes = Routes(net, frozenset(step.next), to, of, steps)
     # Counted first: the number of routes may grow exponentially with the steps, while counting stays linear.

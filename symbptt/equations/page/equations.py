@@ -242,6 +242,15 @@ class Equations:
         recursions = [self.recursion, *([] if self.loss is None else [self.loss.recursion])]
         return letters(self._textbook, self.setting, recursions)
 
+    @cached_property
+    def labels_in_textbook(self) -> dict[int, Label]:
+        """The labels of values by whose names the textbook page, and what stands beside it, may write: those whose formulas stand
+        in the place of their names have none."""
+        if all(x.given or x.adjoint for x in self.labels.values()):  # only names that symbptt made give way to formulas
+            return self.labels
+        put_in = self._textbook.put_in
+        return {id: x for id, x in self.labels.items() if x not in put_in}
+
     @property
     def _listed(self) -> Page:
         """The lines as the code works through them, for where the arguments are told of elsewhere."""

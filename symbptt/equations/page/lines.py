@@ -89,10 +89,11 @@ Note = tuple[str | Expr | Callable[[Notation], str], ...]
 
 @dataclass(frozen=True)
 class Page:
-    """Sections, and what explains their signs."""
+    """Sections, what explains their signs, and the names of values whose formulas stand in the place of their names."""
 
     sections: tuple[Section, ...]
     legend: tuple[Note, ...] = ()
+    put_in: frozenset[Label] = frozenset()
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from symbptt.autodiff.labels import TIMES, Label, letter_of_rounds, without_time
 from symbptt.equations.algebra.conjugates import as_complex
-from symbptt.equations.algebra.expressions import plus
+from symbptt.equations.algebra.expressions import Symbol, plus
 from symbptt.equations.algebra.normal import in_normal_form, without_tests
 from symbptt.equations.algebra.traversal import walk
 from symbptt.equations.page.legend import legend, named_constants
@@ -66,6 +66,7 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     shown = [forward, *(collected(by_quotients(x, found, later)) for x in ordered)]
     sections = shared(without_short_names(shown), names)
     sections[0] = as_written(inlined(sections), lines.spelt())
+    put_in = _own_labels(forward) - _own_labels(sections[0])
     # What is computed once from parameters has an adjoint, but is none.
     once, own_gradients = _parted(sections[2], {f"{lines.mark}{a.name}" for a in r.step.of_role("param", "context")})
     sections[2:3] = [once, own_gradients]
@@ -87,7 +88,12 @@ def textbook(lines: Lines, loss: LossLines | None) -> Page:
     if lines.is_complex or (loss is not None and loss.lines.is_complex):
         done = [in_complex_form(section) for section in done]
     done, constants = named_constants([section for section in done if section.lines], names_of_constants(lines, loss))
-    return Page(tuple(done), (*legend(lines, loss, done), *constants))
+    return Page(tuple(done), (*legend(lines, loss, done), *constants), put_in)
+
+
+def _own_labels(lines: Iterable[Line]) -> frozenset[Label]:
+    """Return the names of the values that have a line."""
+    return frozenset(line.left.label for line in lines if isinstance(line.left, Symbol))
 
 
 def in_complex_form(section: Section) -> Section:
