@@ -212,3 +212,20 @@ def test_infinity_stands_in_a_brace_and_not_beside_a_bracket_that_may_be_zero() 
         assert "mask_t  = {0 if valid_t > 0; -∞ otherwise}" in text
         assert "other_t = {0 if valid_t > 1; 5 if valid_t < 0; ∞ otherwise}" in text
         assert "rest_t  = x_t ⊙ [valid_t > 0]" in text or "rest_t  = [valid_t > 0] ⊙ x_t" in text
+
+
+@sb.cell
+def masked_by_name(x: Input["n"], v: State["n"], w: State["n"]):
+    mask = np.where(v > 0, 0, -np.inf)
+    both = np.where(w > 0, mask, 0)
+    part = np.where(v > 0, np.concatenate([x, [-np.inf]])[1:], 0)
+    rest = np.where(w > 0, sb.softmax(mask + x), 0)
+    return sb.sigmoid(both + part) + rest, w + x
+
+
+def test_infinity_with_a_name_or_in_a_part_of_an_array_stands_in_a_brace_too() -> None:
+    for style in ("textbook", "loop"):
+        text = re.sub(" +", " ", sb.derive(masked_by_name).text(style=style))
+        assert "both_t = {mask_t if w_{t-1} > 0; 0 otherwise}" in text
+        assert "{[x_t; [-∞]][1:n+1] if v_{t-1} > 0; 0 otherwise}" in text
+        assert "rest_t = [w_{t-1} > 0] ⊙ " in text  # a function of ∞ is a number

@@ -80,7 +80,7 @@ def conjugate_of(e: Expr, real: Container[Value] = ()) -> Expr:
         case Power() if _is_real(e.exponent, ()):
             return with_parts(e, [conjugate_of(e.base, real), e.exponent])
         case Cases():
-            return Cases(e.condition, conjugate_of(e.then, real), conjugate_of(e.other, real))
+            return Cases(e.condition, conjugate_of(e.then, real), conjugate_of(e.other, real), e.infinite)
     return Call("conj", (e,))
 
 

@@ -38,7 +38,7 @@ from symbptt.equations.algebra.expressions import (
 )  # fmt: skip
 from symbptt.equations.algebra.matrices import entry_of_function, of_one
 from symbptt.equations.algebra.numbers import fingerprint
-from symbptt.equations.algebra.trees import multiplied, with_conditions
+from symbptt.equations.algebra.trees import may_be_infinite, multiplied, with_conditions
 from symbptt.equations.algebra.wholes import by_entries, convolved
 from symbptt.ir.algebra import is_eye, is_unit_matrix
 from symbptt.ir.graph import Graph
@@ -231,11 +231,11 @@ class EntryMaker:
             found.append((sized(start + length), length, start, self.value(arg, here)))
             start = sized(start + length)
         # The last part needs no test: an index that is in no other lies there.
-        result = found[-1][3]
+        result, infinite = found[-1][3], any(may_be_infinite(self.graph, Ref(arg)) for arg in node.args)
         # From the last part on: each test stands in front of the ones after it, so that only upper bounds are needed.
         for stop, length, start, part in reversed(found[:-1]):
             test = ("equal", start) if length == 1 else ("less", stop)
-            result = Cases(algebra.Call(test[0], (at[axis], count(test[1]))), part, result)
+            result = Cases(algebra.Call(test[0], (at[axis], count(test[1]))), part, result, infinite)
         return result
 
     def _gather(self, node: Node, at: Sequence[Expr]) -> Expr:

@@ -379,11 +379,12 @@ class Call(Expr):
 
 @expression
 class Cases(Expr):
-    """`then` where a condition holds, and `other` elsewhere."""
+    """`then` where a condition holds, and `other` elsewhere; `infinite`: one of both may be ∞, which is no number times 0."""
 
     condition: Expr
     then: Expr
     other: Expr
+    infinite: bool = False
 
     @lazy
     def shape(self) -> Shape:
@@ -542,6 +543,8 @@ def called(name: str, args: Sequence[Expr]) -> Expr:
     match name:
         case "where":
             return Cases(*args)
+        case "where_infinite":
+            return Cases(*args, infinite=True)
         case "over":
             return Over(*args)
         case "as_complex":

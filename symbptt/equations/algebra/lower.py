@@ -47,7 +47,7 @@ from symbptt.equations.algebra.expressions import (
     transposed,
 )  # fmt: skip
 from symbptt.equations.algebra.matrices import function_of, of_one
-from symbptt.equations.algebra.trees import multiplied, truth, whole_tree
+from symbptt.equations.algebra.trees import choice, multiplied, truth, whole_tree
 from symbptt.equations.algebra.wholes import ALONG, convolved, in_matrices
 from symbptt.ir.algebra import is_eye, is_unit_matrix
 from symbptt.ir.graph import Graph
@@ -220,7 +220,8 @@ class Lowering:
             case Power(base, exponent):
                 return algebra.Power(self.of_tree(base, shape), self.of_tree(exponent, shape))
             case Call("where", (condition, *values)):
-                return called("where", [self.of_tree(arg, shape) for arg in (truth(self.graph, condition), *values)])
+                name = choice(self.graph, values)
+                return called(name, [self.of_tree(arg, shape) for arg in (truth(self.graph, condition), *values)])
             case Call(name, args):
                 return called(name, [self.of_tree(arg, shape) for arg in args])
         raise AssertionError(tree)

@@ -1018,7 +1018,7 @@ def _within(outer: Span, inner: Span) -> Span:
 
 def _cases(e: Cases) -> Expr:
     """Return a choice between a value and zero as the value times a condition; of a value with ∞, which is no number times 0, as it is."""
-    if _is_infinite(e):
+    if e.infinite:
         return e
     if is_zero(e.other):
         # A bracket [condition] is 1 or 0, so that "x if c else 0" is [c] x, the form of textbooks.
@@ -1026,20 +1026,6 @@ def _cases(e: Cases) -> Expr:
     if is_zero(e.then):
         return _rule(times((negated(e.condition), e.other))) if not is_one(e.other) else negated(e.condition)
     return _as_one_total(e) or e
-
-
-def _is_infinite(e: Expr) -> bool:
-    """Answer whether a value may be ∞ itself: a function of ∞, as a softmax of what is masked by it, is a number."""
-    match e:
-        case Number():
-            return bool(e.value.is_infinite)
-        case Times():
-            return any(map(_is_infinite, e.factors))
-        case Sum():
-            return any(_is_infinite(term) for _, term in e.terms)
-        case Cases():
-            return _is_infinite(e.then) or _is_infinite(e.other)
-    return False
 
 
 def _as_one_total(e: Cases) -> Expr | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cache
 
+import numpy as np
 import sympy as sp
 
 from symbptt import ops
@@ -48,10 +49,52 @@ def with_conditions(g: Graph, node: Node, tree: Tree) -> Tree:
     match tree:
         case Call("where", (Ref(index) as condition, *values)):
             test = condition if is_truth(g, Ref(node.args[index])) else Call("not_equal", (condition, Num(sp.S.Zero)))
-            return Call("where", (test, *(with_conditions(g, node, value) for value in values)))
+            return Call(choice(g, values, node.args), (test, *(with_conditions(g, node, value) for value in values)))
         case Call("where", (condition, *values)):
-            return Call("where", (truth(g, condition), *(with_conditions(g, node, value) for value in values)))
+            new = (truth(g, condition), *(with_conditions(g, node, value) for value in values))
+            return Call(choice(g, values, node.args), new)
     return with_parts(tree, (with_conditions(g, node, part) for part in parts_of(tree)))
+
+
+def choice(g: Graph, values: Iterable[Tree], args: Sequence[int] | None = None) -> str:
+    """Return the name of a choice between values, trees over `args` or over ids: of one with ∞ it is another, as its page keeps
+    the brace."""
+    return "where_infinite" if any(may_be_infinite(g, x, args) for x in values) else "where"
+
+
+def may_be_infinite(g: Graph, tree: Tree, args: Sequence[int] | None = None) -> bool:
+    """Answer whether a value may be ∞ that the user wrote, by way of choices, products, sums and views; a function of ∞, as a
+    softmax of what is masked by it, is a number."""
+    read, seen = list(_read_plainly(tree, args)), set[int]()
+    while read:
+        found = read.pop()
+        if isinstance(found, Num):
+            if found.value.is_infinite:
+                return True
+            continue
+        node = g[found.index]
+        if node.family == "number" and np.isinf(node.attrs.value).any():
+            return True
+        if node.id not in seen:
+            seen.add(node.id)
+            read += _read_plainly(tree_of(node.attrs.expr), node.args) if node.family == "map" else ()
+            read += map(Ref, node.args) if node.family == "view" else ()
+    return False
+
+
+def _read_plainly(tree: Tree, args: Sequence[int] | None) -> Iterator[Num | Ref]:
+    """Yield the numbers and the values, by their ids, that are ∞ where a tree is that reads them in no function."""
+    match tree:
+        case Num():
+            yield tree
+        case Ref(index):
+            yield tree if args is None else Ref(args[index])
+        case Sum(terms):
+            yield from (x for _, term in terms for x in _read_plainly(term, args))
+        case Prod(factors, _):
+            yield from (x for factor in factors for x in _read_plainly(factor, args))
+        case Call("where", (_, *values)):
+            yield from (x for value in values for x in _read_plainly(value, args))
 
 
 def read_by(node: Node) -> Sequence[int]:
