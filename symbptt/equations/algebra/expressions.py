@@ -542,9 +542,9 @@ def called(name: str, args: Sequence[Expr]) -> Expr:
     written as one."""
     match name:
         case "where":
-            return Cases(*args)
+            return Cases(args[0], args[1], args[2])
         case "where_infinite":
-            return Cases(*args, infinite=True)
+            return Cases(args[0], args[1], args[2], infinite=True)
         case "over":
             return Over(*args)
         case "as_complex":

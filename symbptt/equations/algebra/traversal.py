@@ -180,7 +180,7 @@ _WITH_PARTS: dict[type, Callable[[Any, Sequence[Expr]], Expr]] = {
     Transposed: lambda e, new: transposed(new[0]), Inverse: _of_inner, Diagonal: _of_inner, Slice: _of_inner, Entries: _of_inner,
     OverFamily: _of_inner, Total: lambda e, new: Total(new[0], tuple(new[1:])),
     SumOver: lambda e, new: SumOver(e.indices, new[0], e.kind, tuple(new[1:])), Call: lambda e, new: Call(e.name, tuple(new), e.of),
-    Cases: lambda e, new: Cases(*new, infinite=e.infinite),
+    Cases: lambda e, new: Cases(new[0], new[1], new[2], e.infinite),
     Blocks: lambda e, new: Blocks(tuple(new), e.axis, e.of), Rows: lambda e, new: Rows(new[0], new[1], e.axis, e.of),
     Unit: lambda e, new: Unit(new[0], e.count), Entry: lambda e, new: Entry(new[0], tuple(new[1:])),
     Along: lambda e, new: Along(e.name, e.indices, tuple(new[: len(e.args)]), tuple(new[len(e.args) :])),
