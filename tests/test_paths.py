@@ -125,6 +125,12 @@ def test_routes_through_a_fixed_point_or_its_rounds_add_up(cell: sb.Cell, to: st
     assert found.norms.shape == (2, len(found.paths)) and np.all(found.norms > 0)
 
 
+def test_equations_that_several_routes_read_in_two_orders_are_told_once() -> None:
+    text = sb.derive(paired).paths("h", "c").text()
+    assert text.count("solve these equations together") == 1
+    assert text.endswith("∂p_t/∂c_{t-1}, ∂q_t/∂c_{t-1} solve these equations together")
+
+
 def test_a_route_by_way_of_a_fixed_point_has_the_implicit_derivative() -> None:
     routes = sb.derive(gated).paths("h", "h")
     assert str(routes) == IMPLICIT

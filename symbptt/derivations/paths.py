@@ -151,7 +151,11 @@ class Paths(Sequence[Path]):
 
     def _notes(self) -> Iterator[Note]:
         yield from said_of_routes(self.page, self.of, self.steps)
-        yield from dict.fromkeys(note for path in self.paths for note in said_of_equations(path.definitions))
+        together: dict[frozenset[object], Note] = {}
+        for note in (note for path in self.paths for note in said_of_equations(path.definitions)):
+            # Routes name the same derivatives in the order in which they read them: what is said of them is said once.
+            together.setdefault(frozenset(note), note)
+        yield from together.values()
         if any(len(e.over.shape) > 1 for path in self.paths for e in every(path.definitions[0].right, Derivative)):
             yield ("a product of derivatives sums over all indices of the value between",)
         yield from said_of_constants([x for path in self.paths for x in path.definitions], self.page)
