@@ -4,6 +4,7 @@ import functools
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html import escape
 from typing import Any
 from xml.etree import ElementTree
@@ -633,6 +634,34 @@ def test_comparison_of_loops_counts_rounds_and_writes_none_out() -> None:
 def test_comparison_takes_cells_alone() -> None:
     with pytest.raises(sb.ArgumentError, match="compare takes two cells"):
         sb.compare(lstm, "gru")  # type: ignore[arg-type]
+
+
+Body = Callable[[Any, Any, Any], Any]
+"""A body of nested loops, of U, z and q."""
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "products", "functions"),
+    [
+        (lambda U, z, q: np.tanh(U @ q), 4, "8 n²", "8 n"),  # no product reads what the outer loop carries
+        (lambda U, z, q: np.tanh(U @ q + z), 4, "8 n²", "8 n"),
+        (lambda U, z, q: np.tanh(U @ q), None, "2 n³", "2 n²"),
+    ],
+)
+def test_costs_of_an_inner_loop_count_the_rounds_of_the_loops_around_it(
+    inner: Body, outer: int | None, products: str, functions: str
+) -> None:
+    @sb.cell
+    def plain(x: Input["n"], h: State["n"], U: Param["n n"]):
+        return np.tanh(U @ h + x)
+
+    @sb.cell
+    def nest(x: Input["n"], h: State["n"], U: Param["n n"]):
+        return sb.repeat(lambda z: sb.repeat(lambda q: inner(U, z, q), z, 2), x + h, outer or h.shape[0])
+
+    costs = {change.of: change.new[0].split("  ")[0] for change in sb.compare(plain, nest).cost}
+    assert costs["multiplications of products, a step"] == products
+    assert costs["functions, a step"] == functions
 
 
 @pytest.mark.long

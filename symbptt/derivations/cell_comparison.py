@@ -18,7 +18,7 @@ from symbptt.equations.notation.pen import Pen
 from symbptt.equations.page.lines import Line, Lines
 from symbptt.errors import ArgumentError
 from symbptt.ir.graph import Graph
-from symbptt.ir.node import Settling
+from symbptt.ir.node import Node, Settling
 from symbptt.ir.rounds import changing, leaves_of
 from symbptt.ir.shape import prod
 from symbptt.ir.shape import size as sized
@@ -296,12 +296,30 @@ def _costs(cell: Cell) -> dict[str, sp.Expr]:
 def _times(g: Graph, ids: Sequence[int]) -> dict[int, sp.Expr]:
     """Return how often each value is computed in a step: in the body of a loop as often as it has rounds, of a fixed point `rounds`,
     which only a run knows."""
-    rounds = {leaf: ROUNDS if isinstance(loop.attrs, Settling) else sp.sympify(sized(loop.attrs.count))
-              for id in ids if (loop := g[id]).family == "repeat" for leaf in leaves_of(loop)}  # fmt: skip
-    of_loop = {leaf: min(leaves_of(g[id])) for id in ids if g[id].family == "repeat" for leaf in leaves_of(g[id])}
-    return {
-        id: sp.Mul(*(rounds[first] for first in {of_loop[x] for x in found})) for id, found in changing(g, ids).items()
-    }
+    depends = changing(g, ids)
+    loops: dict[int, int] = {}
+    for id in ids:
+        if g[id].family == "repeat":
+            # The results of one loop are several nodes, which share its leaves: the first stands for all.
+            for leaf in leaves_of(g[id]):
+                loops.setdefault(leaf, id)
+    return {id: sp.Mul(*(_count(g[loop]) for loop in _around(loops, depends, found))) for id, found in depends.items()}
+
+
+def _around(loops: Mapping[int, int], depends: Mapping[int, frozenset[int]], leaves: Iterable[int]) -> list[int]:
+    """Return the loops in whose bodies a value stands that depends on these leaves: those of the leaves, and those around them."""
+    found: set[int] = set()
+    coming = {loops[leaf] for leaf in leaves}
+    while coming:
+        loop = coming.pop()
+        found.add(loop)
+        # An inner loop stands in the body of an outer one that it reads, though a value inside may not read that itself.
+        coming |= {loops[leaf] for leaf in depends[loop]} - found
+    return sorted(found)
+
+
+def _count(loop: Node) -> sp.Expr:
+    return ROUNDS if isinstance(loop.attrs, Settling) else sp.sympify(sized(loop.attrs.count))
 
 
 def _products(g: Graph, id: int) -> sp.Expr:
