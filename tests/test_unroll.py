@@ -82,7 +82,13 @@ def gated(x: Input["m"], h: State["n"], W: Param["n m"], U: Param["n n"], V: Par
     return (1 - z) * h + z
 
 
-CELLS = [rnn, gru, lstm, leaky, delayed, clash, passed_on]
+@sb.cell
+def half_read(x: Input["n"], h: State["n"], U: Param["n n"]):
+    """Two values that settle together, of which the step reads one: the other is read by it, and by the backward pass."""
+    return sb.fixed_point(lambda z: (np.tanh(0.1 * U @ z[1] + x), 0.5 * np.sin(z[0])), (h, h))[1]
+
+
+CELLS = [rnn, gru, lstm, leaky, delayed, clash, passed_on, half_read]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 
 
@@ -482,6 +488,10 @@ def test_a_fixed_point_is_one_node_of_what_its_equation_reads_and_so_is_its_adjo
     # The values that settle together each read what the equations of both do.
     together = unroll(coupled, 1, backward=True)
     assert together.edges[("x", 1), ("v", 1)]["local"] == "row v_1 of (I - ∂f/∂(v_1; p_1))⁻¹ (0; (1 - p_1²) ⊙ □)"
+    # A value that the step does not read settles with the others, for the backward pass.
+    half = unroll(half_read, 1, backward=True)
+    assert [half.nodes[name, 1]["rule"] for name in ("z0", "h")] == ["fixed point", "fixed point"]
+    assert set(half.predecessors(("z0", 1))) == {("x", 1), ("U", None)}
     # A fixed point of parameters alone, and its adjoint, are shared by all steps.
     assert unroll(once, 2, backward=True).nodes["lambda_p", None]["expression"] == "dp + 0.3 Aᵀ da_p"
 

@@ -415,7 +415,9 @@ def _values(source: Source) -> Iterator[Template]:
     r = source.recursion
     read = source.computed([*r.forward_roots, *r.backward_roots])
     for id, label in sorted(source.labels.items()):
-        if not label.adjoint and id in read and r.graph[id].family != "leaf":
+        # Of values that settle together, one that only the others and the backward pass read is a leaf, and computed all the same.
+        is_point = id in source.points and not source.points[id].turned
+        if not label.adjoint and id in read and (r.graph[id].family != "leaf" or is_point):
             yield _template(source, label, id, _role(r, label))
     for name, id in (r.step.next | r.step.outputs).items():  # what is another value under a second name
         label = Label(name, 0)
@@ -442,7 +444,8 @@ def _origin(source: Source, label: Label, id: int, alias: bool) -> tuple[str, st
     belongs."""
     r = source.recursion
     if not label.adjoint:
-        return ("another name" if alias else rule_of(r.graph[id])), r.graph[id].place
+        rule = "fixed point" if id in source.points else rule_of(r.graph[id])
+        return ("another name" if alias else rule), r.graph[id].place
     results = r.step.next | r.step.outputs
     own = [value for value, bar in r.adjoint.items() if bar == id]  # the addends of a value have its adjoint
     value = results[label.name] if label.time == 0 and label.name in results else max(own, default=None)
