@@ -354,6 +354,8 @@ def test_what_has_no_fixed_points_refuses_them_by_name() -> None:
     ):
         with pytest.raises(sb.CellError, match="has a fixed point"):
             use()
+    with pytest.raises(sb.CellError, match="losses go through each round(?s:.*) kernels in C and"):
+        d.to_sympy()
 
 
 PAGE = """\

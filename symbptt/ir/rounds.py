@@ -83,8 +83,8 @@ def written_out(step: Step) -> Step:
     if fixed is not None:
         raise CellError(
             f"{step.name} has a fixed point, whose rounds nobody knows before it runs{_line(fixed)}\n"
-            "  C and SymPy go through each round: write sb.repeat(step, z, times). Pages, Jacobians, routes, drawings, explanations,"
-            " reports, modules and analyses have fixed points"
+            "  SymPy, sb.c_source and losses go through each round: write sb.repeat(step, z, times). Pages, Jacobians, routes,"
+            " drawings, explanations, reports, modules, kernels in C and analyses have fixed points"
         )
     # Leaves are kept though nothing may read them: arguments that go unused still have a place and a gradient of
     # zero.
