@@ -342,6 +342,16 @@ def test_fixed_points_and_rounds_stand_inside_of_each_other() -> None:
         assert worst(cell, 2, 2, {"n": 2}) < 1e-9
 
 
+def test_the_loop_of_a_value_that_only_the_backward_pass_reads_is_computed_by_it() -> None:
+    """The value p is needed for the derivative of its tanh alone, where 1 - p² leaves no digits."""
+
+    @sb.cell
+    def one_read(x: Input["n"], h: State["n"], U: Param["n n"]):
+        return sb.fixed_point(lambda z: (np.tanh(0.1 * U @ z[0] + x), 0.5 * z[0] + 0.1 * z[1]), (h, h))[1]
+
+    assert worst(one_read, 2, 2, {"n": 3}) < 1e-9
+
+
 def test_what_has_no_fixed_points_refuses_them_by_name() -> None:
     def target(h: State["n"], y: Target["n"]):
         return np.sum((sb.fixed_point(lambda z: 0.3 * np.sin(z) + h, h) - y) ** 2)

@@ -20,7 +20,7 @@ def arguments_again(p: Program) -> set[int]:
             needed.add(id)
             stack.extend(g[id].args[:1] if is_remainder(g[id]) else g[id].args)
             # The values of a loop inside a step are computed by the loop, and never again.
-            stack.extend(arg for arg in _behind(g, id) if g[arg].family == "rounds")
+            stack.extend(arg for arg in _behind(g, id) if g[arg].family in ("rounds", "settled"))
     for id in g.ancestors(p.needed):
         if id not in needed:
             found.add(id)
