@@ -68,7 +68,7 @@ def steps(cell: sb.Cell, params: Any, inputs: Any, state: Any) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["one sign", "two signs"])
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(4, 3)
 def test_names_are_known_in_both_forms(file: Path, form: Callable[[str], str]) -> None:
     cell, model = load_target(f"{file}:{form('réseau')}"), load_target(f"{file}:{form('modèle')}", models=True)
     assert [a.name for a in cell.arguments] == ["x", one("ĥ"), one("W_é"), one("ü"), one("dé")]

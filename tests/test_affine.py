@@ -438,7 +438,7 @@ def trace(x: Input["n"], h: State["n"], a: Param["n"]):
     [(plane, (np.cos(0.3), np.sin(0.3))), (trace, (0.9999,)), (trace, (1 - 2e-6,)), (trace, (0.9,))],
     ids=["turn", "slow", "slower", "fast"],
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 5)
 def test_powers_of_fixed_coefficients_are_no_worse_than_steps(
     cell: sb.Cell, params: tuple[float, ...], steps: int, batch: int, width: int
 ) -> None:

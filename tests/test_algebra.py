@@ -125,7 +125,7 @@ def test_gradient_matches_complex_step(cell: sb.Cell) -> None:
 )
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"truncation": sb.Window(9)}], ids=str)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_gradient_of_edge_sizes_in_every_setting(cell: sb.Cell, options: Any, T: int, B: int, sizes: Any) -> None:
     assert worst(cell, T, B, sizes, **options) < 1e-9
 
@@ -319,7 +319,7 @@ def test_exponential_is_that_of_scipy(shape: tuple[int, ...], scale: float) -> N
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 @pytest.mark.proof
 @pytest.mark.parametrize("cell", [kalman_joseph, cayley, exponential, factors, stacked], ids=lambda cell: cell.name)
 def test_cell_is_verified(cell: sb.Cell) -> None:

@@ -19,7 +19,7 @@ ABOVE = 1 + 1e-9
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 29)
 def test_no_bound_is_exceeded(name: str) -> None:
     for kind in attack.CLAIMS:
         assert not attack.attacked(EVERY[name], kind, moves=1) > ABOVE, kind

@@ -582,7 +582,7 @@ def model_of(**options: Any) -> sb.Model:
 
 
 @pytest.mark.parametrize("name", ANY)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 5)
 def test_whatever_a_public_function_is_given_it_says_what_it_takes(name: str, tmp_path: Path) -> None:
     refusals = 0
     for value in WRONG:

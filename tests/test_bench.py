@@ -254,7 +254,7 @@ def test_peers_that_are_not_installed_are_told(monkeypatch):
 @pytest.mark.peers
 @pytest.mark.parametrize("cell", [oddities, reading, lstm, cells.heads], ids=lambda c: c.name)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_peers_compute_what_we_compute(cell, dtype):
     sizes = {"m": 4, "a": 2} if cell is cells.heads else {"m": 3, "n": 3} | ({"v": 3} if cell is oddities else {})
     case = case_of(cell, 4, 2, sizes, np.dtype(dtype))

@@ -68,7 +68,7 @@ def test_blocks_of_any_length_give_the_same(cell: sb.Cell, length: int, masks: s
 @pytest.mark.long
 @pytest.mark.parametrize("masks", ["whole", "both"])
 @pytest.mark.parametrize("name", [*zoo.CELLS, *unseen.CELLS])
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 23)
 def test_blocks_of_two_steps_give_the_same_in_every_cell(name: str, masks: str) -> None:
     assert_gradients_in_blocks(zoo.CELLS.get(name) or unseen.CELLS[name], 2, MASKS[masks])
 

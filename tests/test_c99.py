@@ -73,7 +73,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int, small: float
 TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 
-@pytest.mark.thinned(97, 5)
+@pytest.mark.thinned(97, 11)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks of 2, 2 and 1 steps at the last of the shapes."""
@@ -422,7 +422,7 @@ SIBLINGS = {"of parts": (of_parts, {"n": 4, "m": 3}), "of sizes": (of_sizes, {"n
             "powers": (powers, {"n": 5})}  # fmt: skip
 
 
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(17, 5)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("cell", "sizes"), SIBLINGS.values(), ids=list(SIBLINGS))
 def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: str, tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ def test_header_is_read_by_cpp(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", [lstm, delay_rnn, stack_rnn, cut_cell, token_cell], ids=lambda cell: cell.name)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_sanitizers_find_nothing(cell: sb.Cell, kind: str, tmp_path: Path) -> None:
     """No access outside the arrays, each of which lies alone on the heap, and nothing undefined."""
     source = sb.c_source(cell)
@@ -625,6 +625,7 @@ def sanitized(text: str, folder: Path, *options: str) -> Any:
 @pytest.mark.skipif("Free Software" not in subprocess.run([CC or "true", "--version"], capture_output=True, text=True).stdout,
                     reason="the compiler is not GCC")  # fmt: skip
 @pytest.mark.parametrize("cell", [lstm, gru], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 2)
 def test_what_is_elementwise_is_vectorised(cell: sb.Cell, tmp_path: Path) -> None:
     source = sb.c_source(cell)
     source.save(tmp_path / "cell.c")

@@ -69,7 +69,7 @@ def masks_of(T: int, B: int) -> list[dict[str, Any]]:
     return [{"lengths": lengths}, {"reset": reset}, {"lengths": lengths, "reset": reset, "monitor": True}]
 
 
-@pytest.mark.thinned(79, 7)
+@pytest.mark.thinned(79, 17)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
     for kind, dtype in KINDS.items():
@@ -82,7 +82,7 @@ def test_zoo_agrees_with_numpy(cell: sb.Cell) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", [gru, stack_rnn, lstm], ids=lambda cell: cell.name)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 5)
 def test_masks_and_monitors_agree_with_numpy(cell: sb.Cell, kind: str) -> None:
     for T, B in [*SHAPES, (2, 3)]:
         groups = cast(oracle.draw(cell, T, B, sizes_of(cell, SIZES)), KINDS[kind])
@@ -112,7 +112,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("key", MODELS, ids=str)
-@pytest.mark.thinned(163, 3)
+@pytest.mark.thinned(163, 7)
 def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks: str) -> None:
     """Of a cell with states of every rank, an index and an output; by complex steps of the user's functions."""
     model, kernel = MODELS[key], in_c_of(MODELS[key], **options)
@@ -128,7 +128,7 @@ def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(60))
-@pytest.mark.thinned(1, 14)
+@pytest.mark.thinned(1, 29)
 def test_random_cells_are_those_of_the_tape(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the whole language and under random options, against oracles that share no code with the derivation."""
     monkeypatch.setattr(
@@ -179,6 +179,7 @@ def held(name: str, kind: str, masks: str, dtype: Any, share: float = 1.0) -> tu
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", BUDGETS, ids=str)
+@pytest.mark.thinned(1, 3)
 def test_budgets_in_bytes_are_kept_and_used(case: Any) -> None:
     budget, most = held(*case)
     assert 0.75 * budget < most <= budget
@@ -301,6 +302,7 @@ def flows(h: sb.State["n"], x: sb.Input["n"], A: sb.Param["n n"], w: sb.Param["n
 
 @pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("cell", [pytest.param(matrices, marks=pytest.mark.long), flows], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 3)
 def test_matrices_and_fixed_points_agree_with_numpy(cell: sb.Cell, masked: bool) -> None:
     for kind, T, B, n in CASES[3:] if masked else CASES[:3]:
         call = masks_of(T, B)[2] if masked else {}
@@ -363,6 +365,7 @@ def apart(h: sb.State["n"], c: sb.State["n"], goal: sb.Target["n"]) -> Any:
 
 @pytest.mark.long
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(1, 2)
 def test_padding_of_inputs_and_targets_may_be_anything(at: Any) -> None:
     model = sb.model(test_rows.gated, apart, at=at, reduction="mean")
     for lengths in ([4, 1, 3], [0, 5, 0, 1, 3, 0], [6, 2]):
@@ -413,7 +416,7 @@ CONTEXTS = [(test_contexts.attend, {}), (test_contexts.looked_up, {}), (test_con
 
 
 @pytest.mark.parametrize(("cell", "options"), CONTEXTS, ids=str)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 3)
 def test_contexts_are_those_of_the_complex_step(cell: sb.Cell, options: Any) -> None:
     kernel, reset = in_c_of(cell, **options), np.random.default_rng(0).random((5, 3)) < 0.4
     for T, B in ((0, 2), (1, 1), (5, 2)):

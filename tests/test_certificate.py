@@ -151,6 +151,7 @@ def test_a_module_in_a_file_is_compared_as_it_stands(folder: Path, capsys: pytes
     ],
     ids=repr,
 )
+@pytest.mark.thinned(1, 2)
 def test_the_head_names_loss_constants_and_options(
     options: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

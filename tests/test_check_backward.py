@@ -141,7 +141,7 @@ def planted() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "wrong", "kind", "words"), planted())
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_planted_mistake_is_named(name: str, wrong: str, kind: str, words: list[str]) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, own.with_mistake(backward, wrong))
@@ -174,6 +174,7 @@ PAIRS = [
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "wrong", "words"), PAIRS, ids=[" and ".join(row[1]) for row in PAIRS])
+@pytest.mark.thinned(1, 3)
 def test_several_mistakes_are_told_apart(name: str, wrong: tuple[str, ...], words: list[str]) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, own.with_mistake(backward, own.Several(*wrong)))
@@ -234,7 +235,7 @@ WHERE = {
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("slip", SLIPS)
-@pytest.mark.thinned(29, 4)
+@pytest.mark.thinned(29, 11)
 def test_mistakes_of_some_steps_alone_are_named(slip: str, where: str) -> None:
     """What is wrong is told with where: at all steps, at the last or the first alone, or at all but that."""
     report = sb.check_backward(two_gates, partial(two_gates_backward, slip=slip, where=where))
@@ -525,6 +526,7 @@ def trained(at: str, reduction: str, wrong: str) -> Any:
     pytest.param("last", "sum", "U transposed", "U and its transpose are exchanged", marks=pytest.mark.long),
     pytest.param("every", "mean", "no slope", "the factor 1 - h_t² is forgotten", marks=pytest.mark.long),
 ])  # fmt: skip
+@pytest.mark.thinned(1, 2)
 def test_backward_pass_of_a_model_is_explained(at: str, reduction: str, wrong: str, words: str) -> None:
     model = sb.model(plain, halved_error, at=at, reduction=reduction)
     report = sb.check_backward(model, trained(at, reduction, wrong))

@@ -170,7 +170,7 @@ def test_callers_of_a_module_find_types(model: bool) -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 5)
 def test_module_is_made_to_be_read(cell: sb.Cell) -> None:
     text = kernel_of(cell).source
     lines = text.splitlines()
@@ -365,7 +365,7 @@ def assert_passes_keep(cell: sb.Cell, ways: Iterable[Iterable[Callable[[Program]
 
 
 @EVERY_CELL
-@pytest.mark.thinned(29, 5)
+@pytest.mark.thinned(29, 11)
 def test_passes_keep_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [PASSES])
 
@@ -379,7 +379,7 @@ CHANGED = (lstm, min_gru, mlstm, odd)
     [cell if cell in CHANGED else pytest.param(cell, marks=pytest.mark.long) for cell in [*CELLS.values(), odd]],
     ids=lambda cell: cell.name,
 )
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 19)
 def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
     assert_passes_keep(cell, [(step, place) for step in PASSES])
 
@@ -387,7 +387,7 @@ def test_each_pass_alone_keeps_the_values_and_the_laws(cell: sb.Cell) -> None:
 @pytest.mark.long
 @EVERY_CELL
 @pytest.mark.parametrize("step", PASSES, ids=lambda step: step.__name__)
-@pytest.mark.thinned(1, 37)
+@pytest.mark.thinned(1, 79)
 def test_pass_is_idempotent_and_leaves_its_program_alone(cell: sb.Cell, step: Callable[[Program], Program]) -> None:
     program = program_of(derive(cell.step))
     before = source(place(program), "0", "")
@@ -475,7 +475,7 @@ def failures(where: str, names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", PLACES)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 3)
 def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 

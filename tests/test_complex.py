@@ -353,6 +353,7 @@ def swapped(function: Any, namespace: Any, own: Any) -> Any:
 
 @pytest.mark.peers
 @EVERY_CELL
+@pytest.mark.thinned(1, 2)
 def test_gradients_are_the_conjugates_of_those_of_jax(name: str) -> None:
     import jax
 
@@ -550,6 +551,7 @@ def tells(h: State["n", complex], y: sb.Target["k"], V: Param["k n", complex]):
 
 @pytest.mark.long
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(1, 2)
 def test_a_model_of_complex_numbers_is_verified_with_what_it_predicts(at: str) -> None:
     report = sb.verify(sb.model(CELLS["lru"], tells, at=at), proof=False)
     assert report.passed and {"value", "z", "p"} <= {row.name for row in report.rows}
@@ -559,6 +561,7 @@ def test_a_model_of_complex_numbers_is_verified_with_what_it_predicts(at: str) -
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "lru" else pytest.mark.long) for name in CELLS]
 )
+@pytest.mark.thinned(1, 2)
 def test_no_call_takes_more_than_is_planned(name: str) -> None:
     """Real numbers beside complex ones count as such, so that the plan is no less than what lives."""
     cell = CELLS[name]

@@ -100,7 +100,7 @@ def scaled(x: sb.Input["n"], h: sb.State["n", complex], A: sb.Param["n n", compl
 
 @pytest.mark.proof
 @pytest.mark.long
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 @pytest.mark.parametrize("cell", [rounds, nearest, scaled], ids=lambda cell: cell.name)
 def test_verify_proves_them(cell: sb.Cell) -> None:
     report = sb.verify(cell)
@@ -132,6 +132,7 @@ def test_a_gradient_of_a_complex_number_is_refused() -> None:
 
 @pytest.mark.peers
 @EVERY
+@pytest.mark.thinned(1, 2)
 def test_gradients_are_the_conjugates_of_those_of_jax(name: str) -> None:
     import jax
 

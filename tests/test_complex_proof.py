@@ -60,7 +60,7 @@ def line(kernel: Kernel, setting: Setting) -> Line:
 
 
 @pytest.mark.filterwarnings("ignore:the (index|input|param) .* is never used")
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 5)
 @pytest.mark.parametrize("name", BODIES)
 def test_gradients_of_complex_modules_are_exact(name: str) -> None:
     kernel = sb.compile(cell_of(BODIES[name]))

@@ -115,7 +115,7 @@ STACKS: dict[str, sb.Cell] = {
 
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(17, 5)
 def test_stack_is_verified(name: str) -> None:
     report = sb.verify(STACKS[name])
     assert report.passed, str(report)
@@ -123,7 +123,7 @@ def test_stack_is_verified(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", STACKS)
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_stack_is_verified_in_every_regime(name: str) -> None:
     report = sb.verify(STACKS[name])
     assert report.passed, str(report)

@@ -258,6 +258,7 @@ def test_verify_compares_contexts_as_states_that_stay(monkeypatch: pytest.Monkey
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("target", [attend, looked_up, MODEL], ids=lambda target: target.name)
+@pytest.mark.thinned(1, 2)
 def test_verify_proves_contexts(target: Any) -> None:
     report = sb.verify(target, proof=True)
     assert report.passed

@@ -68,7 +68,7 @@ FORMS: dict[str, tuple[str, Printed | None]] = {
 @pytest.mark.parametrize("name", [
     name if name in ("strided", "pictures") else pytest.param(name, marks=pytest.mark.long) for name in CELLS
 ])  # fmt: skip
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_pages_read_back(name: str, form: str) -> None:
     style, printed = FORMS[form]
     assert_read(CELLS[name], sizes_of(CELLS[name]), style, printed)
@@ -89,6 +89,7 @@ def test_layers_read_back(given: Any) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in ("conv_lstm", "constant")])
+@pytest.mark.thinned(1, 3)
 def test_jacobians_read_back(name: str) -> None:
     assert_jacobians_read(CELLS[name], sizes_of(CELLS[name]))
 

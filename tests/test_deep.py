@@ -67,7 +67,7 @@ def cell_of(body):
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("T, dtype", [(0, np.float64), (1, np.float64), (3, np.float64), (2, np.float32)])
-@pytest.mark.thinned(29, 5)
+@pytest.mark.thinned(29, 11)
 def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
     cell = cell_of(body)
     kernel = sb.compile(cell)
@@ -89,7 +89,7 @@ def test_gradients_of_deep_cells_are_those_by_complex_step(body, T, dtype):
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 5)
 def test_equations_of_deep_cells_are_lines_that_can_be_read(body):
     derivation = sb.derive(cell_of(body))
     lines = derivation.text(style="loop").splitlines()
@@ -173,7 +173,7 @@ HEAD = "import numpy as np, symbptt as sb\nfrom symbptt import State, Param\n\n\
 
 @pytest.mark.parametrize("body, limit", [pytest.param(*case, id=name, marks=[pytest.mark.long] * (name in ("values", "comprehension")))
                                          for name, case in ENDLESS.items()])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(2, 2)
 def test_a_cell_that_never_ends_is_refused_with_the_limit_and_the_line(body, limit, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_EVENTS", 200_000 if limit.startswith("lines") else 10**9)
     text = HEAD + f'@sb.cell\ndef endless(h: State["n"], w: Param["n"]):\n{body}    return h\n'

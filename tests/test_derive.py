@@ -89,7 +89,7 @@ def test_latex_is_ascii(cell: sb.Cell) -> None:
     pytest.param(cell, marks=() if cell in (rnn, lstm, gru, odd) else pytest.mark.long)
     for cell in (*CELLS.values(), odd)
 ], ids=lambda cell: cell.name)  # fmt: skip
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 19)
 def test_each_equation_is_drawn_by_mathtext(cell: sb.Cell) -> None:
     mathtext = pytest.importorskip("matplotlib.mathtext")
     parser = mathtext.MathTextParser("path")

@@ -335,6 +335,7 @@ def zeros(params, inputs, state, cotangents):
     pytest.param(["--domain", "x=0..1 keep=binary p=positive"], marks=pytest.mark.long),
     pytest.param(["--domain", "x=probability", "--domain", "keep=0,1", "p=0.1..4"], marks=pytest.mark.long),
 ], ids=str)  # fmt: skip
+@pytest.mark.thinned(1, 2)
 def test_domains_on_the_command_line(capsys: Any, tmp_path: Any, words: list[str]) -> None:
     (tmp_path / "cells.py").write_text(CELL)
     (tmp_path / "mine.py").write_text(BACKWARD)

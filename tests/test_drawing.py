@@ -175,7 +175,7 @@ def test_nothing_leaves_its_box_or_the_frame(name, steps):
 @pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 29)
 def test_nothing_of_any_cell_leaves_its_box_or_the_frame(name, steps):
     p = picture(name, steps)
     assert_sound(p)
@@ -271,7 +271,7 @@ def test_text_that_matplotlib_sets_lies_within_its_box(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CELLS))
-@pytest.mark.thinned(1, 17)
+@pytest.mark.thinned(1, 37)
 def test_text_of_any_cell_that_matplotlib_sets_lies_within_its_box(name):
     assert_painted_text_within(picture(name, 2))
 
@@ -398,7 +398,7 @@ def test_no_style_of_a_column_has_type_under_five_points():
     pytest.param("quaternion", 3, {}, ["1 step (--steps 1)"], marks=pytest.mark.long),
     ("gru_d", 1, {}, ["backward=False (without --backward)"]),
 ])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(2, 2)
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
     with pytest.raises(sb.ArgumentError) as caught:
         unroll(CELLS[name], steps, backward=True).svg(width="single", **options)
@@ -408,7 +408,7 @@ def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in FEW else pytest.mark.long) for x in sorted(CELLS)])
-@pytest.mark.thinned(7, 17)
+@pytest.mark.thinned(7, 37)
 def test_what_an_error_says_fits_into_a_column_does(name):
     for steps in (1, 3):
         try:

@@ -75,7 +75,7 @@ def board_names(cell: sb.Cell) -> dict[str, str]:
     return dict(named([*(a.name for a in cell.arguments), *cell.looped.outputs], FIELDS | own))
 
 
-@pytest.mark.thinned(47, 5)
+@pytest.mark.thinned(47, 11)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
     if any(node.family == "algebra" for node in cell.step.graph):
@@ -97,7 +97,7 @@ def test_siblings_agree_with_numpy(cell: sb.Cell, sizes: dict[str, int], kind: s
     assert_cell(cell, sizes, 3, 2, kind, tmp_path)
 
 
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(17, 7)
 @pytest.mark.parametrize(("T", "B"), [(2, 1), (1, 1), (3, 4), (16, 16)])
 @pytest.mark.parametrize("cell", [stack_rnn, gru, lstm, rnn], ids=lambda cell: cell.name)
 def test_sizes_at_the_edges(cell: sb.Cell, T: int, B: int, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def assert_model(
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize(("T", "B"), [(4, 3), (1, 1)])
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(17, 5)
 def test_models_agree_with_numpy(at: Any, reduction: Any, T: int, B: int, kind: str, tmp_path: Path) -> None:
     assert (
         assert_model(sb.model(shown, shared, at=at, reduction=reduction), SHOWN, T, B, kind, tmp_path) < TOLERANCE[kind]
@@ -307,7 +307,7 @@ def checked(text: str, folder: Path, *options: str, **how: Any) -> subprocess.Co
     return ran(text, folder, "-DSELFCHECK", *options, **how)
 
 
-@pytest.mark.thinned(23, 5)
+@pytest.mark.thinned(23, 11)
 @pytest.mark.parametrize(
     "cell", [c for c in CELLS.values() if c.name not in ("kalman", "mesa_net")], ids=lambda c: c.name
 )
@@ -440,7 +440,7 @@ SANITIZERS = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recove
 
 @pytest.mark.long
 @pytest.mark.parametrize("n", [1, 5, 10, 33, 50, 70, 130])
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_sanitizers_find_nothing_at_any_size(n: int, tmp_path: Path) -> None:
     """Of files for one set of sizes, and of products and loops of any, whose vectors have tails."""
     draw = random.Random(n)

@@ -90,7 +90,7 @@ def wrong_of(kernel: Kernel) -> list[bool]:
     return [any(not row.passed for row in numeric), bool(line.wrong), bool(rounding.wrong)]
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 2)
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_right_module_passes_every_level(name: str) -> None:
     assert wrong_of(sb.compile(TARGETS[name])) == [False] * 3

@@ -245,6 +245,7 @@ def test_gradients_of_a_small_loss_have_as_many_digits() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.thinned(1, 2)
 def test_cells_are_verified(name: str) -> None:
     report = sb.verify(CELLS[name], proof=False)
     assert report.passed, str(report)
@@ -264,7 +265,7 @@ def test_a_tolerance_that_the_cell_does_not_have_is_caught(old: str) -> None:
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_cells_are_proved(name: str) -> None:
     """Over a field, of any values in the place of the fixed points: what follows from their equations is exact."""
     proof = proof_of(CELLS[name], 0)

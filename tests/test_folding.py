@@ -67,6 +67,7 @@ def assert_same_numbers(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("name", mostly_long(CELLS, lambda name: name in WHOLE))
+@pytest.mark.thinned(1, 2)
 def test_written_out_again_a_step_computes_the_same_numbers(name: str) -> None:
     assert_same_numbers(CELLS[name])
 
@@ -80,6 +81,7 @@ def test_written_out_again_a_random_step_computes_the_same_numbers(seed: int) ->
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("first", range(10, 310, 50))
+@pytest.mark.thinned(1, 5)
 def test_written_out_again_many_random_steps_compute_the_same_numbers(first: int) -> None:
     for seed in range(first, first + 50):
         assert_same_numbers(functions_of(case_of(seed))[0])

@@ -57,7 +57,7 @@ def results(kernel: sb.Kernel, masks: dict[str, Any]) -> list[tuple[float, float
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", zoo.CELLS)
-@pytest.mark.thinned(47, 11)
+@pytest.mark.thinned(47, 23)
 def test_results_are_those_of_before(name: str, setting: str, request: pytest.FixtureRequest) -> None:
     kernel = kernel_of(zoo.CELLS[name], **SETTINGS[setting])
     found = {masks: results(kernel, MASKS[masks]) for masks in MASKS}

@@ -217,7 +217,7 @@ def of_a_row(h: State["n"], y: Target["n"], k: Index["v"], E: Param["v n"]):
                                      {"truncation": Window(3)}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("cell", [bent, damped, remembering, two_rows], ids=lambda cell: cell.name)
-@pytest.mark.thinned(23, 3)
+@pytest.mark.thinned(23, 7)
 def test_gradients_of_models_are_right(cell: sb.Cell, at: str, options: Any) -> None:
     model = sb.model(cell, of_a_row, at=at)
     kernel = kernel_of(model, **options)

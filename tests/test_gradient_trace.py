@@ -123,7 +123,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "number"), cases())
-@pytest.mark.thinned(1, 17)
+@pytest.mark.thinned(1, 37)
 def test_paths_add_up_to_the_gradients_of_the_kernel(name: str, number: int) -> None:
     cell = CELLS[name]
     truncation = (None, sb.Window(3), sb.Chunked(2, 4), sb.Chunked(3, 2))[number]

@@ -39,7 +39,7 @@ def test_many_random_cells_do_not_exceed_what_is_proven_of_them(first: int) -> N
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_zoo_does_not_exceed_what_is_proven_of_it(name: str) -> None:
     for seed, scale in enumerate(SCALES):
         random = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def fitting(cell):
 
 @EVERY
 @pytest.mark.parametrize("norm", ["2", "max"])
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_bounds_are_no_sum_over_ways_through_the_rounds(name, norm):
     def sizes(rounds):
         trees = sb.vanishing_condition(MAKERS[name](rounds), norm=norm).entries.values()
@@ -35,6 +35,7 @@ def test_bounds_are_no_sum_over_ways_through_the_rounds(name, norm):
 
 
 @EVERY
+@pytest.mark.thinned(1, 3)
 def test_jacobians_are_written_as_long_as_there_are_rounds(name):
     def letters(rounds):
         cell = MAKERS[name](rounds)
@@ -52,6 +53,7 @@ def written(name, rounds):
 
 
 @pytest.mark.parametrize("name", ["highway", *(pytest.param(x, marks=pytest.mark.long) for x in ("computer", "mesa"))])
+@pytest.mark.thinned(1, 2)
 def test_lines_of_jacobians_are_chosen_in_a_time_like_the_rounds(name):
     short, long = written(name, 2), written(name, 5)
     assert long < 3.5 * (short + 30_000)  # 2.5 were linear, 6 quadratic
@@ -93,7 +95,7 @@ def text_of(name, rounds):
 
 @pytest.mark.long
 @EVERY
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_texts_of_theorems_grow_as_the_rounds(name):
     text_of(name, 1)
     (short, first), (long, second) = text_of(name, 6), text_of(name, 12)
@@ -110,6 +112,7 @@ def test_texts_without_cuts_between_rounds_grow_faster_and_are_seen(monkeypatch)
 @pytest.mark.parametrize(
     "name", ["equilibrium", *(pytest.param(x, marks=pytest.mark.long) for x in ("runge_kutta", "highway", "sinkhorn"))]
 )
+@pytest.mark.thinned(1, 3)
 def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch):
     def rates():
         local_of.cache_clear()
@@ -139,6 +142,6 @@ def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch)
         ("predictive_coding", 10),
     ],
 )
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_reports_of_many_rounds_are_made(name, rounds):
     assert sb.analyze(MAKERS[name](rounds), steps=60).text()

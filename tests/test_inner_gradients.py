@@ -138,6 +138,7 @@ PAPERS: dict[str, tuple[sb.Cell, Callable[..., Any]]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["hvp", *(pytest.param(n, marks=pytest.mark.long) for n in PAPERS if n != "hvp")])
+@pytest.mark.thinned(1, 5)
 def test_gradients_match_double_backward_of_jax(name: str) -> None:
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
@@ -234,7 +235,7 @@ FEW = [n if n in ("slices", "label", "declared") else pytest.param(n, marks=pyte
 
 @pytest.mark.parametrize("steps, batch, size", [(3, 2, 4), (1, 1, 2)])
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 3)
 def test_module_matches_complex_steps_through_the_plain_function(name: str, steps: int, batch: int, size: int) -> None:
     cell = SIBLINGS[name]
     sizes = SIZES | {"n": size, "v": max(2, size)}
@@ -255,6 +256,7 @@ def _own(value: Any) -> Any:
 @pytest.mark.parametrize(
     "op", [op for op in ops.OPS if not op.name.startswith("logical") and op.name != "where"], ids=lambda op: op.name
 )
+@pytest.mark.thinned(1, 2)
 def test_every_elementwise_function_has_two_derivatives(op: ops.Op) -> None:
     f = ELEMENTWISE[op.name]
 
@@ -460,6 +462,7 @@ def test_what_is_no_function_is_refused() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["rows", "label", "slices"])
+@pytest.mark.thinned(1, 2)
 def test_cells_with_gradients_are_proved(name: str) -> None:
     report = sb.verify(SIBLINGS[name])
     assert report.passed, str(report)

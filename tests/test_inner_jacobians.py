@@ -132,6 +132,7 @@ QUICK = ("layers", "entrywise")
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in QUICK else pytest.mark.long) for x in CELLS])
+@pytest.mark.thinned(1, 5)
 def test_blocks_are_what_the_function_does(name: str) -> None:
     assert furthest(CELLS[name], SIZES) < 1e-10
 

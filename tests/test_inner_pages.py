@@ -91,6 +91,7 @@ def _case(name: str, style: str) -> object:
 
 
 @pytest.mark.parametrize("name, style", [_case(name, style) for name in CELLS for style in FORMS])
+@pytest.mark.thinned(1, 3)
 def test_page_of_a_loop_inside_a_step_reads_as_the_kernel_computes(name: str, style: str) -> None:
     assert_all_read(CELLS[name], style)
 
@@ -117,6 +118,7 @@ TRUNCATIONS = (None, Window(2), Chunked(3, 2))
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "settled" else pytest.mark.long) for name in FAMILIES]
 )
+@pytest.mark.thinned(1, 2)
 def test_page_with_masks_and_truncation_of_each_family_reads_as_the_kernel_computes(name: str) -> None:
     cell, at = FAMILIES[name], [*FAMILIES].index(name)
     style, masks = ("loop", "both") if at % 2 else ("textbook", "resets")

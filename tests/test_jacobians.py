@@ -135,7 +135,7 @@ def test_printed_inputs_and_parameters_are_what_the_function_does(cell: sb.Cell)
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", [*OWN, *zoo.CELLS.values()], ids=lambda cell: cell.name)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_every_printed_block_is_what_the_function_does(cell: sb.Cell) -> None:
     assert_jacobians_read(cell, small(cell))
 
@@ -156,7 +156,7 @@ def test_printed_states_of_a_random_cell(seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("first", range(0, 100, 20))
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_printed_states_of_random_cells(first: int) -> None:
     for seed in range(first, first + 20):
         assert_random(seed)

@@ -835,7 +835,7 @@ def test_limit_of_a_workspace_is_a_number_of_bytes(limit: Any) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(13, 7)
+@pytest.mark.thinned(13, 17)
 def test_modules_refuse_a_monitor_that_is_no_bool(monitor: Any, options: Any, at: str) -> None:
     module = sb.compile(sb.model(rnn, end, at=at), **options).module
     groups = oracle.draw(rnn, 2, 2, SIZES)

@@ -199,7 +199,7 @@ def test_language_has_every_function_of_the_contract() -> None:
 
 
 @EVERY
-@pytest.mark.thinned(97, 11)
+@pytest.mark.thinned(97, 29)
 def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy, *_, zero, _ = verification.REGIMES
     monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), zero))
@@ -209,7 +209,7 @@ def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 @EVERY
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 29)
 def test_cell_is_verified_in_every_regime(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
@@ -251,7 +251,7 @@ def _deep(value: Any) -> list[Any]:
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("truncation", [None, sb.Window(2), sb.Chunked(2, 3)], ids=repr)
 @EVERY
-@pytest.mark.thinned(1, 17)
+@pytest.mark.thinned(1, 37)
 def test_padded_reset_and_truncated_it_agrees_with_explicit_unrolling(name: str, truncation: Any) -> None:
     cell = kernel_of(name).cell
     kernel = sb.compile(cell, truncation=truncation)

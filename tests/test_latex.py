@@ -61,7 +61,7 @@ def test_latex_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_latex_of_every_cell_reads_as_the_kernel_computes(name: str) -> None:
     for page in PAGES:
         assert_read(CELLS[name], sizes_of(CELLS[name]), printed=page)
@@ -69,6 +69,7 @@ def test_latex_of_every_cell_reads_as_the_kernel_computes(name: str) -> None:
 
 @pytest.mark.parametrize("name, at, reduction", [TEN[2], pytest.param(*TEN[0], marks=pytest.mark.long)] + [
     pytest.param(*ten, marks=pytest.mark.long) for ten in (TEN[1], *TEN[3:])])  # fmt: skip
+@pytest.mark.thinned(1, 3)
 def test_latex_of_a_model_reads_as_the_kernel_computes(name: str, at: str, reduction: str) -> None:
     model = model_of(name, at, reduction)
     for page in PAGES:

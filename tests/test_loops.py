@@ -62,7 +62,7 @@ def is_written(line: ast.stmt) -> bool:
 
 
 @pytest.mark.parametrize("cell", list(CELLS.values()), ids=lambda cell: cell.__name__)
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 7)
 def test_loop_only_calls_with_out(cell: sb.Cell) -> None:
     source = kernel_of(cell).source
     assert len(list(loops(source))) >= 2 and strays(source) == []

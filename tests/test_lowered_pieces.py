@@ -120,7 +120,7 @@ def outputs_of(cell: sb.Cell) -> frozenset[str]:
     return frozenset(program_with(cell).outputs)
 
 
-@pytest.mark.thinned(37, 3)
+@pytest.mark.thinned(37, 7)
 @pytest.mark.parametrize("name", CELLS)
 def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
     for borders in BORDERS:
@@ -163,7 +163,7 @@ def test_pieces_of_states_that_change_places(cell: sb.Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_pieces_of_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     with np.errstate(all="ignore"):

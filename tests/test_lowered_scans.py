@@ -70,7 +70,7 @@ def test_the_cells_with_an_affine_recurrence_are_scanned_and_no_others() -> None
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("passes", [PASSES, NEUTRAL], ids=["numpy", "neutral"])
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 5)
 def test_a_scan_computes_what_its_body_does(passes: tuple[Any, ...], name: str) -> None:
     s = sweeps_of(EVERY[name], passes)
     for steps, samples, block in RUNS:

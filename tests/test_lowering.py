@@ -187,7 +187,7 @@ def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
     return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
 
 
-@pytest.mark.thinned(97, 13)
+@pytest.mark.thinned(97, 29)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
 def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:
@@ -292,7 +292,7 @@ def test_monitors_and_clipping_are_calls_of_a_runtime(limit: float | None, name:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [*unseen.CELLS, *public_cells.CELLS])
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 23)
 def test_cells_from_elsewhere(name: str) -> None:
     cell = {**unseen.CELLS, **public_cells.CELLS}[name]
     for passes in (PASSES, NEUTRAL):
@@ -323,6 +323,7 @@ def test_single_precision() -> None:
 @pytest.mark.parametrize("first", [
     0, *(pytest.param(first, marks=pytest.mark.long if first < 42 else pytest.mark.exhaustive) for first in range(2, 122, 10))
 ])  # fmt: skip
+@pytest.mark.thinned(1, 2)
 def test_random_cells(first: int) -> None:
     for seed in range(first, first + (10 if first else 2)):
         cell, _ = functions_of(case_of(seed))

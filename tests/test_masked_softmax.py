@@ -110,6 +110,7 @@ def test_cell_that_is_not_a_number_is_told_of_with_a_finite_mask() -> None:
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("cell", CELLS[:2], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 2)
 def test_masked_attention_is_verified_without_a_warning(cell: sb.Cell) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)

@@ -55,7 +55,7 @@ def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: A
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("masks", ["none", "both"])
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 5)
 def test_page_of_a_model_reads_as_the_kernel_computes(
     truncation: Any, masks: str, at: str, reduction: str, style: str
 ) -> None:
@@ -67,7 +67,7 @@ SHOWN = ["second_order", "delay_rnn"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in SHOWN else pytest.mark.long) for x in CELLS])
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 31)
 def test_masked_page_of_any_cell_reads_as_the_kernel_computes(name: str) -> None:
     sizes = sizes_of(CELLS[name])
     for i, style in enumerate(("textbook", "loop")):
@@ -97,7 +97,7 @@ def gated(x: Input["m"], h_old: State["n"], C: State["n n"], W: Param["n m"], U:
 
 @STYLES
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 3)
 def test_letters_that_are_names_and_parameters_that_are_shared_are_no_exception(truncation: Any, style: str) -> None:
     for cell in (named, gated):
         assert_masked(cell, sizes_of(cell), truncation, style=style, **MASKS["both"])
@@ -209,7 +209,7 @@ def test_latex_of_a_masked_page_has_the_same_signs() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", [pytest.param(x, marks=() if x < 4 else pytest.mark.long) for x in range(40)])
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_masked_page_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     cell, loss = functions_of(case_of(seed))
     model = sb.model(cell, loss, at=("every", "last")[seed % 2], reduction=("sum", "mean")[seed // 2 % 2])

@@ -96,7 +96,7 @@ def assert_run_is_the_same(cell: sb.Cell, data: brute.Data, sizes: dict[str, int
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("loss", ["reads_all", "labelled"])
-@pytest.mark.thinned(29, 3)
+@pytest.mark.thinned(29, 7)
 def test_training_with_checkpoints_is_training(loss: str, at: str, masks: str) -> None:
     model = MODELS[loss, at]
     assert_training_is_the_same(model, brute.data_of(model, STEPS, 2, SIZES, **MASKS[masks]), SIZES)
@@ -163,7 +163,7 @@ CELLS = [
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_cells_of_every_kind_run_again(cell: sb.Cell) -> None:
     data = brute.data_of(cell, 4, 2, unseen.SIZES)
     known = {k: v for k, v in unseen.SIZES.items() if k in kernel_of(cell, 1).plan.written.names}
@@ -318,7 +318,7 @@ PEAK_SIZES = {"m": 8, "n": 64}
 @pytest.mark.parametrize("share", [None, 0, 3, 20])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_peak_is_as_predicted(name: str, at: str, share: int | None) -> None:
     model, (T, B) = sb.model(zoo.CELLS[name], error, at=at), (1000, 8)
     whole = kernel_of(model, "all").plan.peak(T, B, **PEAK_SIZES)

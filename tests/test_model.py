@@ -350,7 +350,7 @@ def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(29, 3)
+@pytest.mark.thinned(29, 7)
 def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(kernel_of(model_of(cell, loss, at, "mean")))
     assert report.passed, str(report)
@@ -360,7 +360,7 @@ def test_model_is_verified(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("at", ["every", "last"])
 @EVERY_PAIR
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_model_is_verified_in_every_regime(cell: sb.Cell, loss: sb.Loss, at: str) -> None:
     report = sb.verify(sb.model(cell, loss, at=at))
     assert report.passed, str(report)

@@ -45,7 +45,7 @@ def test_no_mutant_of_a_sample_survives() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 @pytest.mark.parametrize("name, options", [
     ("lstm", {}), ("min_gru", {}), ("retnet", {}), ("lstm", {"memory": "sqrt"}), ("min_gru", {"truncation": sb.Chunked(3, 2)}), ("odd", {}),
 ])  # fmt: skip

@@ -112,6 +112,7 @@ def test_a_context_without_an_axis_of_samples_is_that_of_all() -> None:
 @pytest.mark.parametrize("lead", [(0, 2), (1, 1), (7, 2), (21, 200)])
 @pytest.mark.parametrize("back", [False, True])
 @pytest.mark.parametrize("device", ["cpu", "accelerator"])
+@pytest.mark.thinned(1, 3)
 def test_linear_recurrence_equals_its_loop(lead: tuple[int, int], back: bool, device: str, monkeypatch: Any) -> None:
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     random = np.random.default_rng(3)
@@ -242,7 +243,7 @@ def test_torch_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> Non
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("cell", "T", "B", "masked"), CASES, ids=lambda v: getattr(v, "name", str(v)))
-@pytest.mark.thinned(7, 17)
+@pytest.mark.thinned(7, 37)
 def test_jax_equals_the_kernel(cell: Any, T: int, B: int, masked: bool) -> None:
     compare_jax(cell, T, B, masked)
 
@@ -327,7 +328,7 @@ def by_jax(model: sb.Model, flow: dict[str, Any], given: Any, masks: dict[str, A
 @pytest.mark.parametrize(("by", "backend"), [(by_torch, "native"), (by_torch, "kernel"), (by_jax, "native"), (by_jax, "kernel")],
                          ids=("torch", "torch-kernel", "jax", "jax-kernel"))  # fmt: skip
 @pytest.mark.parametrize("case", range(len(MODEL_CASES)))
-@pytest.mark.thinned(11, 7)
+@pytest.mark.thinned(11, 17)
 def test_models_equal_the_kernel(case: int, by: Any, backend: str) -> None:
     model, flow, lead = MODEL_CASES[case]
     given, masked = model_arguments(model, *lead), {} if lead[0] == 0 else masks(*lead)
@@ -369,7 +370,7 @@ def test_padding_reaches_no_gradient(model: sb.Model, by: Any) -> None:
     ("cell", "flow"), [*zip((*CELLS, *OF_CONTEXTS), cycle(FLOWS[1:]))], ids=lambda v: getattr(v, "name", "")
 )
 @pytest.mark.parametrize("compare", [compare_torch, compare_jax])
-@pytest.mark.thinned(7, 5)
+@pytest.mark.thinned(7, 11)
 def test_cells_flow_back_as_the_kernel(compare: Any, cell: Any, flow: dict[str, Any]) -> None:
     compare(cell, 6, 3, True, **flow)
 
@@ -466,7 +467,7 @@ def test_truncated_models_are_compiled_mapped_and_cast() -> None:
 @pytest.mark.peers
 @pytest.mark.parametrize("cell", [gated, memory, branches, tables, selective, attend], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 5)
 def test_torch_differentiates_twice(cell: Any, masked: bool) -> None:
     torch = pytest.importorskip("torch")
     *given, _ = arguments(cell, 2, 2)
@@ -591,6 +592,7 @@ def test_net_has_the_parameters_of_the_cell_in_any_type() -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("cell", [gated, tables, late, alone, attend], ids=lambda cell: cell.name)
+@pytest.mark.thinned(1, 2)
 def test_kernel_inside_equals_native(cell: Any) -> None:
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     params, inputs, state, options = arguments(cell, 4, 2)
@@ -738,6 +740,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.peers
 @pytest.mark.parametrize("backend", ["native", "kernel"])
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.thinned(1, 5)
 def test_masks_that_do_not_fit_are_refused_by_both(name: str, backend: str) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("jax")
@@ -787,6 +790,7 @@ def test_what_is_no_index_is_refused_by_both(name: str) -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+@pytest.mark.thinned(1, 2)
 def test_indices_of_any_type_are_taken(dtype: Any) -> None:
     """Behind the end of a sample a label may say that nothing is there."""
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")

@@ -40,7 +40,7 @@ def data_of(cell: sb.Cell) -> brute.Data:
 
 @pytest.mark.parametrize("style", FORMS)
 @pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in FEW else pytest.mark.long) for x in CELLS])
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_page_of_a_natural_cell_reads_as_the_kernel_computes(name: str, style: str) -> None:
     cell = CELLS[name]
     for form in FORMS[style]:

@@ -645,7 +645,7 @@ def outputs(*texts: str, dtype: Any = np.float64, n: int = 4) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 20))
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 2)
 def test_value_is_that_of_numpy(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20]):
         assert got.shape == wanted.shape, text
@@ -719,7 +719,7 @@ def of_graph(function: Callable[..., Any], keys: tuple[str, ...]) -> Any:
 
 
 @pytest.mark.parametrize("name", [*UNARY, *BINARY])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_elementwise_function_of_any_kinds_of_numbers_is_that_of_numpy(name: str) -> None:
     function, count = (UNARY[name], 1) if name in UNARY else (BINARY[name], 2)
     accepted = 0
@@ -797,7 +797,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CONDITIONS)
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 5)
 def test_condition_on_a_constant_runs_in_every_kernel(name: str, dtype: Any) -> None:
     body: Any = CONDITIONS[name]
 
@@ -840,7 +840,7 @@ def test_opposite_that_python_would_make_of_a_plain_number_is_refused() -> None:
     lambda h, b: b - b, lambda h, b: 0 * b, lambda h, b: h - h, lambda h, b: h**0, lambda h, b: b**0, lambda h, b: b / b,
     lambda h, b: np.zeros_like(b), lambda h, b: b * 1, lambda h, b: sb.stop_gradient(b), lambda h, b: b - b + 0 * h,
 ])  # fmt: skip
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 3)
 def test_result_that_simplifies_to_nothing_is_a_result(body: Any) -> None:
     @sb.cell
     def step(h: State["n"], b: Param["n"]):

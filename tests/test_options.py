@@ -36,7 +36,7 @@ def cell_of(op: Any) -> sb.Cell:
         for op in ELEMENTWISE
     ],
 )
-@pytest.mark.thinned(41, 11)
+@pytest.mark.thinned(41, 23)
 def test_plan_and_budgets_take_every_function_of_the_table(op: Any) -> None:
     cell = cell_of(op)
     data, results = brute.data_of(cell, 5, 2, {"n": 2}, 1), []
@@ -152,7 +152,7 @@ BUDGETED = {"gru": zoo.gru, "lstm": zoo.lstm, "gated_delta": unseen.gated_delta,
 @pytest.mark.parametrize("name", BUDGETED)
 @pytest.mark.parametrize("masks", ["whole", "lengths", "reset", "both"])
 @pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.long), np.float64])
-@pytest.mark.thinned(17, 5)
+@pytest.mark.thinned(17, 11)
 def test_the_least_budget_is_kept_by_the_run_and_by_its_way_back(name: str, masks: str, dtype: Any) -> None:
     cell, sizes = BUDGETED[name], {"m": 8, "n": 32, "k": 6, "v": 8, "a": 30, "b": 20, "c": 10}
     params, inputs, state = (

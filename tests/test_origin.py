@@ -31,7 +31,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command, name", COMMANDS.values(), ids=COMMANDS)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_own_file_is_replaced_and_a_foreign_one_only_with_force(command, name, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     path = tmp_path / name

@@ -129,7 +129,7 @@ def test_a_planted_tool_that_warns_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     *(pytest.param(name, factor, marks=pytest.mark.long) for factor in (1e160, 1e300, 1e308)
       for name in ("gru", "lstm", "cornn", "antisymmetric", "second_order", "lif", "householder")),
 ])  # fmt: skip
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_parameters_near_the_end_of_the_range_are_analysed_or_told_in_words(name: str, factor: float) -> None:
     """The squares of their bounds have left it: LAPACK takes no infinities, Python's ** raises an error."""
     cell = zoo.CELLS[name]
@@ -232,7 +232,7 @@ RUNS = [(ran, {}), (ran, {"memory": "sqrt"}), (trained, {}), (trained, {"memory"
 
 @pytest.mark.parametrize(("run", "options"), RUNS, ids=lambda value: getattr(value, "__name__", str(value)))
 @pytest.mark.parametrize("name", LOST)
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(13, 7)
 def test_what_is_no_finite_number_is_never_silent(name: str, run: Callable[..., Any], options: Any) -> None:
     cell, inputs, state = step_of(*LOST[name])
     with np.errstate(**FLAGS):

@@ -149,7 +149,7 @@ def test_passes_keep_values_of_random_cells(case: Case) -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("name", UNUSUAL)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 3)
 def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
     cell = cell_of(UNUSUAL[name])
     assert_passes_keep(cell, dict.fromkeys("mnk", size))
@@ -158,7 +158,7 @@ def test_passes_keep_values_of_unusual_cells(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("name", [name for kind, count in (("lstm", 4), ("gru", 3))
                                   for name in LAYOUTS[kind](*[np.zeros((count, 2, 2))] * 3)])  # fmt: skip
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 5)
 def test_passes_keep_values_of_spellings(name: str) -> None:
     assert_passes_keep(getattr(spellings, name), {"m": 2, "n": 3})
 

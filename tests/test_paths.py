@@ -58,7 +58,7 @@ def test_routes_add_up_to_the_derivative(cell: sb.Cell, to: str, of: str, steps:
 @pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("cell", zoo.CELLS.values(), ids=list(zoo.CELLS))
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_routes_of_every_cell_add_up(cell: sb.Cell, steps: int) -> None:
     given = data_of(cell, steps)
     inputs = {**given[1]}

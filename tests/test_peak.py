@@ -157,7 +157,7 @@ def test_budget_that_is_accepted_is_kept(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 17)
+@pytest.mark.thinned(1, 37)
 def test_peaks_of_all_cells_are_as_predicted(name: str) -> None:
     cases = itertools.product(KINDS, ("all", "sqrt", "bytes"))
     kinds = itertools.product(MASKS, (np.float64, np.float32))
@@ -200,7 +200,7 @@ TOO_MUCH = pytest.mark.xfail(reason="one array of all steps is predicted beside 
     pytest.param(case, name, marks=[TOO_MUCH] * ((case, name) == ("a window of all steps", "embedding_cell")))
     for case in TRUNCATED for name in ("rnn", "min_gru", "embedding_cell")
 ])  # fmt: skip
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_peaks_with_truncation_are_as_predicted(case: str, name: str) -> None:
     assert_truncated_as_predicted(name, case, np.float64)
     assert_truncated_as_predicted(name, case, np.float32)

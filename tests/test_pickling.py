@@ -172,6 +172,7 @@ print("same")
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["notebook", "exec", "script"])
+@pytest.mark.thinned(1, 2)
 def test_cells_of_a_notebook_reach_workers(way, tmp_path):
     pytest.importorskip("joblib")
     pytest.importorskip("cloudpickle")

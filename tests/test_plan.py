@@ -75,7 +75,7 @@ def totals_of(works: tuple[Work, ...], window: bool = False) -> dict[Any, tuple[
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("steps", "batch"), [(7, 3), (2, 1), (1, 2), (0, 2)])
-@pytest.mark.thinned(3, 17)
+@pytest.mark.thinned(3, 37)
 def test_calls_and_operations_are_those_of_a_run(name: str, steps: int, batch: int) -> None:
     kernel, sizes = kernel_of(CELLS[name]), sizes_of(CELLS[name])
     ran = counts_of(kernel, steps, batch, sizes)
@@ -159,7 +159,7 @@ def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     {"truncation": sb.Chunked(4, 6)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 5)
 def test_training_is_counted(at: str, kinds: dict[str, Any]) -> None:
     model = MODELS["reads_all", at]
     kernel = kernel_of(model, **kinds)

@@ -106,14 +106,14 @@ def proof_without_notes(target: Any) -> Proof:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_cell_of_the_zoo_is_proved_on_every_path(name: str) -> None:
     proof_without_notes(ZOO[name])
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 29)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_public_cell_has_no_wrong_block(name: str) -> None:
     found = proof_of(CELLS[name], 0)
@@ -284,7 +284,7 @@ def found_by(kernel: Kernel) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("words, kernel, old, new", FAULTS, ids=[fault[0] for fault in FAULTS])
-@pytest.mark.thinned(29)
+@pytest.mark.thinned(29, 3)
 def test_a_planted_mistake_is_found(words: str, kernel: Kernel, old: str, new: str) -> None:
     assert not found_by(kernel) if words == FAULTS[0][0] else True
     assert found_by(spoiled(kernel, old, new)), words
@@ -564,7 +564,7 @@ def test_the_difference_is_the_polynomial_zero(name: str, least: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 @pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "cifg", "sru", "ugrnn", "lstm_peephole", "minimal_rnn"])
 def test_gates_are_proved_at_two_steps_within_a_minute(name: str) -> None:
     found = symbolic(ZOO[name], NOTHING, 60)

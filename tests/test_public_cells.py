@@ -71,14 +71,14 @@ def test_gradients_agree_with_complex_steps_of_samples_that_end_and_begin_anew(n
 
 @LONG_EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(1, 1), (2, 1), (4, 1), (5, 2)])
-@pytest.mark.thinned(1, 23)
+@pytest.mark.thinned(1, 47)
 def test_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     assert_same(name, kernel_of(CELLS[name]), data_of(name, steps, batch))
 
 
 @few(FEW)
 @pytest.mark.parametrize("truncation", [sb.Window(2), sb.Chunked(2, 3)], ids=repr)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 3)
 def test_truncated_gradients_agree_with_explicit_unrolling(name: str, truncation: Any) -> None:
     if name in FEW[:3]:
         assert_same(name, sb.compile(CELLS[name], truncation=truncation), data_of(name, 5, 2), truncation)
@@ -137,14 +137,14 @@ def test_pages_print(name: str) -> None:
 
 
 @LONG_EVERY
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 23)
 def test_public_cell_is_verified(name: str) -> None:
     report = sb.verify(kernel_of(CELLS[name]))
     assert report.passed, str(report)
 
 
 @LONG_EVERY
-@pytest.mark.thinned(1, 13)
+@pytest.mark.thinned(1, 29)
 def test_public_cell_is_analysed(name: str) -> None:
     data = data_of(name, 8, 2)
     with warnings.catch_warnings():

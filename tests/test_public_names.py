@@ -63,7 +63,7 @@ def test_no_module_has_the_name_of_a_public_function():
 
 
 @pytest.mark.parametrize("imports", ORDERS)
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(4, 3)
 def test_modules_do_not_hide_functions_of_their_name(imports):
     check = (
         "import types, symbptt as sb\n"

@@ -521,6 +521,7 @@ def plain_lstm(x: Input["m"], h: State["n"], c: State["n"], Wi: Param["n m"], Ui
     # https://github.com/hanbt/learn_dl/issues/53
     pytest.param("bias of another gate", {"dbi", "dbo"}, marks=pytest.mark.long),
 ])  # fmt: skip
+@pytest.mark.thinned(1, 5)
 def test_mistakes_of_public_backward_passes_are_named(mistake: str, wrong: set[str]) -> None:
     report = sb.check_backward(plain_lstm, backward_of_lstm(mistake))
     assert report.passed == (not wrong) and wrong <= {*report.wrong}, str(report)

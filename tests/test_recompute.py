@@ -155,7 +155,7 @@ def assert_as_kept(cell: sb.Cell, data: brute.Data, rtol: float = 1e-11, truncat
 
 @pytest.mark.parametrize("name", AGAIN)
 @pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 1), (2, 1), (5, 2)])
-@pytest.mark.thinned(23, 3)
+@pytest.mark.thinned(23, 7)
 def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, batch: int) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, steps, batch, unseen.SIZES))

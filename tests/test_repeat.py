@@ -78,6 +78,7 @@ def test_plain_arrays_go_through_the_rounds():
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "pair" else pytest.mark.long) for name in CELLS]
 )
+@pytest.mark.thinned(1, 2)
 def test_a_cell_is_the_same_as_with_a_loop_of_python(name):
     """The user's function on arrays runs the loop; the module must give its values and, by complex step, its gradients."""
     cell = CELLS[name]
@@ -227,6 +228,7 @@ def test_plan_counts_the_calls_of_all_rounds(steps: int) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "pair" else pytest.mark.long) for name in (*CELLS, "layers")]
 )
+@pytest.mark.thinned(1, 5)
 def test_c_agrees_with_numpy(name: str, tmp_path: Path) -> None:
     cell, sizes = (CELLS | {"layers": layers})[name], {"m": 2, "n": 3, "L": 3}
     source = sb.c_source(cell)
@@ -421,7 +423,7 @@ def test_rounds_of_a_named_number_are_proved() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SIBLINGS)
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_siblings_are_proved(name: str) -> None:
     report = sb.verify(sb.compile(SIBLINGS[name]))
     assert report.passed, str(report)

@@ -271,6 +271,7 @@ FROM_VALUE = ("    least = LEAST[rest.dtype.itemsize]", "    return rest\n    le
 
 
 @pytest.mark.parametrize("name", ["rnn", *(pytest.param(name, marks=pytest.mark.long) for name in ("lstm", "gru"))])
+@pytest.mark.thinned(1, 2)
 def test_slopes_that_are_taken_from_the_value_are_caught(name: str) -> None:
     """The planted mistake: 1 - tanh² and 1 - σ in their inaccurate form, where nothing of them is left."""
     found = rounding_of(changed(sb.compile(getattr(zoo, name)), FROM_VALUE), steps=6)
@@ -299,7 +300,7 @@ def by_tokens(i: Index["v"], h: State["n"], E: Param["v n"], F: Param["v n"], U:
     "target", [squashed, sb.model(squashed, squared), by_tokens, zoo.gru], ids=["cell", "model", "tokens", "gru"]
 )
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}], ids=str)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 5)
 def test_each_accurate_form_that_is_dropped_is_caught(target: Any, options: dict[str, Any]) -> None:
     """The planted mistakes: one of the accurate forms is left out, as an edit of the file may do. No bias drives tanh(c)."""
     kernel = sb.compile(target, **options)
@@ -433,13 +434,14 @@ MARKS = (pytest.mark.long, pytest.mark.exhaustive, pytest.mark.exhaustive, pytes
 
 
 @pytest.mark.parametrize("name", FAR)
+@pytest.mark.thinned(1, 2)
 def test_up_to_200_steps_in_every_regime(name: str) -> None:
     found = rounding_of(sb.compile(getattr(zoo, name)), steps=200)
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[i % 4]) for i, name in enumerate(CELLS)])
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 7)
 def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
     found = rounding_of(sb.compile(getattr(zoo, name)), seed=1)
     assert not found.wrong, "\n".join(str(line) for line in found.lines if line.wrong)

@@ -129,7 +129,7 @@ STAGES = {
     "make",
     [pytest.param(name, marks=[] if name == "rolled" else pytest.mark.long) for name in (*BODIES, "coupled")],
 )
-@pytest.mark.thinned(1, 4)
+@pytest.mark.thinned(1, 11)
 def test_every_stage_grows_little_more_than_the_rounds(make):
     def counts(rounds):
         cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
@@ -179,6 +179,7 @@ PAGES = {
 
 @pytest.mark.parametrize("page", ["param", *(pytest.param(x, marks=pytest.mark.long) for x in PAGES if x != "param")])
 @pytest.mark.parametrize("make, h, w", [(newton, "h", "a"), pytest.param(slots, "s", "W", marks=pytest.mark.long)])
+@pytest.mark.thinned(1, 3)
 def test_pages_of_jacobians_grow_little_more_than_the_rounds(make, h, w, page):
     def counted(rounds):
         return calls_of(PAGES[page], sb.derive(make(rounds)), h, w)
@@ -233,7 +234,7 @@ def test_jacobians_of_many_rounds_are_those_by_complex_step(make, h, shape, roun
 
 @pytest.mark.parametrize("rounds, T, B", [(1, 9, 2), (2, 0, 1), (12, 1, 1), (12, 9, 2)])
 @pytest.mark.parametrize("make", [*BODIES, "coupled"])
-@pytest.mark.thinned(47, 7)
+@pytest.mark.thinned(47, 17)
 def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B):
     cell = coupled(rounds) if make == "coupled" else cell_of(BODIES[make], rounds)
     kernel, random = sb.compile(cell), np.random.default_rng(rounds)

@@ -92,6 +92,7 @@ def test_gradients_are_those_of_central_differences_of_scipy(cell: sb.Cell) -> N
 
 @pytest.mark.parametrize("cell", [pytest.param(c, marks=() if c is on_links else pytest.mark.long) for c in CELLS],
                          ids=lambda cell: cell.name)  # fmt: skip
+@pytest.mark.thinned(1, 3)
 def test_verify_passes(cell: sb.Cell) -> None:
     """A check calls the function with numbers that carry a tangent, of which SciPy knows nothing."""
     report = sb.verify(cell)

@@ -74,13 +74,13 @@ def test_a_right_module_passes(cell: sb.Cell, tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_modules_of_the_zoo_pass(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = checked(kernel_of(ZOO[name]).source, tmp_path, capsys)
     assert code == 0, text
 
 
-@pytest.mark.thinned(47, 6)
+@pytest.mark.thinned(47, 13)
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
 @pytest.mark.parametrize("at", ["", "every sum", "every mean", "last sum", "last mean"])
 def test_every_option_and_loss_is_covered(

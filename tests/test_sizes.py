@@ -42,7 +42,7 @@ def assert_right(
 
 @EVERY
 @pytest.mark.parametrize(("steps", "batch"), [(0, 2), (1, 1), (2, 3), (5, 2)])
-@pytest.mark.thinned(13, 3)
+@pytest.mark.thinned(13, 7)
 def test_gradients_are_those_of_the_plain_function(cell: Any, steps: int, batch: int) -> None:
     assert_right(cell, steps, batch)
 
@@ -55,7 +55,7 @@ def test_differences_may_be_one(cell: Any) -> None:
 
 @EVERY
 @pytest.mark.parametrize("memory", ["sqrt", 10**6])
-@pytest.mark.thinned(19, 2)
+@pytest.mark.thinned(19, 5)
 def test_memory_changes_nothing(cell: Any, memory: Any) -> None:
     assert_right(cell, 4, 2, memory)
 
@@ -128,7 +128,7 @@ def test_losses_and_their_gradients_are_those_of_the_plain_functions(model: Any,
 
 
 @EVERY
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(17, 5)
 def test_plans_budgets_and_checks_count_with_them(cell: Any) -> None:
     plan, sizes = kernel_of(cell).plan, sums.SIZES
     known = {name: size for name, size in sizes.items() if name in plan.written.names}

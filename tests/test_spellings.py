@@ -44,7 +44,7 @@ def plain(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(23)
+@pytest.mark.thinned(23, 5)
 def test_spelling_leads_to_the_same_products(name: str) -> None:
     assert ran(name)[2] == ran(plain(name))[2]
 

@@ -155,6 +155,7 @@ def test_short_runs_have_a_report_and_say_what_they_lack(steps: int) -> None:
 @pytest.mark.parametrize(
     "target", [odd, packed, sb.model(lstm, squared_error), sb.model(gru, squared_error, at="last")]
 )
+@pytest.mark.thinned(1, 3)
 def test_any_target_needs_no_arguments(target: Any) -> None:
     found = sb.analyze(target, steps=30)
     numbers = json.loads(json.dumps(found.numbers(), allow_nan=False))
@@ -233,6 +234,7 @@ def as_dict(cell: Any, states: Any, result: Any) -> dict[str, Any]:
         (tanh_network, {"n": 30}, 15, "gain", ("J",)),
     ],
 )
+@pytest.mark.thinned(1, 2)
 def test_initialisation_has_the_horizon_asked_for(cell: Any, sizes: Any, horizon: int, kind: str, changed: Any) -> None:
     found = sb.init_for_horizon(cell, horizon, sizes=sizes)
     assert (found.kind, found.changed) == (kind, changed)

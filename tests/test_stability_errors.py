@@ -27,7 +27,7 @@ def test_two_errors_cover_the_exponent_up_to_a_tenth_of_the_run(name: str, part:
 
 @pytest.mark.parametrize("name", ["factor", "factor, 4 samples"])
 @pytest.mark.parametrize("part", [0.2, 0.5])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 3)
 def test_beyond_that_a_run_is_neither_settled_nor_decided(name: str, part: float) -> None:
     _, undecided, _, settled = measured(CASES[name], part * STEPS, RUNS).mean(0)
     assert undecided >= 0.9 and settled <= 0.1
@@ -35,7 +35,7 @@ def test_beyond_that_a_run_is_neither_settled_nor_decided(name: str, part: float
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["gate", "gated, N = 4", "network, N = 4", "driven, N = 12", "chaos, N = 12"])
-@pytest.mark.thinned(1, 3)
+@pytest.mark.thinned(1, 7)
 def test_gates_networks_and_chaos_are_covered_too(name: str) -> None:
     for part in (0.01, 0.1):
         cover, _, wrong, _ = measured(CASES[name], part * STEPS, 2 * RUNS).mean(0)

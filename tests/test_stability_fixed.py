@@ -186,6 +186,7 @@ def test_derived_constant_holds_where_the_jacobian_is_measured(radius: float) ->
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", [lstm, gru, lem, mgu])
+@pytest.mark.thinned(1, 3)
 def test_no_second_zero_is_found_in_a_ball_of_uniqueness(cell: Any) -> None:
     params, x = {k: 1.5 * v for k, v in cell.init({"m": 2, "n": 4}, seed=0).items()}, {"x": np.array([1.0, -0.5])}
     points, random = fixed_points(cell, params, x).points.states, np.random.default_rng(1)
@@ -259,7 +260,7 @@ def settled(cell: Any, W: Any) -> Any:
 
 
 @pytest.mark.parametrize("cell", WHOLE, ids=lambda cell: cell.name)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 5)
 def test_constants_of_whole_functions_are_derived(cell: Any) -> None:
     """K is above all changes of the Jacobian, by differences of the plain function, that are seen within the radius."""
     W, random = 0.4 * np.random.default_rng(4).standard_normal((3, 3)), np.random.default_rng(6)

@@ -102,14 +102,14 @@ def grows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(11, 7)
 def test_gradients_agree_with_differences_in_the_zoo(name: str, grows: None) -> None:
     check(zoo.CELLS[name], oracle.draw(zoo.CELLS[name], STEPS, BATCH, unseen.SIZES, seed=2, scale=0.5), 2)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(zoo.CELLS) - SURROGATES - set(QUICK)))
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_gradients_agree_with_differences_in_all_of_the_zoo(name: str, grows: None) -> None:
     check(zoo.CELLS[name], oracle.draw(zoo.CELLS[name], STEPS, BATCH, unseen.SIZES, seed=2, scale=0.5), 2, most=6)
 
@@ -118,7 +118,7 @@ SOME = ("gated_delta", "slstm", "embedding_cell", "neural_ode", "quaternion", "p
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SOME else [pytest.mark.long]) for n in unseen.CELLS])
-@pytest.mark.thinned(11, 7)
+@pytest.mark.thinned(11, 17)
 def test_gradients_agree_with_differences_in_unseen_cells(name: str, grows: None) -> None:
     cell = unseen.CELLS[name]
     check(cell, oracle.draw(cell, STEPS, BATCH, unseen.SIZES, seed=len(name), scale=0.5), 1, most=4)

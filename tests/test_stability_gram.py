@@ -93,7 +93,7 @@ def certified(cell: Any, params: Any, shape: Any, metric: str) -> Any:
 
 @pytest.mark.parametrize("metric", ["diagonal", "quadratic"])
 @pytest.mark.parametrize(("cell", "params", "shape", "rate"), CASES, ids=[c[0].name for c in CASES])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 3)
 def test_what_inputs_turn_has_the_rate_of_its_modulus(
     cell: Any, params: Any, shape: Any, rate: float, metric: str
 ) -> None:
@@ -102,7 +102,7 @@ def test_what_inputs_turn_has_the_rate_of_its_modulus(
 
 
 @pytest.mark.parametrize(("cell", "params", "shape", "rate"), CASES, ids=[c[0].name for c in CASES])
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 3)
 def test_jacobians_keep_to_the_rate(cell: Any, params: Any, shape: Any, rate: float) -> None:
     """Of the generated code, at random places of the box; and the guard of reports finds nothing."""
     random = np.random.default_rng(1)

@@ -92,7 +92,7 @@ POWERS = {
 
 
 @pytest.mark.parametrize("name", POWERS)
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 2)
 def test_powers_of_time_are_marginal(name: str) -> None:
     cell, params, inputs, power = POWERS[name]
     found = sb.analyze(cell, params, inputs, steps=None if inputs else 300).verdict
@@ -109,7 +109,7 @@ def test_powers_of_time_are_marginal(name: str) -> None:
         (skew, None, 1000),
     ],
 )
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 3)
 def test_motion_on_tori_is_marginal(cell: Any, state: Any, steps: int) -> None:
     assert sb.analyze(cell, {}, None, state, steps=steps).verdict.kind == "marginal"
 
@@ -140,7 +140,7 @@ def test_linear_growth_is_exploding_never_chaotic(W: Any) -> None:
         ),
     ],
 )
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(2, 3)
 def test_chaos_stays_chaos_with_its_published_exponent(
     cell: Any, state: Any, steps: int, expected: float, tolerance: float
 ) -> None:

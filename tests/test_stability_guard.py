@@ -49,14 +49,14 @@ def hold(cell: Any, scale: float, size: float, seed: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_no_run_of_the_zoo_exceeds_a_theorem(name: str) -> None:
     for seed, (scale, size) in enumerate([(0.2, 1.0), (1.0, 3.0)]):
         hold(CELLS[name], scale, size, seed)
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "delta_rule", "s4d"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 3)
 def test_no_run_of_some_of_the_zoo_exceeds_a_theorem(name: str) -> None:
     test_no_run_of_the_zoo_exceeds_a_theorem(name)
 

@@ -103,7 +103,7 @@ def largest_seen(cell: sb.Cell, p: dict[str, Any], order: Any, seed: int = 0) ->
 
 
 @pytest.mark.parametrize("name", [*CELLS, "gated", "rows", "layered"])
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(17, 5)
 def test_bounds_hold_of_true_jacobians(name: str) -> None:
     cell = CELLS.get(name) or {"gated": gated, "rows": rows, "layered": layered}[name]
     box = {"h": (np.full((3, N), -np.inf), np.full((3, N), np.inf))} if cell is rows else {}
@@ -136,7 +136,7 @@ def test_cell_of_a_user_has_a_theorem_and_a_certificate() -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(23, 3)
+@pytest.mark.thinned(23, 7)
 def test_certificates_hold_on_runs(name: str) -> None:
     cell, p = CELLS[name], drawn(CELLS[name], 3)
     found = sb.analyze(

@@ -67,7 +67,7 @@ def test_cat_map_has_the_logarithm_of_its_eigenvalues() -> None:
 
 @pytest.mark.parametrize("steps", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("cell, largest, least", [(lorenz, 0.9056, -14.5722), (lorenz_euler, 1.0406, -14.9906)])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 3)
 def test_lorenz_system_matches_the_spectrum_of_its_own_map(cell: Any, largest: float, least: float, steps: int) -> None:
     found = lyapunov_spectrum(cell, {}, None, {"s": np.array([1.0, 1, 20])}, steps=steps)
     for i, expected in enumerate((largest, 0.0, least)):
@@ -333,7 +333,7 @@ def test_state_that_leaves_the_range_is_named_with_its_step() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(13, 7)
 def test_every_cell_of_the_zoo_keeps_the_sum_rule(cell: Any) -> None:
     sizes = sizes_of(cell)
     _, inputs, state = draw(cell, 30, 2, sizes, scale=0.5)

@@ -234,7 +234,7 @@ def test_no_jacobian_is_larger_than_its_bound(cell: Any) -> None:
         assert max(np.abs(j).sum(1).max() for j in seen) <= rates["max"] * (1 + 1e-6)
 
 
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(17, 3)
 @pytest.mark.parametrize("cell", NORMED, ids=lambda cell: cell.name)
 def test_the_bound_of_a_normalised_vector_is_taken_where_it_is_zero(cell: Any) -> None:
     """At a = 0 the Jacobian is a tenfold of that of a, or of what is left of it without its mean."""

@@ -37,7 +37,7 @@ def of(cell: Any, params: Any, steps: int, n: int, batch: int = 1) -> Any:
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("gain", [0.4, 1.0])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 5)
 def test_prediction_is_near_where_gradients_vanish(name: str, gain: float) -> None:
     cell, params, inputs = setting(name, gain, 80, 3, n=8)
     report = sb.analyze(cell, params, inputs)

@@ -45,6 +45,7 @@ def hold(cell: Any, params: Any, size: float = 1.0, count: int = 60, seed: int =
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.thinned(1, 2)
 def test_diagonal_state_spaces_have_the_modulus_of_their_eigenvalues(seed: int) -> None:
     random = np.random.default_rng(seed)
     n = 3 if seed == 2 else 5  # Jacobians are drawn at sizes of 3
@@ -135,6 +136,7 @@ def test_input_sets_the_decay_of_a_selective_cell() -> None:
     "name",
     ["rnn", *(pytest.param(x, marks=pytest.mark.long) for x in ("gru", "lstm", "antisymmetric", "cornn", "mgu"))],
 )
+@pytest.mark.thinned(1, 5)
 def test_metric_is_no_worse_than_weights_of_the_states(name: str) -> None:
     params = parameters(CELLS[name], 0.5 if name == "rnn" else 0.3)
     found = hold(CELLS[name], params)
@@ -145,7 +147,7 @@ def test_metric_is_no_worse_than_weights_of_the_states(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_quadratic_metrics_hold_on_the_zoo(name: str) -> None:
     if sum(int(np.prod(shape(a))) for a in of_role(CELLS[name], "state")) > 40:
         pytest.skip("a large state")

@@ -44,6 +44,7 @@ def is_balanced(text):
 
 @pytest.mark.long
 @pytest.mark.parametrize("substeps", [1, 2, 5])
+@pytest.mark.thinned(1, 2)
 def test_reports_of_runge_kutta_have_whole_formulas_and_true_factors(substeps):
     cell = lorenz(substeps)
     report = sb.analyze(cell, PARAMS, None, STATE, steps=40)

@@ -129,7 +129,7 @@ def check_certificate(cell: Any, scale: float, size: float, seed: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_theorems_hold_on_the_zoo(name: str) -> None:
     for seed, (scale, size) in enumerate([(0.1, 1.0), (0.5, 30.0), (1.5, 1.0)]):
         check_theorem(CELLS[name], scale, size, seed)
@@ -137,7 +137,7 @@ def test_theorems_hold_on_the_zoo(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "delta_rule", "clockwork", "mgu2"])
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(5, 7)
 def test_theorems_hold_on_some_of_the_zoo(name: str) -> None:
     test_theorems_hold_on_the_zoo(name)
 
@@ -360,7 +360,7 @@ def test_matrix_states_have_a_theorem() -> None:
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lem", "scrn", "delta_rule", "antisymmetric", "ltc", "mlstm"])
 @pytest.mark.parametrize("norm", ["2", "max"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(5, 5)
 def test_latex_is_set_by_mathtext(name: str, norm: str) -> None:
     parser = matplotlib.mathtext.MathTextParser("path")
     text = sb.vanishing_condition(CELLS[name], norm=norm).latex()
@@ -402,7 +402,7 @@ def test_box_of_a_wide_lstm_is_found() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("scale", [0.1, 0.5])
-@pytest.mark.thinned(1, 11)
+@pytest.mark.thinned(1, 23)
 def test_no_step_leaves_the_box(name: str, scale: float) -> None:
     """From its edges, where simulated trajectories seldom come."""
     cell, random, count = CELLS[name], np.random.default_rng(0), 200

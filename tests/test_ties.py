@@ -110,7 +110,7 @@ CASES |= {k: of_sizes(f) for k, f in SIZES.items()}
 CASES |= {"a whole constant, vectors": of_vectors(BODIES["a constant"], 1), "pid": pid}
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(4, 2)
 @pytest.mark.parametrize("name", CASES)
 def test_a_right_rule_at_a_tie_is_never_called_wrong(name: str) -> None:
     kernel = sb.compile(CASES[name])

@@ -170,7 +170,7 @@ def test_a_model_takes_labels(at: str) -> None:
 @pytest.mark.proof
 @pytest.mark.long
 @EVERY_CELL
-@pytest.mark.thinned(1, 2)
+@pytest.mark.thinned(1, 5)
 def test_verify_passes_with_its_proof(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed and "exact: module" in str(report), str(report)

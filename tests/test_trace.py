@@ -223,7 +223,7 @@ def cell_of(source: str) -> sb.Cell:
 
 
 @EVERY_EXPRESSION
-@pytest.mark.thinned(19, 5)
+@pytest.mark.thinned(19, 11)
 def test_expression_means_what_it_means_to_numpy(text: str) -> None:
     cell = cell_of(HEAD.format(text))
     laws.check(cell.step.graph)

@@ -466,6 +466,7 @@ def test_local_derivatives_are_those_of_difference_quotients(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(ALL.keys() - {"lif", "alif"}))  # whose derivative is a declared one
+@pytest.mark.thinned(1, 3)
 def test_local_derivatives_of_all_cells_are_those_of_difference_quotients(name):
     assert_local_derivatives(name)
 

@@ -31,7 +31,7 @@ def test_traced_graph_is_legal(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
-@pytest.mark.thinned(37, 11)
+@pytest.mark.thinned(37, 23)
 def test_states_and_gradients_agree_with_complex_steps(name: str, steps: int, batch: int) -> None:
     cell, groups = unseen.CELLS[name], groups_of(name, steps, batch)
     run = kernel_of(name).forward(*groups)
@@ -78,7 +78,7 @@ def test_float32_is_float32_everywhere(name: str) -> None:
 
 @pytest.mark.long
 @EVERY
-@pytest.mark.thinned(1, 7)
+@pytest.mark.thinned(1, 17)
 def test_cell_is_verified(name: str) -> None:
     report = sb.verify(kernel_of(name))
     assert report.passed, str(report)
@@ -209,6 +209,7 @@ IN_TORCH = ("gated_delta", "wkv", "mamba2", "slstm", "on_lstm", "packed_lstm", "
 @pytest.mark.peers
 @pytest.mark.parametrize("steps", [1, 6])
 @pytest.mark.parametrize("name", IN_TORCH)
+@pytest.mark.thinned(1, 3)
 def test_states_and_gradients_agree_with_torch(name: str, steps: int) -> None:
     torch = pytest.importorskip("torch")
     groups, step = groups_of(name, steps, 3), torch_cells()[name]

@@ -43,6 +43,7 @@ REGIME_NAMES = ("healthy", "contractive", "expansive", "padded", "exact", "satur
     [rnn, *(pytest.param(cell, marks=pytest.mark.long) for cell in (gru, cornn, sru, odd))],
     ids=lambda cell: cell.name,
 )
+@pytest.mark.thinned(1, 2)
 def test_right_cell_passes_in_every_regime(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed and report.wrong == () and f"{cell.name}: passed" in str(report)
@@ -265,7 +266,7 @@ def some_now(names: Iterable[str], now: tuple[str, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("wrong", some_now(MISTAKES, QUICK))
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(3, 2)
 def test_wrong_backward_pass_is_caught_and_the_blocks_are_named(wrong: str) -> None:
     report = sb.check_backward(rnn, lambda *arguments: rnn_backward(*arguments, wrong=wrong))
     assert not report.passed
@@ -511,6 +512,7 @@ def test_cell_of_every_family_passes() -> None:
 
 
 @pytest.mark.parametrize("family", some_now(IN_CODE, ("contract",)))
+@pytest.mark.thinned(1, 2)
 def test_wrong_adjoint_rule_is_caught(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = adjoint.RULES[family]
 

@@ -102,7 +102,7 @@ def two_regimes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 5)
 def test_kinks_ties_and_zeros_are_not_called_wrong(target: Any, two_regimes: None) -> None:
     report = sb.verify(target)
     assert report.passed, str(report)
@@ -113,7 +113,7 @@ def test_kinks_ties_and_zeros_are_not_called_wrong(target: Any, two_regimes: Non
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @EVERY
-@pytest.mark.thinned(1, 5)
+@pytest.mark.thinned(1, 11)
 def test_kinks_ties_and_zeros_are_not_called_wrong_in_any_regime(target: Any, seed: int) -> None:
     report = sb.verify(target, seed=seed)
     assert report.passed, str(report)
@@ -178,6 +178,7 @@ def is_equivalent(cell: sb.Cell, text: str, kernel: Kernel) -> bool:
         *(pytest.param(cell, 1, id=cell.name, marks=pytest.mark.long) for cell in CELLS),
     ],
 )
+@pytest.mark.thinned(1, 2)
 def test_no_mutant_of_a_cell_with_kinks_survives(cell: sb.Cell, every: int, two_regimes: None) -> None:
     kernel = sb.compile(cell)
     found = {text: verdict(cell, text, kernel) for text in list(mutants(kernel.source))[::every]}

@@ -122,7 +122,7 @@ BODIES: dict[str, Any] = {
     ("count", "state"), [(16, "h"), (6, "membrane_potential"), (5, "δυναμικό_της_μεμβράνης_του_νευρώνα"), (3, LONG)]
 )
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(7, 5)
 def test_cells_of_many_rounds_and_long_names_run(count: int, state: str, body: str, memory: Any) -> None:
     cell = rounds(count, state, body)
     kernel, data = sb.compile(cell, memory=memory), brute.data_of(cell, 3, 2, {"n": 2}, 1)
@@ -158,7 +158,7 @@ def test_every_option_and_a_loss_with_long_names(options: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "target", [zoo.lstm, zoo.lem, unseen.gated_delta, unseen.wkv, unseen.mamba2], ids=lambda cell: cell.name
 )
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(7, 2)
 def test_modules_mean_the_same_however_narrow_they_are(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = []
     for width in (120, 40, 8):

@@ -150,7 +150,7 @@ def is_wrong_over_the_field(kernel: Any) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:the (index|param) .* is never used")
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(11, 2)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_wrong_rule_is_caught(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, make = PLANTS[plant]
@@ -164,6 +164,7 @@ def test_a_wrong_rule_is_caught(plant: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the (index|param) .* is never used")
 @pytest.mark.parametrize("family", BODIES)
+@pytest.mark.thinned(1, 3)
 def test_right_rules_pass(family: str) -> None:
     kernel = sb.compile(cell_of(family))
     assert all(row.passed for row in rows(kernel, 0)) and not is_wrong_over_the_field(kernel)

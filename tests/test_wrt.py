@@ -47,7 +47,7 @@ def drawn(T: int, B: int, dtype: Any = np.float64, at: str = "every") -> Any:
     return params, inputs, {"goal": r.standard_normal((T, B, 4) if at == "every" else (B, 4)).astype(dtype)}
 
 
-@pytest.mark.thinned(37, 5)
+@pytest.mark.thinned(37, 11)
 @pytest.mark.parametrize("at", MODELS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("wrt", ["params", ("U", "x"), ("V",), ("h0", "z"), ("d", "h"), ()], ids=str)

@@ -586,6 +586,7 @@ AS_IN_PAPERS = {
 
 @pytest.mark.peers
 @pytest.mark.parametrize("name", AS_IN_PAPERS)
+@pytest.mark.thinned(1, 3)
 def test_gradients_agree_with_jax(name: str) -> None:
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
