@@ -244,7 +244,7 @@ OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "low": _of_matrix(lambda x: np.tril(x) - np.diag(np.diag(x)) / 2),
     "diagonal": _of_matrix(np.diag),
     "tr": _of_matrix(np.trace),
-    "cumsum": lambda x, axes: np.cumsum(x, max(axes)),
+    "cumsum": lambda x, axes: np.cumsum(x, max(axes)) if axes else x,
     "reverse_cumsum": lambda x, axes: np.flip(np.cumsum(np.flip(x, max(axes)), max(axes)), max(axes)),
     "roll": lambda x, axes, k: np.roll(x, int(k), max(axes) if len(axes) == 1 else None),
 }

@@ -8,6 +8,7 @@ import pytest
 import symbptt as sb
 from symbptt import Index, Param, State, Target
 from symbptt.verification.forms import form_rows
+from symbptt.verification.requests import asked_of
 from symbptt.zoo import rnn
 from tests.by_hand import by_name, data, derivatives, module, states
 from tests.kernels import kernel_of
@@ -163,4 +164,5 @@ def test_verify_compares_the_two_parts_of_a_loss() -> None:
     kernel = kernel_of(drawn("every")[0])
     text = kernel.source.replace("else counted & call.counts", "else counted")
     assert text != kernel.source
-    assert "the loss of some steps" in str(list(form_rows(sb.Kernel(kernel.target, kernel.program, text), 0)))
+    asked = asked_of(kernel.target, None, None, {"y": "positive"})  # of which the loss takes logarithms
+    assert "the loss of some steps" in str(list(form_rows(sb.Kernel(kernel.target, kernel.program, text), 0, asked)))

@@ -57,6 +57,7 @@ def one_sample(
         _check_axes(cell, name, array, len(shapes[name]), timed and name in inputs)
     first = {k: plain[k] if timed else plain[k][None] for k in inputs}
     given = params, first, {k: plain[k] for k in state}
+    _check_there(kernel, params, inputs, timed)
     _check_sizes(kernel, *given)
     arrays, sizes, T, _, dtype, _ = _said(kernel, kernel.module._arguments, *given, None if inputs else steps)
     _check_values(kernel, arrays, sizes, timed)
@@ -89,6 +90,18 @@ def _axes(cell: Cell, name: str, timed: bool) -> str:
     shape = next(a.shape for a in cell.arguments if a.name == name)
     axes = [*["T"] * timed, *map(size_text, shape)]
     return f"({', '.join(axes)}{',' * (len(axes) == 1)})" if axes else "a number"
+
+
+def _check_there(kernel: Kernel, params: Mapping[str, Any], inputs: Mapping[str, Any], timed: bool) -> None:
+    m = kernel.module
+    for what, group, names, given in (("parameter", "params", m.PARAMS, params), ("input", "inputs", m.INPUTS, inputs)):
+        for name in names:
+            if name not in given:
+                axes = _axes(kernel.cell, name, timed and group == "inputs")
+                raise ArgumentError(
+                    f"{what} {name!r} is missing; pass {group}={{{name!r}: ...}}, {axes}\n"
+                    f"  in evaluate, for one sample of {kernel.target.name}"
+                )
 
 
 def _check_sizes(kernel: Kernel, params: Any, inputs: Mapping[str, Any], state: Mapping[str, Any]) -> None:

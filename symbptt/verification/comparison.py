@@ -286,7 +286,7 @@ def _by_elements(
 def _at_fifty_digits(
     case: Case, blocks: dict[str, Block], found: dict[screen.Group, Any], is_over: bool
 ) -> dict[str, Verdict]:
-    """Return the verdicts of 50 digits on blocks; where floats of the user's function do not overflow, those that tell something alone."""
+    """Return the verdicts of 50 digits on blocks; where floats of the user's function do not overflow, those that acquit alone."""
     all_blocks = oracle.blocks(case.point, oracle.differentiable(case.target))
     told = of_gradients(case.target, case.point, case.cotangents, case.truncation, all_blocks)
     sent = max([_top(v) for v in case.cotangents.values()], default=1.0)  # the adjoint of a loss is one
@@ -298,7 +298,9 @@ def _judged(told: Told, given: Arrays, floor: float, sent: float, is_over: bool)
     judged = judgements(told, given, floor, sent, TOLERANCE[DIGITS])
     if judged is None:
         return {k: Verdict(np.nan, DIGITS, OVERFLOW) for k in given} if is_over else {}
-    return {k: Verdict(one.error, DIGITS, one.note) for k, one in judged.items() if is_over or not one.note}
+    # Without an overflow they acquit alone: what a backward pass loses by its own rounding is told by runs of it.
+    fair = {k for k, one in judged.items() if not one.note and one.error <= TOLERANCE[DIGITS]}
+    return {k: Verdict(one.error, DIGITS, one.note) for k, one in judged.items() if is_over or k in fair}
 
 
 def with_noise(
