@@ -114,7 +114,7 @@ def worst(cell: sb.Cell, T: int, B: int, sizes: dict[str, int], dtype: Any = np.
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_gradient_matches_complex_step(cell: sb.Cell) -> None:
     assert worst(cell, 2, 2, SIZES) < 1e-10
 
@@ -187,7 +187,7 @@ def test_gradient_agrees_with_torch(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_page_reads_as_the_kernel_computes(cell: sb.Cell) -> None:
     assert_read(cell, SIZES)
     assert_read(cell, SIZES, "loop")
@@ -336,7 +336,7 @@ def test_a_diagonal_matrix_of_infinities_has_zeros_beside_them(dtype: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["solve", "cholesky", "det"])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_planted_wrong_adjoint_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The adjoint of another matrix: its transpose is forgotten."""
     rule = algebra.ADJOINTS[name]

@@ -73,7 +73,7 @@ def test_slopes_are_those_of_the_documentation(dtype):
 
 @NAMES
 @pytest.mark.parametrize("T, B, n", [(0, 2, 3), (1, 1, 1), (2, 3, 4), (9, 2, 3)])
-@pytest.mark.thinned(37, 7)
+@pytest.mark.thinned(79, 7)
 def test_gradients_are_verified(name, T, B, n):
     cell, random = cell_of(NUMPY[name]), np.random.default_rng(1)
     assert sb.verify(cell).passed

@@ -60,7 +60,7 @@ def assert_gradients_in_blocks(cell: sb.Cell, length: int, masks: dict[str, Any]
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize("cell", FEW, ids=lambda cell: cell.name)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(23, 2)
 def test_blocks_of_any_length_give_the_same(cell: sb.Cell, length: int, masks: str) -> None:
     assert_gradients_in_blocks(cell, length, MASKS[masks])
 
@@ -83,6 +83,7 @@ def test_gradients_in_blocks_are_those_of_complex_steps() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])
+@pytest.mark.thinned(2)
 def test_losses_are_the_same_in_blocks(length: int) -> None:
     @sb.loss
     def distance(h: State["n"], y: sb.Target["k"], V: Param["k n"]):

@@ -73,7 +73,7 @@ def compare(cell: sb.Cell, caller: Caller, groups: Any, steps: int, small: float
 TOLERANCE = {"d": 1e-11, "f": 5e-5}
 
 
-@pytest.mark.thinned(97, 11)
+@pytest.mark.thinned(197, 11)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks of 2, 2 and 1 steps at the last of the shapes."""
@@ -176,7 +176,7 @@ def build_text(source: sb.CSource, text: str, folder: Path) -> Any:
     return ctypes.CDLL(str(folder / "planted.so"))
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(23)
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [

@@ -112,7 +112,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("key", MODELS, ids=str)
-@pytest.mark.thinned(163, 7)
+@pytest.mark.thinned(331, 7)
 def test_models_are_explicit_unrolling(key: Any, options: dict[str, Any], masks: str) -> None:
     """Of a cell with states of every rank, an index and an output; by complex steps of the user's functions."""
     model, kernel = MODELS[key], in_c_of(MODELS[key], **options)
@@ -238,7 +238,7 @@ def test_products_with_hessians_are_computed_in_c_too() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", [test_stepping.odd, CELLS["mesa_net"], lstm], ids=lambda cell: cell.name)
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_single_steps_are_those_of_the_function(cell: sb.Cell, kind: str) -> None:
     several = {**test_stepping.SIZES, "d": 2}
     for B, sizes in ((2, several), (1, dict.fromkeys(several, 1))):
@@ -317,7 +317,7 @@ def failing(h: sb.State["n"], A: sb.Input["n n"], r: sb.Input["n"], P: sb.Param[
 
 
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_what_has_no_value_is_told_as_numpy_tells_it(memory: Any) -> None:
     """By the same words, with the step and the sample of the whole run."""
     places: list[tuple[str, Any, float, str]] = [

@@ -141,7 +141,7 @@ def planted() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "wrong", "kind", "words"), planted())
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_planted_mistake_is_named(name: str, wrong: str, kind: str, words: list[str]) -> None:
     cell, backward = PASSES[name]
     report = sb.check_backward(cell, own.with_mistake(backward, wrong))
@@ -235,7 +235,7 @@ WHERE = {
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("slip", SLIPS)
-@pytest.mark.thinned(29, 11)
+@pytest.mark.thinned(59, 11)
 def test_mistakes_of_some_steps_alone_are_named(slip: str, where: str) -> None:
     """What is wrong is told with where: at all steps, at the last or the first alone, or at all but that."""
     report = sb.check_backward(two_gates, partial(two_gates_backward, slip=slip, where=where))

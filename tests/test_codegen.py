@@ -44,7 +44,7 @@ def test_both_sweeps_of_an_lstm_stand_on_two_screens() -> None:
 
 
 @EVERY_CELL
-@pytest.mark.thinned(47, 7)
+@pytest.mark.thinned(97, 7)
 def test_module_imports_numpy_and_nothing_else_and_runs_on_python_3_9(cell: sb.Cell) -> None:
     tree = ast.parse(kernel_of(cell).source)
     main = tree.body.pop()
@@ -506,6 +506,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.thinned(3)
 def test_docstring_cannot_inject_code(text: str, tmp_path: Path) -> None:
     def step(h: State["n"], dt: Const = 0.5):
         return h * dt

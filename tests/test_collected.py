@@ -58,7 +58,7 @@ CELLS = [coupled, interpolated, outer_rule, kernel_of_three, doubly]
 
 @pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_pages_with_collected_terms_read_back(cell: sb.Cell, form: Any) -> None:
     assert_read(cell, sizes_of(cell), **({} if form is None else {"printed": form}))
     assert_jacobians_read(cell, sizes_of(cell), ("state", "input"))
@@ -155,7 +155,7 @@ LATER = [(leaky, ["dh_{t+1} / u_{t+1}", "dh_1 / u_1"], [r"f_1²"]),
 
 @pytest.mark.parametrize(("cell", "shown", "hidden"), LATER, ids=[cell.name for cell, *_ in LATER])
 @pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_what_has_a_name_or_a_shorter_form_is_not_written_out(cell, shown, hidden, form):
     text = sb.derive(cell).text()
     assert all(part in text for part in shown), text

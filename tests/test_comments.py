@@ -142,7 +142,7 @@ def assert_as_on_the_page(source: str, d: sb.Derivation) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(19, 7)
+@pytest.mark.thinned(41, 7)
 def test_comments_say_what_the_page_says(cell: sb.Cell) -> None:
     assert_as_on_the_page(kernel_of(cell).source, sb.derive(cell))
 

@@ -82,6 +82,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+@pytest.mark.thinned(2)
 def test_rows_of_an_orthogonal_linear_cell_are_the_closed_forms(gain):
     """h' = g Q h: every exponent is ln g, a product of k Jacobians g^k times a rotation."""
     found = sb.compare_designs(linear_map, None, sb.Grid(sizes=(1, 4), gains=(gain,), seeds=2, steps=100)).rows
@@ -543,6 +544,7 @@ def test_the_figure_has_a_line_for_each_cell_and_says_its_units(whole):
 
 
 @pytest.mark.parametrize("grid, label", [(sb.Grid((2, 40), (1.0,), 2, 20), "size"), (sb.Grid((2,), (1.0,), 1, 20), "")])
+@pytest.mark.thinned(2)
 def test_without_several_gains_the_size_or_the_cell_lies_across(grid, label):
     axes = sb.compare_designs([rnn, lru], None, grid).plot().axes[0]
     assert axes.get_xlabel() == label

@@ -172,7 +172,7 @@ def test_masks_freeze_and_reset_complex_states() -> None:
 @pytest.mark.parametrize("options", [
     {"memory": "sqrt"}, {"truncation": sb.Chunked(2, 3)}, {"truncation": sb.Window(2)}, {"clip_adjoint": 1e9},
 ], ids=str)  # fmt: skip
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_options_that_change_nothing_give_the_same_gradients(options: dict[str, Any]) -> None:
     cell = CELLS["parts"]
     T = 2

@@ -185,7 +185,7 @@ def worst(
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("bias", [5.0, 10.0, 20.0, -20.0, -40.0])
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.thinned(19, 7)
+@pytest.mark.thinned(41, 7)
 def test_gradients_keep_their_digits_where_functions_saturate(name: str, bias: float, dtype: Any) -> None:
     cell = OWN[name]
     assert worst(cell, sb.compile(cell), bias, dtype, 3, 2) < LOSSES[dtype]

@@ -258,7 +258,7 @@ def entropy(h: State["n"], target: Target["n"]):
     (powered, {"x": "positive"}, "powered: x**"),
     (sb.model(rnn, entropy), {"target": "positive"}, "the loss entropy is NaN"),
 ], ids=["rooted", "powered", "loss"])  # fmt: skip
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_what_is_no_number_on_usual_data_is_named_with_its_domain(
     target: Any, domain: dict[str, str], words: str
 ) -> None:

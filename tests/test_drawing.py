@@ -347,6 +347,7 @@ def test_one_step_of_a_gated_cell_fits_into_a_column_in_legible_type(name):
     *(pytest.param(name, True, marks=pytest.mark.long)
       for name in ("gru_layer_norm", "selective_ssm", "stack_rnn", "zoneout", "ltc", "delta_rule", "quaternion")),
 ])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_one_step_of_a_wide_cell_fits_into_a_column_in_type_of_five_points_or_more(name, saved):
     graph = unroll(CELLS[name], 1, backward=True)
     p = picture_of(graph, width="single", saved=saved)
@@ -398,7 +399,7 @@ def test_no_style_of_a_column_has_type_under_five_points():
     pytest.param("quaternion", 3, {}, ["1 step (--steps 1)"], marks=pytest.mark.long),
     ("gru_d", 1, {}, ["backward=False (without --backward)"]),
 ])  # fmt: skip
-@pytest.mark.thinned(2, 2)
+@pytest.mark.thinned(5, 2)
 def test_column_that_is_too_narrow_says_what_fits(name, steps, options, fits):
     with pytest.raises(sb.ArgumentError) as caught:
         unroll(CELLS[name], steps, backward=True).svg(width="single", **options)

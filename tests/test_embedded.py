@@ -75,7 +75,7 @@ def board_names(cell: sb.Cell) -> dict[str, str]:
     return dict(named([*(a.name for a in cell.arguments), *cell.looped.outputs], FIELDS | own))
 
 
-@pytest.mark.thinned(47, 11)
+@pytest.mark.thinned(97, 11)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_zoo_agrees_with_numpy(cell: sb.Cell, tmp_path: Path) -> None:
     if any(node.family == "algebra" for node in cell.step.graph):
@@ -168,7 +168,7 @@ def assert_model(
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("at", ["every", "last"])
 @pytest.mark.parametrize(("T", "B"), [(4, 3), (1, 1)])
-@pytest.mark.thinned(17, 5)
+@pytest.mark.thinned(37, 5)
 def test_models_agree_with_numpy(at: Any, reduction: Any, T: int, B: int, kind: str, tmp_path: Path) -> None:
     assert (
         assert_model(sb.model(shown, shared, at=at, reduction=reduction), SHOWN, T, B, kind, tmp_path) < TOLERANCE[kind]
@@ -215,6 +215,7 @@ def test_arena_has_as_many_bytes_as_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", "df")
+@pytest.mark.thinned(2)
 def test_indices_outside_their_tables_are_refused(kind: str, tmp_path: Path) -> None:
     board = Board(embedded_source(sb.model(shown, shared), sizes=SHOWN, steps=3), tmp_path, kind)
     assert board.call("value_and_grad") == 0
@@ -307,7 +308,7 @@ def checked(text: str, folder: Path, *options: str, **how: Any) -> subprocess.Co
     return ran(text, folder, "-DSELFCHECK", *options, **how)
 
 
-@pytest.mark.thinned(23, 11)
+@pytest.mark.thinned(47, 11)
 @pytest.mark.parametrize(
     "cell", [c for c in CELLS.values() if c.name not in ("kalman", "mesa_net")], ids=lambda c: c.name
 )

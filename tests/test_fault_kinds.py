@@ -94,7 +94,7 @@ SLOW = ("12: coefficients of a scan that are repeated",)
 
 
 @pytest.mark.parametrize("kind", [pytest.param(x, marks=[pytest.mark.long] * (x in SLOW)) for x in TEXTS])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(11)
 def test_kind_in_a_text_is_caught(kind: str) -> None:
     levels, target, old, new = TEXTS[kind]
     kernel = kernel_of(target)

@@ -129,7 +129,7 @@ def worst(
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("T", "B"), [(3, 2), (1, 1)])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_values_and_gradients_are_those_of_the_function(name: str, T: int, B: int) -> None:
     assert worst(CELLS[name], T, B, SIZES) < 1e-9
 
@@ -143,13 +143,13 @@ def test_graphs_and_loops_are_legal(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_gradients_of_padded_samples(name: str) -> None:
     assert worst(CELLS[name], 4, 3, SIZES, lengths=np.array([4, 0, 2])) < 1e-9
 
 
 @pytest.mark.parametrize("options", [{"memory": "sqrt"}, {"memory": 20_000}, {"truncation": sb.Window(9)}], ids=str)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_options_of_a_kernel_give_the_same(options: dict[str, Any]) -> None:
     """A window that is longer than the run drops nothing."""
     kernel = kernel_of(equilibrium, **options)

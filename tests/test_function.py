@@ -256,7 +256,7 @@ def exactly(expr: Any) -> Any:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", TEXTBOOK)
-@pytest.mark.thinned(7, 5)
+@pytest.mark.thinned(19, 5)
 def test_textbook_spelling_is_stable_in_body_and_derivative(name: str, dtype: Any) -> None:
     expression = TEXTBOOK[name]
     body = sb.function("body", expression)

@@ -182,7 +182,7 @@ def test_gradients_are_right_for_few_steps_and_at_the_least_window(cell: sb.Cell
 
 @EVERY_CELL
 @pytest.mark.parametrize("options", [{"memory": "sqrt"}, {"memory": 10**6}], ids=str)
-@pytest.mark.thinned(13, 2)
+@pytest.mark.thinned(29, 2)
 def test_gradients_are_right_with_checkpoints(cell: sb.Cell, options: Any) -> None:
     kernel, case = kernel_of(cell, **options), case_of(cell, 9, 2)
     assert_right(kernel, *case)

@@ -73,7 +73,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_fault_that_was_there_once_is_found_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant, cells = FAULTS[name]
     hold_faults(cells)

@@ -427,7 +427,7 @@ def test_plain_call_computes_what_the_user_wrote() -> None:
 
 
 @pytest.mark.parametrize("name", TRUE)
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_spelling_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy, *_, saturated, _, extreme = verification.REGIMES
     monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), saturated, extreme))

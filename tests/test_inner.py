@@ -66,7 +66,7 @@ def test_lines_of_many_rounds_are_chosen_in_a_time_like_the_rounds():
 
 
 @pytest.mark.parametrize("name", ["runge_kutta", "equilibrium", "highway"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_shared_bounds_are_the_bounds_written_out(name, monkeypatch):
     cell = MAKERS[name](2)
     params = fitting(cell)

@@ -235,7 +235,7 @@ FEW = [n if n in ("slices", "label", "declared") else pytest.param(n, marks=pyte
 
 @pytest.mark.parametrize("steps, batch, size", [(3, 2, 4), (1, 1, 2)])
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.thinned(11, 3)
+@pytest.mark.thinned(23, 3)
 def test_module_matches_complex_steps_through_the_plain_function(name: str, steps: int, batch: int, size: int) -> None:
     cell = SIBLINGS[name]
     sizes = SIZES | {"n": size, "v": max(2, size)}
@@ -403,7 +403,7 @@ def test_reader_catches_a_gradient_that_is_not_that_of_its_function(right: str, 
 
 
 @pytest.mark.parametrize("name", ["rows", "slices", "label", "structured"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_jacobian_matches_complex_steps(name: str) -> None:
     cell = SIBLINGS[name]
     params, inputs, state = oracle.draw(cell, 1, 1, SIZES)

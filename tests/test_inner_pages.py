@@ -82,6 +82,7 @@ def gated(x: Input["n"], h: State["n"], c: State, U: Param["n n"], w: Param["n"]
 
 
 @pytest.mark.parametrize("style", FORMS)
+@pytest.mark.thinned(2)
 def test_what_comes_to_a_fixed_point_from_outside_is_said(style: str) -> None:
     assert_all_read(gated, style, 0.1)
 

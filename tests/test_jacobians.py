@@ -347,7 +347,7 @@ def test_indices_that_are_swapped_are_caught() -> None:
 
 @pytest.mark.parametrize("cell", [lstm, several, leaky, mlstm], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(37)
 def test_whole_state_is_its_blocks(cell: sb.Cell, dtype: type) -> None:
     _, data = page_of(cell, small(cell))
     given = [{k: np.asarray(v, dtype) for k, v in group.items()} for group in (

@@ -199,7 +199,7 @@ def test_language_has_every_function_of_the_contract() -> None:
 
 
 @EVERY
-@pytest.mark.thinned(97, 29)
+@pytest.mark.thinned(197, 29)
 def test_cell_is_verified(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy, *_, zero, _ = verification.REGIMES
     monkeypatch.setattr(verification, "REGIMES", (replace(healthy, long=False), zero))

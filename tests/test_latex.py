@@ -52,7 +52,7 @@ PAGES = (as_latex, narrow, as_latex_textbook, narrow_textbook)
 
 
 @pytest.mark.parametrize("name", [*OWN, "lstm", "gru", "mlstm", "clockwork", "second_order"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_latex_of_a_cell_reads_as_the_kernel_computes(name: str) -> None:
     cell = {**OWN, **CELLS}[name]
     for page in (as_latex, narrow_textbook):
@@ -87,7 +87,7 @@ def assert_random_read(seed: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is never used")
 @pytest.mark.parametrize("seed", [3, 94, 142, 159])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_latex_of_a_random_cell_reads_as_the_kernel_computes(seed: int) -> None:
     assert_random_read(seed)
 

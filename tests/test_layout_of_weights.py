@@ -53,7 +53,7 @@ def sizes_of(cell: sb.Cell) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", zoo.CELLS)
-@pytest.mark.thinned(37, 7)
+@pytest.mark.thinned(79, 7)
 def test_weights_of_the_zoo_lie_in_order(name: str) -> None:
     cell = zoo.CELLS[name]
     assert all(v.flags.c_contiguous for v in weights_of_loops(cell, sizes_of(cell), sb.compile(cell)))
@@ -70,7 +70,7 @@ TURNED = pytest.mark.xfail(
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=[TURNED] * (x == "delay_line")) for x in unseen.CELLS])
-@pytest.mark.thinned(13, 5)
+@pytest.mark.thinned(29, 5)
 def test_products_of_other_cells_read_rows(name: str) -> None:
     cell = unseen.CELLS[name]
     assert all(map(reads_rows, weights_of_loops(cell, unseen.SIZES, sb.compile(cell))))
@@ -95,7 +95,7 @@ def turned(
 
 @pytest.mark.parametrize("memory", ["all", "sqrt"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_joined_transposes_lie_in_order_and_give_the_same(memory: Any, dtype: Any) -> None:
     kernel = sb.compile(turned, memory=memory)
     data = brute.data_of(turned, 4, 2, {"m": 3, "n": 2}, 1)

@@ -95,7 +95,7 @@ def test_memory_does_not_grow_with_time_beyond_the_tape(cell: sb.Cell) -> None:
 
 
 @pytest.mark.parametrize("rounds", [16, 3, 40])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_rounds_that_stay_affine_in_a_state_are_compiled_in_time(rounds: int) -> None:
     """Coefficients of h - w h + x after many rounds double with each where they are written out."""
 

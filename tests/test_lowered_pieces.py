@@ -132,7 +132,7 @@ def test_pieces_of_the_steps_compute_what_all_steps_do(name: str) -> None:
             check_run(f, data_for(CELLS[name], 3, 2).sizes, 3, 2, 2, flags)
 
 
-@pytest.mark.thinned(67, 11)
+@pytest.mark.thinned(137, 11)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr"])
 def test_samples_end_and_states_are_reset_in_any_piece(kinds: str, name: str) -> None:
@@ -140,7 +140,7 @@ def test_samples_end_and_states_are_reset_in_any_piece(kinds: str, name: str) ->
         agrees(CELLS[name], borders, kinds)
 
 
-@pytest.mark.thinned(17, 5)
+@pytest.mark.thinned(37, 5)
 @pytest.mark.parametrize("name", CELLS)
 def test_cotangents_that_are_absent_are_not_read(name: str) -> None:
     """Behind a false flag they are nan."""

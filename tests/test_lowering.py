@@ -155,7 +155,7 @@ def test_a_lowered_cell_computes_what_its_module_does(name: str) -> None:
         agrees(CELLS[name], PASSES, *at)
 
 
-@pytest.mark.thinned(31, 7)
+@pytest.mark.thinned(67, 7)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("passes", [NEUTRAL, SPARING], ids=["neutral", "sparing"])
 def test_no_pass_is_needed_for_that(passes: tuple[Any, ...], name: str) -> None:
@@ -187,7 +187,7 @@ def drawn_masks(steps: int, samples: int, kinds: str) -> dict[str, Any]:
     return {"lengths": lengths if "l" in kinds else None, "reset": reset if "r" in kinds else None}
 
 
-@pytest.mark.thinned(97, 29)
+@pytest.mark.thinned(197, 29)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("kinds", ["l", "r", "lr", ""])
 def test_lengths_and_resets_are_statements(kinds: str, name: str) -> None:

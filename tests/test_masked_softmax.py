@@ -56,6 +56,7 @@ def _wrong() -> Kernel:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.thinned(2)
 def test_masks_by_infinity_are_proved(cell: sb.Cell) -> None:
     cases, module = Cases(0, NOTHING), of_kernel("module", compiled(cell))
     as_derived, _ = next(loops_of(cell))

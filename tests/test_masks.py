@@ -29,7 +29,7 @@ def read_out(h: State["n"], target: Target["k"], Vout: Param["k n"], cout: Param
 
 @STYLES
 @pytest.mark.parametrize("truncation", TRUNCATIONS, ids=repr)
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(37, 2)
 def test_truncated_page_of_a_cell_reads_as_the_kernel_computes(truncation: Any, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, steps=9)
 
@@ -45,7 +45,7 @@ SHORT = [None, Window(2), Chunked(2, 3), Chunked(3, 2)]
 @STYLES
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("truncation", SHORT, ids=repr)
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(23, 2)
 def test_page_with_lengths_and_resets_reads_as_the_kernel_computes(truncation: Any, masks: str, style: str) -> None:
     assert_masked(zoo.lstm, sizes_of(zoo.lstm), truncation, style=style, **MASKS[masks])
 

@@ -146,7 +146,7 @@ SHORT = ("energy_of_rounds", "beside_rounds", "by_a_table", "matrices_in_rounds"
 
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=() if k in SHORT else pytest.mark.long) for k in CELLS])
-@pytest.mark.thinned(23, 3)
+@pytest.mark.thinned(47, 3)
 def test_a_module_has_the_complex_steps_of_the_function(name: str) -> None:
     cell, kernel, steps = CELLS[name], kernel_of(CELLS[name]), 3
     groups = oracle.draw(cell, steps, 2, SIZES)

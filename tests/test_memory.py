@@ -118,7 +118,7 @@ def test_gradients_are_those_of_explicit_unrolling(at: str, masks: str, memory: 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(37, 3)
+@pytest.mark.thinned(79, 3)
 def test_short_sequences_are_no_exception(at: str, steps: int, batch: int) -> None:
     model = MODELS["reads_all", at]
     assert_training_is_the_same(model, brute.data_of(model, steps, batch, SIZES), SIZES)
@@ -149,7 +149,7 @@ def test_run_with_checkpoints_is_a_run(steps: int) -> None:
 
 
 @pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_masked_run_with_checkpoints_is_a_run(masks: str) -> None:
     sizes = {"m": 2, "n": 3, "v": 4}
     assert_run_is_the_same(odd, brute.data_of(odd, STEPS, 2, sizes, **MASKS[masks]), sizes)

@@ -388,7 +388,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("mistake", PLANTED)
 @pytest.mark.usefixtures("one_regime")
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_planted_mistake_is_caught(mistake: str) -> None:
     old, new, block = PLANTED[mistake]
     kernel = sb.compile(sb.model(rnn, squared_error, at="last"))

@@ -91,7 +91,7 @@ def scaled(x: Input["m"], h: State["n"], c: State["n"], W: Param["n m"]):
 
 @pytest.mark.parametrize("style", ["textbook", "loop"])
 @pytest.mark.parametrize("form", [None, as_latex_textbook], ids=["text", "latex"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_powers_of_ten_are_raised(style: str, form: Any) -> None:
     d = sb.derive(scaled)
     text, comments = d.text(style), sb.compile(scaled).source.partition('"""')[2].partition('"""')[0]
@@ -166,7 +166,7 @@ def test_a_jacobian_has_the_digits_of_its_page() -> None:
 
 
 @pytest.mark.parametrize("where", [entrywise, partials, subexpressions], ids=lambda module: module.__name__[18:])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_a_rounding_that_shows_is_seen(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
     monkeypatch.setattr(where, "in_decimals", lambda e, given=(): e)
     partials.partials.cache_clear()

@@ -645,7 +645,7 @@ def outputs(*texts: str, dtype: Any = np.float64, n: int = 4) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 20))
-@pytest.mark.thinned(17, 2)
+@pytest.mark.thinned(37, 2)
 def test_value_is_that_of_numpy(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20]):
         assert got.shape == wanted.shape, text
@@ -661,7 +661,7 @@ def test_what_differs_from_numpy_is_refused_in_words(text: str) -> None:
 
 
 @pytest.mark.parametrize("first", range(0, len(AGREE), 100))
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_value_in_float32_is_float32(first: int) -> None:
     for text, got, wanted in outputs(*AGREE[first : first + 20], dtype=np.float32):
         assert got.dtype == np.float32, text

@@ -27,7 +27,7 @@ def made_ready(s: Sweeps) -> Sweeps:
 
 
 @EVERY
-@pytest.mark.thinned(13, 7)
+@pytest.mark.thinned(29, 7)
 def test_passes_keep_values(name: str) -> None:
     s = sweeps_of(CELLS[name])
     for steps, samples, block in RUNS:

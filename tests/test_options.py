@@ -60,6 +60,7 @@ def three(x: Input["a"], y: Input["b"], z: Input["c"], h: State["a"], k: State["
 
 
 @pytest.mark.parametrize(("steps", "batch"), [(0, 2), (1, 1), (2, 0), (2, 1), (5, 2), (20, 2)])
+@pytest.mark.thinned(5)
 def test_affine_states_of_unlike_sizes_keep_to_a_budget(steps: int, batch: int) -> None:
     data = brute.data_of(three, steps, batch, {"a": 1, "b": 2, "c": 3}, 1)
     given = (data.params, data.inputs, data.state)

@@ -232,7 +232,7 @@ RUNS = [(ran, {}), (ran, {"memory": "sqrt"}), (trained, {}), (trained, {"memory"
 
 @pytest.mark.parametrize(("run", "options"), RUNS, ids=lambda value: getattr(value, "__name__", str(value)))
 @pytest.mark.parametrize("name", LOST)
-@pytest.mark.thinned(13, 7)
+@pytest.mark.thinned(29, 7)
 def test_what_is_no_finite_number_is_never_silent(name: str, run: Callable[..., Any], options: Any) -> None:
     cell, inputs, state = step_of(*LOST[name])
     with np.errstate(**FLAGS):

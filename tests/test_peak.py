@@ -233,7 +233,7 @@ def test_planted_mistake_in_the_memory_of_truncation_is_seen(mistake: str, monke
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize(("T", "B"), [(0, 1), (1, 1), (2, 1), (3, 2), (41, 1)])
-@pytest.mark.thinned(37, 3)
+@pytest.mark.thinned(79, 3)
 def test_peaks_of_small_problems_are_near(T: int, B: int, masks: str) -> None:
     for kind in KINDS:
         assert_as_predicted("gru", kind, "all", masks, np.float64, T, B)

@@ -119,7 +119,7 @@ np.testing.assert_array_equal(kept.params["U"], grads.params["U"])
 
 
 @pytest.mark.parametrize("target", [leaky, spiking, lstm, sb.model(gru, squares)], ids=lambda t: t.name)
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_derivations_plans_and_jacobians_are_the_same_again(target):
     derivation, plan = sb.derive(target), sb.compile(target).plan
     assert again(derivation).text() == derivation.text() == copy.deepcopy(derivation).text()

@@ -84,6 +84,7 @@ def test_calls_and_operations_are_those_of_a_run(name: str, steps: int, batch: i
 
 
 @pytest.mark.parametrize("name", ["lstm", "wkv"])
+@pytest.mark.thinned(2)
 def test_steps_that_fill_many_blocks_are_counted(name: str) -> None:
     sizes = dict.fromkeys(sizes_of(CELLS[name]), 40) if name == "lstm" else sizes_of(CELLS[name])
     kernel = kernel_of(CELLS[name])
@@ -159,7 +160,7 @@ def test_truncated_sweeps_are_counted(truncation: Any, steps: int) -> None:
     {"truncation": sb.Chunked(4, 6)},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("at", ["every", "last"])
-@pytest.mark.thinned(7, 5)
+@pytest.mark.thinned(17, 5)
 def test_training_is_counted(at: str, kinds: dict[str, Any]) -> None:
     model = MODELS["reads_all", at]
     kernel = kernel_of(model, **kinds)
@@ -254,7 +255,7 @@ def test_products_of_an_lstm_are_told_as_its_equations_are() -> None:
 @pytest.mark.parametrize("kinds", [
     {}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": sb.Window(7)}, {"truncation": sb.Chunked(7, 9)},
 ], ids=str)  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_every_kernel_has_both_tables(kinds: dict[str, Any]) -> None:
     plan = kernel_of(zoo.lstm, **kinds).plan
     text, numbers = str(plan), plan.table(20, 2, m=3, n=4, dtype=np.float32)

@@ -284,7 +284,7 @@ def found_by(kernel: Kernel) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("words, kernel, old, new", FAULTS, ids=[fault[0] for fault in FAULTS])
-@pytest.mark.thinned(29, 3)
+@pytest.mark.thinned(59, 3)
 def test_a_planted_mistake_is_found(words: str, kernel: Kernel, old: str, new: str) -> None:
     assert not found_by(kernel) if words == FAULTS[0][0] else True
     assert found_by(spoiled(kernel, old, new)), words

@@ -92,6 +92,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("cell", SHOWN, ids=lambda cell: cell.name)
+@pytest.mark.thinned(5)
 def test_page_says_how_long_and_how_far(cell: sb.Cell) -> None:
     text = sb.derive(cell).text()
     for shown in SHOWN[cell]:

@@ -155,7 +155,7 @@ def assert_as_kept(cell: sb.Cell, data: brute.Data, rtol: float = 1e-11, truncat
 
 @pytest.mark.parametrize("name", AGAIN)
 @pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 1), (2, 1), (5, 2)])
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(47, 7)
 def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, batch: int) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, steps, batch, unseen.SIZES))
@@ -163,7 +163,7 @@ def test_gradients_are_those_of_a_module_that_keeps_all(name: str, steps: int, b
 
 @pytest.mark.parametrize("masks", [name for name in MASKS if name != "whole"])
 @pytest.mark.parametrize("name", ["alif", "delay_rnn", "on_lstm"])
-@pytest.mark.thinned(7)
+@pytest.mark.thinned(17)
 def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str, masks: str) -> None:
     cell = cell_named(name)
     steps = max(len(v) if k == "reset" else max(v) for k, v in MASKS[masks].items())
@@ -172,7 +172,7 @@ def test_gradients_of_masked_runs_are_those_of_a_module_that_keeps_all(name: str
 
 @pytest.mark.parametrize("truncation", [sb.Window(3), sb.Chunked(2, 4)])
 @pytest.mark.parametrize("name", ["lem", "alif", "delay_rnn", "scalar_kalman"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_truncated_gradients_are_those_of_a_module_that_keeps_all(name: str, truncation: Any) -> None:
     cell = cell_named(name)
     assert_as_kept(cell, brute.data_of(cell, 7, 2, unseen.SIZES), truncation=truncation)
@@ -236,7 +236,7 @@ def test_wrong_line_is_seen() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "lengths", "reset"])
 @pytest.mark.parametrize(("name", "memory"), [("lstm", "all"), ("lstm", "sqrt"), ("rnn", "sqrt"), ("gru", 2_000_000)])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_peak_with_masks_is_as_predicted(name: str, memory: Any, kind: str) -> None:
     kernel, (T, B), sizes = kernel_of(sb.model(zoo.CELLS[name], error), memory), (200, 8), {"m": 8, "n": 32}
     masks: dict[str, Any] = {"lengths": np.array([T, *range(T - B + 1, T)])} if kind == "lengths" else {}

@@ -451,7 +451,7 @@ def test_cells_of_the_zoo_in_every_regime(name: str) -> None:
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("module", "name"), [(measure, "_blocks"), (measure, "_sides"), (cases, "_expected")], ids=str)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_a_fault_of_ours_is_no_reason_to_say_not_measured(
     module: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

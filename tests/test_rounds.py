@@ -265,7 +265,7 @@ def test_gradients_are_those_of_the_function_by_complex_step(make, rounds, T, B)
 
 
 @pytest.mark.parametrize("T, B, scale", [(9, 2, 30.0), (2, 1, 0.3), (0, 1, 1.0)])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_the_argument_of_a_deep_tanh_is_there_where_its_slope_is_computed_again(T, B, scale):
     @sb.cell
     def stack(x: Input["n"], h: State["n"], W: Param["n n"]):

@@ -111,7 +111,7 @@ TARGETS = [zoo.lstm, zoo.min_gru, *MODELS.values()]
 
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {getattr(target, 'at', '')}")
-@pytest.mark.thinned(37, 7)
+@pytest.mark.thinned(79, 7)
 def test_module_carries_what_it_reads_and_no_more(target: sb.Cell | sb.Model, options: dict[str, object]) -> None:
     text = kernel_of(target, **options).source
     assert free_names(text) == set()

@@ -80,7 +80,7 @@ def test_modules_of_the_zoo_pass(name: str, tmp_path: Path, capsys: pytest.Captu
     assert code == 0, text
 
 
-@pytest.mark.thinned(47, 13)
+@pytest.mark.thinned(97, 13)
 @pytest.mark.parametrize("options", OPTIONS, ids=repr)
 @pytest.mark.parametrize("at", ["", "every sum", "every mean", "last sum", "last mean"])
 def test_every_option_and_loss_is_covered(
@@ -151,7 +151,7 @@ FAULTS: list[tuple[Any, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize("target, options, old, new", FAULTS, ids=lambda v: v if isinstance(v, str) else "")
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_a_wrong_edit_fails(
     target: Any, options: dict[str, Any], old: str, new: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,7 +205,7 @@ def test_cotangent_of_a_state_behind_the_end_that_is_not_finite_is_refused_where
 @EVERY_CELL
 @pytest.mark.parametrize("options", [{}, {"memory": "sqrt"}, {"memory": 10**6}, {"truncation": Window(2)},
                                      {"truncation": Chunked(2, 3)}, {"truncation": Window(9)}], ids=str)  # fmt: skip
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_cotangent_of_a_state_behind_the_end_is_one_of_the_last_step(cell: sb.Cell, options: dict[str, Any]) -> None:
     """What forward gives there is the state at the end, at length 0 the initial one: the derivative goes there."""
     reset = np.random.default_rng(3).random((5, 4)) < 0.3

@@ -63,7 +63,7 @@ def test_state_is_that_of_the_function_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(23)
 def test_spelling_leads_to_the_same_gradients(name: str) -> None:
     kind = name.partition("_")[0]
     own, wanted = ran(name)[1], ran(plain(name))[1]

@@ -101,6 +101,7 @@ def test_cell_of_a_user_says_one_thing() -> None:
     ((-0.5, 0.4), (), "use shorter sequences"), ((-0.5, 0.0), (), "expect exact zeros in float32 from lag 2"),
     ((-0.5, 0.4, -0.1), (2,), "use shorter sequences"), ((-0.1, 0.1), (), "float32 holds the gradients"),
 ])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_samples_that_differ_have_lags_of_their_own(rates: Any, ends: Any, begins: str) -> None:
     found = run(*rates, ends=ends)
     text = said(found, "float range")

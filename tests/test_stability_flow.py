@@ -33,6 +33,7 @@ def data(seed: int = 0) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(2)
 def test_flow_is_what_the_kernel_of_the_last_loss_monitors(at: str) -> None:
     model, (x, y) = sb.model(lstm, squared_error, at=at), data()
     params = model.init({"m": 2, "n": 5, "k": 3}, seed=1)
@@ -79,7 +80,7 @@ def test_parameter_gradient_of_a_stable_cell_grows_as_in_closed_form(a: float) -
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_truncated_gradient_is_biased_by_the_power_of_its_window(window: int) -> None:
     """x' = a x + u, L = x²/2: the K-step gradient is short by a^(2K) of the whole, in the mean.
 

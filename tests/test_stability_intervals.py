@@ -83,7 +83,7 @@ def outer(function: Any) -> Interval:
     ("einsum", lambda a, b: product_of("ac,bc->ab", a.each(lambda x: x.reshape(-1, 1)), b.each(lambda x: x.reshape(-1, 1))),
      lambda a, b: a * b),
 ])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_sums_and_products_contain_those_of_rational_numbers(name: str, function: Any, exact: Any) -> None:
     found = outer(function)
     assert not np.isnan(found.lo).any() and not np.isnan(found.hi).any()
@@ -154,7 +154,7 @@ BOX = (-1.0, 1.0)
 
 
 @pytest.mark.parametrize("cell", [gained, squared, falling], ids=lambda cell: cell.name)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_ranges_on_the_page_end_at_zero(cell: sb.Cell) -> None:
     p = cell.init({"n": 3}, seed=0)
     for scale in (1.0, 1e-3, 1e-200, 1e-320):
@@ -165,7 +165,7 @@ def test_ranges_on_the_page_end_at_zero(cell: sb.Cell) -> None:
 
 @pytest.mark.parametrize("scale", [1e-308, 1e-160, 1.0, 1e150, 1e160, 1e300])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.thinned(23, 7)
+@pytest.mark.thinned(47, 7)
 def test_certificates_of_any_scale_neither_warn_nor_print_nan(cell: sb.Cell, scale: float) -> None:
     p = {k: v * scale for k, v in cell.init({"n": 3}, seed=0).items()}
     assert not any(np.isnan(sb.vanishing_condition(cell, norm=norm).rate(p)) for norm in ("2", "max"))

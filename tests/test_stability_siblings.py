@@ -104,7 +104,7 @@ def largest(cell: Any, params: Any, steps: int = 1500, n: int = 4) -> float:
     [(decay, 15.0), (leak, 12.0), *(pytest.param(*c, marks=pytest.mark.long) for c in
      [(written, 20.0), (deep, 3.0), (two_paths, 25.0), (softened, 6.0)])],
 )  # fmt: skip
-@pytest.mark.thinned(5, 5)
+@pytest.mark.thinned(11, 5)
 def test_horizon_asked_for_is_that_of_the_plain_function(cell: Any, horizon: float) -> None:
     params = cell.init({"n": 4}, seed=0)
     found = sb.init_for_horizon(cell, horizon, params, {"x": RANDOM(5).standard_normal((600, 8, 4))})

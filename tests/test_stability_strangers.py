@@ -79,6 +79,7 @@ def test_a_run_that_is_surer_than_a_proof_says_how_fast_it_shrinks() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.thinned(2)
 def test_growth_without_decay_is_not_first(seed: int) -> None:
     x = draw(120, 3, 2)
     x[:3] *= 1e-3  # the one product over all lags holds these steps, and is less than that over all but them
@@ -102,7 +103,7 @@ def test_a_certificate_of_nothing_claims_no_proof(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["diagonal", "quadratic"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_a_certificate_names_the_surrogate_that_it_rests_on(metric: str) -> None:
     found = sb.certified_rate(spiking, {"U": 0.1 * np.eye(2)}, {"x": (-1, 1)}, metric=metric)
     assert "With the surrogate spike′(v) = " in found.text()

@@ -130,6 +130,7 @@ def test_cells_of_composed_functions_have_finite_theorems_that_hold(cell: Any) -
 
 
 @pytest.mark.parametrize("cell", [c for c in COMPOSED if c is not own_gate], ids=lambda c: c.name)
+@pytest.mark.thinned(2)
 def test_slope_of_one_counts_once_in_either_norm(cell: Any) -> None:
     assert sb.vanishing_condition(cell, norm="2").rate({"U": U}) == pytest.approx(1.0, rel=1e-11)
     assert sb.vanishing_condition(cell, norm="max").rate({"U": U}) == pytest.approx(1.4, rel=1e-11)
@@ -184,7 +185,7 @@ SHARES = [shares, shares_spelled, shares_of_rows, shares_of_columns, shares_by_r
 
 
 @pytest.mark.parametrize("cell", SHARES, ids=lambda c: c.name)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_softmax_is_bounded_by_a_half_in_either_norm(cell: Any) -> None:
     assert sb.vanishing_condition(cell, norm="2").rate({"U": U}) == pytest.approx(0.5)
     assert sb.vanishing_condition(cell, norm="max").rate({"U": U}) == pytest.approx(0.7)

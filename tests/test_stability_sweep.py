@@ -36,7 +36,7 @@ def test_pitchfork_of_a_unit_is_at_one_and_both_branches_are_followed() -> None:
 
 
 @pytest.mark.parametrize("w", [1.2, 2.0, 5.0])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_folds_of_a_unit_have_their_closed_form(w: float) -> None:
     """The eigenvalue w (1 − h²) is 1 at h = ±√(1 − 1/w), where b = arctanh h − w h."""
     found = sb.sweep(tanh_bias, {"w": number(w), "b": number(0)}, "b", np.linspace(-4, 4, 9), settle=10)
@@ -230,7 +230,7 @@ def test_kinks_are_passed_and_named() -> None:
 
 
 @pytest.mark.parametrize("cell, n", [(gru, 1), (gru, 4), (lstm, 3)])
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_branches_of_gated_cells_are_fixed_for_the_plain_function(cell: Any, n: int) -> None:
     params, x = cell.init({"m": 2, "n": n}, seed=1), np.array([0.5, -1.0])
     found = sb.sweep(cell, params, "gain", [0.5, 3.0], {"x": x}, settle=50)

@@ -202,7 +202,7 @@ def interleaved(h: State["4"], W: Param["4 4"]):
 
 @pytest.mark.parametrize("cell", [stencil, doubled, overlapping, beside, interleaved], ids=lambda c: c.name)
 @pytest.mark.parametrize("scale", [0.2, 0.6])
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_parts_beside_each_other_are_root_of_sum_of_squares(cell: Any, scale: float) -> None:
     for seed in range(6):
         check_theorem(cell, scale, 1.0, seed)

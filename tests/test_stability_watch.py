@@ -57,6 +57,7 @@ def test_measures_what_the_library_measures() -> None:
 
 
 @pytest.mark.parametrize("at", ["every", "last"])
+@pytest.mark.thinned(2)
 def test_a_model_is_watched_by_the_loss_of_its_last_step(at: str) -> None:
     model = sb.model(gru, squared, at=at, reduction="mean")
     params = model.init({"m": 2, "n": 4}, seed=1)
@@ -203,7 +204,7 @@ def test_a_state_that_leaves_its_range_explodes() -> None:
 
 @pytest.mark.parametrize("steps, batch", [(1, 1), (2, 1), (5, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.thinned(5, 2)
+@pytest.mark.thinned(11, 2)
 def test_short_runs_types_and_dimensions_of_one(steps: int, batch: int, dtype: Any) -> None:
     params = {k: 0.5 * v for k, v in lstm.init({"m": 1, "n": 1}, seed=0, dtype=dtype).items()}
     x = np.random.default_rng(0).standard_normal((steps, batch, 1)).astype(dtype)

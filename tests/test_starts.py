@@ -73,7 +73,7 @@ def test_a_start_of_minus_infinity_runs_and_may_be_given_while_others_may_not() 
 
 
 @pytest.mark.parametrize("cell", [numbers, log_domain, learnt], ids=lambda cell: cell.name)
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_cells_with_starts_are_proved(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed, str(report)

@@ -66,7 +66,7 @@ def draw(groups: Any, seed: int = 5) -> dict[str, Any]:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize(("T", "B", "masked"), SHAPES)
-@pytest.mark.thinned(47, 3)
+@pytest.mark.thinned(97, 3)
 def test_jvp_is_the_derivative_of_the_users_function(cell: Any, T: int, B: int, masked: bool) -> None:
     params, inputs, state, options = arguments(cell, T, B)
     inputs, masked = {k: v[:, : 1 if B == 1 else B] for k, v in inputs.items()}, masked and T > 0

@@ -348,6 +348,7 @@ def test_loop_over_rows_and_list_comprehension_are_traced() -> None:
 
 
 @pytest.mark.parametrize("gates", [1, 2, 3])
+@pytest.mark.thinned(2)
 def test_closure_and_const_steer_the_control_flow(gates: int) -> None:
     scales = [0.5, -1.0, 2.0]
 

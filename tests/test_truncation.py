@@ -301,7 +301,7 @@ def pushed(x: Input["n"], e: Input, h: State["n"], s: State, U: Param["n n"]):
     [None, Window(1), Window(2), Window(3), Chunked(2, 3), Chunked(3, 2), Chunked(1, 5), Chunked(2, 2)],
     ids=repr,
 )
-@pytest.mark.thinned(31, 11)
+@pytest.mark.thinned(67, 11)
 def test_norms_are_of_the_adjoints_of_all_losses_that_reach_a_step(
     truncation: Any, masks: str, steps: int, batch: int
 ) -> None:
@@ -378,6 +378,7 @@ def test_chunks_as_long_as_their_reach_are_chunks_trained_one_by_one() -> None:
 
 @pytest.mark.parametrize("cell", [lstm, gru], ids=lambda cell: cell.name)
 @pytest.mark.parametrize("truncation", [Window(2), Chunked(2, 3)], ids=repr)
+@pytest.mark.thinned(3)
 def test_cells_of_the_zoo_are_truncated_as_all_others(cell: sb.Cell, truncation: Any) -> None:
     @sb.loss
     def loss(h: State["n"], goal: Target["n"]):
@@ -488,7 +489,7 @@ def peak_of(kernel: sb.Kernel, steps: int, n: int) -> int:
 @pytest.mark.parametrize("truncation", [
     Window(4), pytest.param(Chunked(5, 10), marks=pytest.mark.long), Chunked(20, 5),
 ], ids=repr)  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_truncated_training_holds_no_more_steps_than_its_plan_says(truncation: Any) -> None:
     kernel, n = kernel_of(sb.model(plain, error), truncation), 32
     step = 2 * n * 8  # bytes of one state of a step

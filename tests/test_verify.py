@@ -529,7 +529,7 @@ def test_wrong_adjoint_rule_is_caught(family: str, monkeypatch: pytest.MonkeyPat
     (ops.softplus, lambda y: 1 - y, sb.softplus),
     (ops.expm1, lambda y: y, np.expm1),
 ])  # fmt: skip
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_wrong_derivative_of_a_function_is_caught(
     function: Any, derivative: Any, use: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, fresh_derivatives: None
 ) -> None:

@@ -102,7 +102,7 @@ def two_regimes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EVERY
-@pytest.mark.thinned(11, 5)
+@pytest.mark.thinned(23, 5)
 def test_kinks_ties_and_zeros_are_not_called_wrong(target: Any, two_regimes: None) -> None:
     report = sb.verify(target)
     assert report.passed, str(report)
@@ -201,7 +201,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_mistake_at_ends_and_resets_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "REGIMES", tuple(regime for regime in REGIMES if regime.padded))
     kernel = sb.compile(from_zero)

@@ -100,7 +100,7 @@ BORDERS = [
     [pytest.param(*edit, id=f"{edit[0].name}-{number}", marks=[pytest.mark.long] * (number % 2))
      for number, edit in enumerate(BORDERS)],
 )  # fmt: skip
-@pytest.mark.thinned(17, 3)
+@pytest.mark.thinned(37, 3)
 def test_edit_at_a_border_of_blocks_is_caught(target: Any, old: str, new: str) -> None:
     assert is_caught(edited(target, old, new))
 
@@ -128,7 +128,7 @@ def test_number_read_before_it_is_written_is_caught() -> None:
 
 
 @pytest.mark.parametrize("text", ["raise NameError('dh_all')", "return 1 / 0", "return {}, {}, {}, {}"])
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_module_that_raises_or_returns_nothing_is_reported(text: str) -> None:
     name = "    # before the loop: what needs no adjoint of a state\n"
     report = sb.verify(edited(tabled, name, f"    {text}\n"))
@@ -244,7 +244,7 @@ def zeros_of(kernel: Kernel) -> str:
     ("initial[b] if source is None else after[source]", "initial[b]"),
     ("found[self.left :, -1] = 0", "pass"),
 ])  # fmt: skip
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 def test_mistake_where_samples_only_end_or_only_begin_anew_is_caught(old: str, new: str) -> None:
     assert is_caught(edited(tabled, old, new))
 
@@ -481,6 +481,7 @@ def test_indices_that_are_given_tell_the_least_size_of_a_table(given: Any) -> No
 
 
 @pytest.mark.parametrize("group", ["params", "domain"])
+@pytest.mark.thinned(2)
 def test_constants_with_a_value_are_not_given_another(group: str) -> None:
     @sb.cell
     def leaking(x: Input["n"], h: State["n"], w: Param["n"], k: Const["n"] = np.array([1.0, 2.0])):  # type: ignore[assignment]
@@ -537,7 +538,7 @@ def test_gradient_that_is_no_number_where_there_is_a_derivative_is_caught() -> N
 @pytest.mark.parametrize(
     "target", [SCANNED, MODEL, sb.model(SCANNED, squared, at="last", reduction="mean")], ids=["cell", "model", "last"]
 )
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(23)
 def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, Any], monkeypatch: Any) -> None:
     monkeypatch.setattr(verification, "REGIMES", tuple(r for r in REGIMES if r.name in ("healthy", "padded")))
     report = sb.verify(sb.compile(target, **option))
@@ -550,6 +551,7 @@ def test_kernels_are_verified_with_their_options(target: Any, option: dict[str, 
     ({"truncation": sb.Chunked(2, 3)}, "return max(hi - REACH, 0)", "return max(hi - REACH - 1, 0)"),
     ({"memory": "sqrt"}, "v[lo - 1] if lo else begun[k]", "v[lo] if lo else begun[k]"),
 ])  # fmt: skip
+@pytest.mark.thinned(3)
 def test_mistake_in_an_option_is_caught(option: dict[str, Any], old: str, new: str) -> None:
     kernel = sb.compile(SCANNED, **option)
     assert old in kernel.source

@@ -63,6 +63,7 @@ def planted(target: Any, old: str, new: str, **options: Any) -> Kernel:
 @pytest.mark.parametrize(
     "target", [lstm, min_gru, odd, MODEL, sb.model(read, squared, at="last")], ids=lambda t: t.name
 )
+@pytest.mark.thinned(2)
 def test_right_modules_pass_in_every_form(target: Any) -> None:
     assert not [*form_rows(kernel_of(target), 0)]
 
@@ -70,7 +71,7 @@ def test_right_modules_pass_in_every_form(target: Any) -> None:
 @pytest.mark.parametrize(
     "option", [{"memory": "sqrt"}, {"memory": 200_000}, {"truncation": sb.Window(2)}, {"truncation": sb.Chunked(2, 3)}]
 )
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_right_modules_pass_in_every_form_with_options(option: dict[str, Any]) -> None:
     for target in (read, MODEL):
         assert not [*form_rows(kernel_of(target, **option), 0)]
@@ -96,7 +97,7 @@ TRUNCATED: dict[str, tuple[Any, dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", TRUNCATED)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_wrong_norms_of_a_truncated_kernel_are_caught_and_named(fault: str) -> None:
     target, options, old, new, block = TRUNCATED[fault]
     kernel = planted(target, old, new, **options)
@@ -204,6 +205,7 @@ def test_an_error_of_the_check_itself_says_nothing_of_a_module(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("old", "new", "name"), [('{"y": y}', "{}", "y"), ('"w": dw', '"w": 0', "dw")])
+@pytest.mark.thinned(2)
 def test_a_result_that_lacks_is_told_and_raises_nothing(old: str, new: str, name: str) -> None:
     report = sb.verify(planted(read, old, new), proof=False)
     assert not report.passed and name in report.wrong

@@ -132,7 +132,7 @@ def assert_sound(text):
 
 
 @pytest.mark.parametrize("name", ["lstm", "quoted", "settled", "model"])
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(7)
 def test_page_is_whole_and_needs_nothing_else(name):
     assert_sound(page(name))
 

@@ -110,7 +110,7 @@ def smoothed(x: Input["n"], h: State["n"], k: Param["3"]):
 
 
 @pytest.mark.parametrize("cell", [filtered, smoothed], ids=lambda cell: cell.name)
-@pytest.mark.thinned(2)
+@pytest.mark.thinned(5)
 def test_cells_of_convolutions_are_verified(cell: sb.Cell) -> None:
     report = sb.verify(cell)
     assert report.passed, str(report)

@@ -158,7 +158,7 @@ def test_every_option_and_a_loss_with_long_names(options: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "target", [zoo.lstm, zoo.lem, unseen.gated_delta, unseen.wkv, unseen.mamba2], ids=lambda cell: cell.name
 )
-@pytest.mark.thinned(7, 2)
+@pytest.mark.thinned(17, 2)
 def test_modules_mean_the_same_however_narrow_they_are(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = []
     for width in (120, 40, 8):

@@ -150,7 +150,7 @@ def is_wrong_over_the_field(kernel: Any) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:the (index|param) .* is never used")
-@pytest.mark.thinned(11, 2)
+@pytest.mark.thinned(23, 2)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_wrong_rule_is_caught(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, make = PLANTS[plant]

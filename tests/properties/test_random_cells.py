@@ -316,7 +316,7 @@ def step(s: State["k n"], p: Param["n"], h: State["n"]):
 
 
 @pytest.mark.parametrize("name", FOUND)
-@pytest.mark.thinned(37, 3)
+@pytest.mark.thinned(79, 3)
 def test_cell_that_was_found_is_right_in_every_way(name: str) -> None:
     text = FOUND[name] + 'def error(h: State["{}"]):\n    return np.sum(h * h)\n'.format(
         re.search(r'\bh: State(?:\["(.*?)"\])?', FOUND[name])[1] or ""
