@@ -480,7 +480,7 @@ def test_any_name_is_safe(where: str) -> None:
     assert not failures(where, RISKY)
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.thinned(1, 17)
 def test_any_other_name_is_safe(where: str) -> None:

@@ -14,7 +14,7 @@ from tests.test_stability_guard import cascade
 from tests.test_stability_theorems import doubled, drawn, parameters, stencil
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is never used", "ignore:.*encountered in")
-FEW, MANY, ALL, CHUNK = 4, 100, 2_000, 100
+FEW, MANY, ALL, CHUNK = 4, 50, 2_000, 50
 
 
 def assert_none_exceeds(first: int, wanted: int) -> None:

@@ -133,8 +133,8 @@ def test_cuts_between_rounds_cost_no_more_than_some_tightness(name, monkeypatch)
 @pytest.mark.parametrize(
     "name, rounds",
     [
-        ("runge_kutta", 16),
         ("equilibrium", 20),
+        ("runge_kutta", 16),
         ("highway", 10),
         ("mesa", 10),
         ("sinkhorn", 10),

@@ -296,7 +296,7 @@ def test_deep_affine_steps_are_still_scanned(body):
     assert "Recursion: affine, element by element" in str(sb.compile(cell_of(body, 12)).plan)
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 def test_a_form_without_parts_doubles_with_each_round_and_is_seen_by_the_counts(monkeypatch):
     monkeypatch.setattr(sys.modules["symbptt.codegen.passes.affine_recurrence"], "LONG", 10**9)
     short, long = (calls_of(sb.compile, cell_of(linear_rk4, rounds))[0] for rounds in (2, 4))
@@ -345,6 +345,6 @@ def test_long_sums_and_products_are_nested_little_and_keep_their_value(count, jo
     assert eval(text, {"v": numbers}) == wanted and depth(ast.parse(text)) < 250
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 def test_the_plan_of_a_weight_that_is_read_at_400_rounds_is_written():
     assert "Plan of deep" in str(sb.compile(cell_of(tanh, 400)).plan)
