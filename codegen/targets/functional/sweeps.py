@@ -341,26 +341,22 @@ def _given(s: Sweeps, lines: Sequence[str]) -> list[str]:
 
 def loss(s: Sweeps) -> Function:
     """Return the function of the loss of each step and sample, and of what its gradient reads."""
-    lines = lines_of(s, s.of("forward", ONCE, AFTER), STEPS)
-    value = lifted(s.scope(STEPS), s.program.outputs["loss"])
-    lines += broken(f"return {value}, {tuple_text(s.names[id] for id in s.kept)}")
-    return Function(
-        "_loss", ("params", "inputs", "T", "B"),
-        "Compute the loss of each step and sample, and what its gradient reads.",
-        _with_head(s, lines, _unpack(s, "state"), "state"),
-    )  # fmt: skip
+    value, kept = lifted(s.scope(STEPS), s.program.outputs["loss"]), tuple_text(s.names[id] for id in s.kept)
+    return _of_loss(
+        s, "_loss", "Compute the loss of each step and sample, and what its gradient reads.", f"{value}, {kept}"
+    )
 
 
 def predicted(s: Sweeps) -> Function:
     """Return the function of what a loss returns beside its value."""
-    lines = lines_of(s, s.of("forward", ONCE, AFTER), STEPS)
-    scope = s.scope(STEPS)
-    lines += broken(f"return {tuple_text(lifted(scope, id) for id in s.program.outputs.values())}")
-    return Function(
-        "_predicted", ("params", "inputs", "T", "B"),
-        "Compute what the loss returns beside its value at each step and sample.",
-        _with_head(s, lines, _unpack(s, "state"), "state"),
-    )  # fmt: skip
+    values = tuple_text(lifted(s.scope(STEPS), id) for id in s.program.outputs.values())
+    return _of_loss(s, "_predicted", "Compute what the loss returns beside its value at each step and sample.", values)
+
+
+def _of_loss(s: Sweeps, name: str, words: str, given: str) -> Function:
+    lines = [*lines_of(s, s.of("forward", ONCE, AFTER), STEPS), *broken(f"return {given}")]
+    body = _with_head(s, lines, _unpack(s, "state"), "state")
+    return Function(name, ("params", "inputs", "T", "B"), words, body)
 
 
 def loss_back(s: Sweeps) -> Function:
